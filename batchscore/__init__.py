@@ -1,0 +1,1 @@
+"""Score folders of CSV and Parquet files with an MLflow model."""

@@ -1,0 +1,174 @@
+"""What is asked for: a Job as the user states it, and the ScoringSettings that every worker is given."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from batchscore.errors import UsageError
+from batchscore.minibatch import Json
+
+Format = Literal["csv", "parquet", "jsonl"]
+OutputFiles = Literal["one", "parts", "mirror"]
+
+FORMATS: tuple[Format, ...] = ("csv", "parquet", "jsonl")
+SUFFIXES: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".pqt": "parquet", ".jsonl": "jsonl"}
+OUTPUT_FILES: tuple[OutputFiles, ...] = ("one", "parts", "mirror")
+
+MISSING_VALUES = (
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>",
+    "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+)  # fmt: skip
+"""pandas' default set (pandas.read_csv, na_values): what the model saw in training."""
+
+AUTO_MINI_BATCH_BYTES = 32 << 20
+AUTO_FILE_BYTES = 64 << 10
+"""What a file weighs besides its size under `auto`, so that thousands of tiny files still make many mini-batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class CsvOptions:
+    """How CSV files are written; `.tsv` files take a tab whatever the delimiter is."""
+
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    missing_values: tuple[str, ...] = MISSING_VALUES
+    header: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n\0':
+            raise UsageError(f"the delimiter must be one ASCII character other than a quote or a line end, not {self.delimiter!r}")
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise UsageError(f"unknown encoding {self.encoding!r}; Python's names are taken, such as utf-8, latin-1, cp1252, utf-16") from None
+
+    @classmethod
+    def from_json(cls, record: Json) -> CsvOptions:
+        return cls(**{**record, "missing_values": tuple(record["missing_values"])})
+
+
+@dataclass(frozen=True, slots=True)
+class MiniBatchSize:
+    """How inputs are cut: by a number of files, by bytes, or `auto` (by bytes, chosen from sizes alone)."""
+
+    files: int | None = None
+    bytes: int | None = None
+
+    @classmethod
+    def parse(cls, text: str | int) -> MiniBatchSize:
+        """A number of files (`10`), a size (`64MB`; kb, mb, gb in any case, 1024-based) or `auto`.
+
+        Raises UsageError for anything else, and for 0.
+        """
+        words = str(text).strip().lower()
+        if words == "auto":
+            return cls()
+        match = re.fullmatch(r"(\d+)\s*(kb|mb|gb)?", words)
+        if not match or int(match[1]) == 0:
+            raise UsageError(f"mini_batch_size takes a number of files from 1, a size such as 64MB, or auto; found {text!r}")
+        if match[2] is None:
+            return cls(files=int(match[1]))
+        return cls(bytes=int(match[1]) << {"kb": 10, "mb": 20, "gb": 30}[match[2]])
+
+    def __str__(self) -> str:
+        if self.files is not None:
+            return str(self.files)
+        return "auto" if self.bytes is None else f"{self.bytes // 1024}KB"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringSettings:
+    """All that shapes a prediction beside the model and the inputs; goes to every worker as JSON."""
+
+    rows_per_call: int = 65_536
+    threads: int = 1
+    predict_fn: str = "predict"
+    params: Json = field(default_factory=dict)
+    """Values of the model's params schema, as JSON."""
+    rename: tuple[tuple[str, str], ...] = ()
+    """(name in the file, name for the model)."""
+    keep: tuple[str, ...] = ()
+    """Input columns to repeat in the output, by their names in the file; ("*",) before planning means all."""
+    keep_all: bool = False
+    """keep is every column of the first file: a file with other columns is refused."""
+    add: tuple[tuple[str, str], ...] = ()
+    """(name, text) constants of the output."""
+    csv: CsvOptions = CsvOptions()
+    format: Format = "csv"
+
+    def to_json(self) -> Json:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Json) -> ScoringSettings:
+        return cls(
+            **{
+                **record,
+                "rename": tuple((old, new) for old, new in record["rename"]),
+                "keep": tuple(record["keep"]),
+                "add": tuple((name, value) for name, value in record["add"]),
+                "csv": CsvOptions.from_json(record["csv"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as the user states it; every field has the command line's meaning and default."""
+
+    model: str
+    inputs: tuple[str, ...]
+    output: str
+    workers: int | None = None
+    """None: one for each core, at most one for each mini-batch."""
+    mini_batch_size: MiniBatchSize = MiniBatchSize()
+    rows_per_call: int | None = None
+    """None: min(65,536, 128 MB / row width)."""
+    threads_per_worker: int = 1
+    timeout: float = 600.0
+    """Seconds for each chunk; the clock restarts when a chunk is done."""
+    max_retries: int = 3
+    """Attempts after the first."""
+    error_threshold: int = 0
+    """Failed files that the job may have; -1: any number."""
+    fail_fast: bool = False
+    format: Format = "csv"
+    output_file_name: str = "predictions.csv"
+    output_files: OutputFiles = "one"
+    keep: tuple[str, ...] = ()
+    """("*",) keeps all."""
+    add: tuple[tuple[str, str], ...] = ()
+    rename: tuple[tuple[str, str], ...] = ()
+    predict_fn: str = "predict"
+    params: tuple[tuple[str, str], ...] = ()
+    """(name, text), as on the command line."""
+    csv: CsvOptions = CsvOptions()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    limit: int | None = None
+    """Score only the first rows, in input order."""
+    python: str | None = None
+    """Interpreter of the workers; None: the running one."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """Environment variables of the workers."""
+    allow_empty: bool = False
+    overwrite: bool = False
+
+    def shaping(self) -> dict[str, Any]:
+        """The settings that shape the output: with the model's digest, the job's identity for resuming."""
+        return {
+            "mini_batch_size": str(self.mini_batch_size),
+            "rows_per_call": self.rows_per_call,
+            "format": self.format,
+            "output_file_name": self.output_file_name,
+            "output_files": self.output_files,
+            "keep": list(self.keep),
+            "add": dict(self.add),
+            "rename": dict(self.rename),
+            "predict_fn": self.predict_fn,
+            "params": dict(self.params),
+            "csv": asdict(self.csv),
+            "limit": self.limit,
+        }

@@ -1,0 +1,202 @@
+"""The values that travel between planner, worker and journal: small, frozen, as JSON over the wire."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeAlias
+
+Json: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One input file as it was when the job was planned."""
+
+    name: str
+    """Relative to the INPUT it was found under, with `/`: the `file` column."""
+    path: str
+    """Absolute local path, or URL."""
+    size: int
+    """Bytes."""
+    version: str
+    """Modification time in ns, or etag: with path and size, the file's identity for resuming."""
+    partitions: tuple[tuple[str, str | None], ...] = ()
+    """Hive partition columns from its folders, in order; None is Hive's null partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSlice:
+    """A run of whole rows of one file.
+
+    A whole file has start 0 and stop None. Otherwise start and stop bound bytes of a CSV (each on a
+    record's first byte; the header lies before the first slice's start) or row groups of a Parquet file.
+    """
+
+    file: InputFile
+    start: int = 0
+    stop: int | None = None
+    first_row: int = 0
+    """0-based number in the file of the slice's first row."""
+    max_rows: int | None = None
+    """Read at most this many rows (a job with a row limit ends here)."""
+
+    @property
+    def is_whole(self) -> bool:
+        return self.start == 0 and self.stop is None
+
+    @property
+    def key(self) -> tuple[str, str, int, str, int, int | None, int | None]:
+        """What a receipt is found by: the same rows of the same unchanged file."""
+        file = self.file
+        return (file.name, file.path, file.size, file.version, self.start, self.stop, self.max_rows)
+
+    @classmethod
+    def from_json(cls, record: Json) -> FileSlice:
+        file = record["file"]
+        partitions = tuple((name, value) for name, value in file["partitions"])
+        return cls(**{**record, "file": InputFile(**{**file, "partitions": partitions})})
+
+
+@dataclass(frozen=True, slots=True)
+class MiniBatch:
+    """The unit of work: slices that one worker scores together, in order."""
+
+    number: int
+    slices: tuple[FileSlice, ...]
+
+    @property
+    def part_name(self) -> str:
+        """A name that depends on the rows alone, so that redoing overwrites and a rest never does."""
+        digest = hashlib.sha256(repr([piece.key for piece in self.slices]).encode()).hexdigest()
+        return f"{self.number:06d}-{digest[:12]}"
+
+    @property
+    def size(self) -> int:
+        """Bytes of input, an estimate for slices by row groups."""
+        return sum(
+            piece.file.size if piece.stop is None else max(piece.stop - piece.start, 0) for piece in self.slices
+        )
+
+    def only(self, slices: tuple[FileSlice, ...]) -> MiniBatch:
+        return replace(self, slices=slices)
+
+    def to_json(self) -> Json:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Json) -> MiniBatch:
+        return cls(record["number"], tuple(FileSlice.from_json(piece) for piece in record["slices"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the output: name, Arrow type as text (``str(pa.DataType)``), and where it comes from."""
+
+    name: str
+    type: str
+    role: str
+    """file, row, kept, added or prediction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a file or a row has no prediction; a line of failures.jsonl."""
+
+    file: str
+    reason: str
+    row: int | None = None
+    column: str | None = None
+    value: str | None = None
+    record: str | None = None
+    detail: str | None = None
+    """Traceback, exit signal or stuck frames, where there is more to know."""
+
+    def to_json(self) -> Json:
+        return {
+            "file": self.file,
+            "row": self.row,
+            "column": self.column,
+            "value": self.value,
+            "reason": self.reason,
+            "record": self.record,
+            **({"detail": self.detail} if self.detail else {}),
+        }
+
+    @classmethod
+    def from_json(cls, record: Json) -> Failure:
+        return cls(**record)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A slice whose predictions lie in [start, stop) of its part: bytes of text, rows of Parquet."""
+
+    slice: FileSlice
+    rows: int
+    part: str
+    """File name below the parts folder."""
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A slice without predictions; its whole file fails."""
+
+    slice: FileSlice
+    failure: Failure
+
+
+SliceOutcome: TypeAlias = Scored | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a mini-batch: one entry for each of its slices, in order."""
+
+    number: int
+    slices: tuple[SliceOutcome, ...]
+    columns: tuple[Column, ...] = ()
+    """Of its part; empty where nothing was written."""
+    retries: int = 0
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    """Things to tell the user once, such as names matched after trimming."""
+
+    def to_json(self) -> Json:
+        return {
+            "number": self.number,
+            "slices": [
+                {"kind": "scored" if isinstance(entry, Scored) else "failed", **asdict(entry)} for entry in self.slices
+            ],
+            "columns": [asdict(column) for column in self.columns],
+            "retries": self.retries,
+            "seconds": self.seconds,
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, record: Json) -> Outcome:
+        return cls(
+            record["number"],
+            tuple(_slice_outcome(entry) for entry in record["slices"]),
+            tuple(Column(**column) for column in record["columns"]),
+            record["retries"],
+            record["seconds"],
+            tuple(record["notes"]),
+        )
+
+
+def _slice_outcome(record: Json) -> SliceOutcome:
+    fields = {name: value for name, value in record.items() if name != "kind"}
+    fields["slice"] = FileSlice.from_json(fields["slice"])
+    if record["kind"] == "scored":
+        return Scored(**fields)
+    return Failed(fields["slice"], Failure.from_json(fields["failure"]))
+
+
+def compact(record: Any) -> str:
+    """JSON on one line, the form of the journal and of the wire."""
+    return json.dumps(record, separators=(",", ":"))

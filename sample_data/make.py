@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -33,7 +33,7 @@ REQUIREMENTS = [f"mlflow-skinny=={mlflow.__version__}", f"scikit-learn=={sklearn
 
 
 def breast_cancer() -> None:
-    """Five CSV files, two of them nested: numbers, a string column, missing values; a pipeline that gives probabilities."""
+    """Five CSV files, three of them nested: a string column, missing values; a pipeline that gives probabilities."""
     bunch = load_breast_cancer(as_frame=True)
     frame = bunch.data[["mean radius", "mean texture", "mean smoothness", "mean concavity", "worst area"]].copy()
     frame.columns = ["radius", "texture", "smoothness", "concavity", "worst_area"]
@@ -46,18 +46,10 @@ def breast_cancer() -> None:
     diagnosis = np.where(bunch.target == 0, "malignant", "benign")
     numbers = ["radius", "texture", "smoothness", "concavity"]
     columns = ColumnTransformer(
-        [
-            ("numbers", make_pipeline(SimpleImputer(), StandardScaler()), numbers),
-            (
-                "words",
-                make_pipeline(
-                    SimpleImputer(strategy="constant", fill_value="unknown"), OneHotEncoder(handle_unknown="ignore")
-                ),
-                ["size"],
-            ),
-        ]
+        [("words", OneHotEncoder(handle_unknown="ignore"), ["size"]), ("numbers", "passthrough", numbers)]
     )
-    pipeline = make_pipeline(columns, LogisticRegression()).fit(frame, diagnosis)
+    forest = RandomForestClassifier(n_estimators=20, max_depth=4, random_state=0)
+    pipeline = make_pipeline(columns, forest).fit(frame, diagnosis)
     inputs = Schema(
         [ColSpec(DataType.string, "size", required=False)]
         + [ColSpec(DataType.double, name, required=False) for name in numbers]
@@ -121,7 +113,7 @@ def doubles(frame: pd.DataFrame) -> Schema:
 def in_parts(frame: pd.DataFrame, parts: int) -> list[pd.DataFrame]:
     """Runs of rows of nearly the same length, in order."""
     edges = [round(len(frame) * part / parts) for part in range(parts + 1)]
-    return [frame.iloc[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+    return [frame.iloc[start:stop] for start, stop in pairwise(edges)]
 
 
 def write_parquet(frame: pd.DataFrame, path: Path, row_group_size: int) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import FrameType
 
 from batchscore import attempts, engines
@@ -56,7 +57,8 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
             write_inputs(workspace, listing)
             plan: tuple[MiniBatch, ...] = ()
             try:
-                plan = _plan(prepared)
+                cutting = Cutting(job.mini_batch_size, job.csv, model.folder.has_signature, job.limit)
+                plan = split(listing.files, cutting)
                 _score(prepared, plan, journal, watch)
                 return conclude(prepared, plan)
             except BatchscoreError as error:
@@ -67,25 +69,22 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
 
 def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], journal: Journal, watch: Watcher) -> None:
     """Have every mini-batch that isn't done scored and its receipt journaled."""
-    job, receipts = prepared.job, prepared.earlier.receipts
+    job, workspace, receipts = prepared.job, prepared.workspace, prepared.earlier.receipts
+    todo = remaining(plan, receipts, job.error_threshold)
+    workspace.keep_parts(receipts.parts)
+    watch.planned(sum(batch.size for batch in plan), sum(batch.size for batch in todo))
+    if not todo:
+        return
+    workers = min(job.workers or engines.cpu_count(), len(todo))
     policy = RetryPolicy(job.max_retries, job.timeout)
-    cutting = Cutting(job.mini_batch_size, job.csv, prepared.model.folder.has_signature, job.limit)
-    with Slots(worker_spec(prepared)) as slots:
-        if prepared.listing.files:
-            slots.start(1)  # it loads the model while the files are cut
-        plan = split(prepared.listing.files, cutting)
-        todo = remaining(plan, receipts, job.error_threshold)
-        prepared.workspace.keep_parts(receipts.parts)
-        watch.planned(sum(batch.size for batch in plan), sum(batch.size for batch in todo))
-        workers = min(job.workers or engines.cpu_count(), len(todo))
-        slots.start(workers)
+    with Slots(worker_spec(prepared), workers, Path(workspace.logs)) as slots:
+        slots.start()
 
         def task(mini_batch: MiniBatch) -> tuple[MiniBatch, tuple[Outcome, ...]]:
             return mini_batch, attempts.score(slots, mini_batch, policy, watch.scored)
 
         with contextlib.closing(engines.fan_out(task, todo, workers)) as results:
             _record(results, prepared, journal, watch)
-    return plan
 
 
 def _record(

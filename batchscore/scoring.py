@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -54,7 +54,7 @@ def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progr
     begun = time.perf_counter()
     ledger = Ledger(mini_batch)
     path = Path(scorer.parts, f"{mini_batch.part_name}.{scorer.settings.format}")
-    with writers.open_part(scorer.settings.format, str(path)) as part:
+    with writers.open_part(scorer.settings.format, str(path), _roles(scorer.settings)) as part:
         for call in _calls(_chunks(scorer, ledger), scorer.settings.rows_per_call):
             answer = scorer.model.predict(model_input(scorer.model.inputs, _joined(call)))
             predictions = scorer.model.columns(answer, sum(chunk.rows for chunk in call))
@@ -62,8 +62,8 @@ def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progr
             start = 0
             for chunk in call:
                 rows = predictions.table.slice(start, chunk.rows)
+                ledger.wrote(chunk.slice, part.rows, part.rows + chunk.rows)
                 part.write(_output_rows(chunk, rows, scorer.settings))
-                ledger.wrote(chunk)
                 start += chunk.rows
             progress(start)
     return ledger.outcome(part, path.name, time.perf_counter() - begun)
@@ -74,33 +74,30 @@ class Ledger:
 
     def __init__(self, mini_batch: MiniBatch) -> None:
         self.mini_batch = mini_batch
-        self._writes: dict[FileSlice, list[int]] = {piece: [] for piece in mini_batch.slices}
-        self._rows: dict[FileSlice, int] = dict.fromkeys(mini_batch.slices, 0)
+        self._spans: dict[FileSlice, tuple[int, int]] = {}
+        """Rows of the part, start and stop."""
         self._failed: dict[FileSlice, Failure] = {}
-        self._count = 0
         self._notes: dict[str, None] = {}
 
-    def wrote(self, chunk: Chunk) -> None:
-        self._writes[chunk.slice].append(self._count)
-        self._rows[chunk.slice] += chunk.rows
-        self._count += 1
+    def wrote(self, piece: FileSlice, start: int, stop: int) -> None:
+        first, _ = self._spans.get(piece, (start, start))
+        self._spans[piece] = (first, stop)
 
     def failed(self, piece: FileSlice, error: FileRefused) -> None:
         self._failed[piece] = Failure(piece.file.name, error.reason, error.row, error.column, error.value, error.record)
 
-    def note(self, notes: tuple[str, ...]) -> None:
+    def note(self, notes: Iterable[str]) -> None:
         self._notes.update(dict.fromkeys(notes))
 
     def outcome(self, part: writers.PartWriter, name: str, seconds: float) -> Outcome:
-        """The outcome, once the part is closed: rows of failed files lie in it, but no segment points there."""
-        spans = part.spans
+        """The outcome, once the part is closed: rows of failed files may lie in it, but nothing points there."""
         entries: list[SliceOutcome] = []
         for piece in self.mini_batch.slices:
-            writes = self._writes[piece]
             if piece in self._failed:
                 entries.append(Failed(piece, self._failed[piece]))
-            elif writes:
-                entries.append(Scored(piece, self._rows[piece], name, spans[writes[0]][0], spans[writes[-1]][1]))
+            elif piece in self._spans:
+                start, stop = self._spans[piece]
+                entries.append(Scored(piece, stop - start, name, part.position(start), part.position(stop)))
             else:
                 entries.append(Scored(piece, 0, "", 0, 0))
         return Outcome(self.mini_batch.number, tuple(entries), part.columns, seconds=seconds, notes=tuple(self._notes))
@@ -146,6 +143,11 @@ def _can_join(one: Chunk, other: Chunk) -> bool:
 
 def _joined(call: list[Chunk]) -> pa.Table | pd.DataFrame:
     return call[0].features if len(call) == 1 else pa.concat_tables([chunk.features for chunk in call])
+
+
+def _roles(settings: ScoringSettings) -> dict[str, str]:
+    kept, added = dict.fromkeys(settings.keep, "kept"), dict.fromkeys((name for name, _ in settings.add), "added")
+    return {"file": "file", "row": "row", **kept, **added}
 
 
 def _output_rows(chunk: Chunk, predictions: pa.Table, settings: ScoringSettings) -> pa.Table:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
+    import pandas as pd
     import pyarrow as pa
 
     from batchscore.job import Format
@@ -101,6 +102,17 @@ def join(
     on ``columns`` alone. Raises StorageError where a part can't be read or the target can't be written.
     """
     _writer(format).join(pieces, target, columns)
+
+
+def read_frame(path: str) -> pd.DataFrame:
+    """A prediction file as a frame, by its suffix; `file` stays text."""
+    import pandas as pd
+
+    if path.endswith(".parquet"):
+        return pd.read_parquet(path)
+    if path.endswith(".jsonl"):
+        return pd.read_json(path, lines=True, dtype={"file": "object"})
+    return pd.read_csv(path, dtype={"file": "object"}, float_precision="round_trip")
 
 
 def unify(a: Sequence[Column], b: Sequence[Column]) -> tuple[Column, ...]:

@@ -42,3 +42,10 @@ def fan_out(
 ) -> Generator[Result, None, None]:
     """The task's results by the named engine; see Engine."""
     return engine(name)(task, items, workers)
+
+
+def cpu_count() -> int:
+    """Cores that this process may use, by affinity and container limits."""
+    from joblib import cpu_count as usable
+
+    return int(usable())

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from batchscore.errors import FileRefused
     from batchscore.minibatch import FileSlice
 
 
@@ -77,3 +78,8 @@ def _chunk(waiting: list[Rows], piece: FileSlice, first_row: int, notes: tuple[s
         pa.concat_tables([rows.kept for rows in waiting]),
         notes,
     )
+
+
+def first_refusal(refusals: Iterable[FileRefused]) -> FileRefused:
+    """The one of the smallest row; a refusal of a whole column comes before any row's."""
+    return min(refusals, key=lambda refusal: -1 if refusal.row is None else refusal.row)

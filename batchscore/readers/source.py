@@ -70,17 +70,15 @@ def is_ascii_compatible(encoding: str) -> bool:
 
 def without_bom(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     """The blocks of a UTF-8 file from its beginning, without a byte order mark; those of other encodings unchanged."""
-    waiting = b"" if codecs.lookup(encoding).name in {"utf-8", "utf-8-sig"} else None
-    for block in blocks:
-        if waiting is None:
-            yield block
-            continue
-        waiting += block
-        if len(waiting) >= len(codecs.BOM_UTF8):
-            yield waiting.removeprefix(codecs.BOM_UTF8)
-            waiting = None
-    if waiting:
-        yield waiting.removeprefix(codecs.BOM_UTF8)
+    rest = iter(blocks)
+    beginning = b""
+    while len(beginning) < len(codecs.BOM_UTF8) and (block := next(rest, b"")):
+        beginning += block
+    if codecs.lookup(encoding).name in {"utf-8", "utf-8-sig"}:
+        beginning = beginning.removeprefix(codecs.BOM_UTF8)
+    if beginning:
+        yield beginning
+    yield from rest
 
 
 def utf8_blocks(file: InputFile, encoding: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:

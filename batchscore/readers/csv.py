@@ -1,0 +1,67 @@
+"""CSV files: typed by the signature where there is one, else by pandas' own inference; cut between records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from batchscore.errors import FileRefused
+from batchscore.minibatch import FileSlice
+from batchscore.readers.records import count_records, cut_points
+from batchscore.readers.source import is_ascii_compatible, is_compressed, read_blocks, utf8_blocks, without_bom
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batchscore.job import CsvOptions, ScoringSettings
+    from batchscore.minibatch import InputFile
+    from batchscore.readers.chunks import Chunk
+    from batchscore.schema import Schema
+
+
+def read(piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> Iterator[Chunk]:
+    """Chunks of the slice; without a schema the slice must be the whole file, and pandas infers the types from all of it."""
+    if schema is None:
+        from batchscore.readers.csv_inferred import read_inferred
+
+        return read_inferred(piece, settings)
+    from batchscore.readers.csv_typed import read_typed
+
+    return read_typed(piece, schema, settings)
+
+
+def columns(file: InputFile, csv: CsvOptions) -> list[str]:
+    """The names in the header; without one, made-up names, one for each field of the first record."""
+    from batchscore.readers.csv_header import read_header
+
+    return list(read_header(file, csv).names)
+
+
+def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:
+    """Slices that begin at the first record behind each multiple of ``size``, if all records are certain."""
+    whole = (FileSlice(file),)
+    if is_compressed(file) or not is_ascii_compatible(csv.encoding):
+        return whole
+    try:
+        bom = sum(map(len, read_blocks(file, 0, 3))) - sum(map(len, without_bom(read_blocks(file, 0, 3), csv.encoding)))
+        points = cut_points(read_blocks(file, bom), delimiter_of(file, csv), size, header=csv.header)
+    except FileRefused:
+        return whole
+    if points is None or len(points) <= 2:  # noqa: PLR2004  # the beginning and the end
+        return whole
+    return tuple(
+        FileSlice(file, first.offset and first.offset + bom, last.offset + bom, first.records - csv.header)
+        for first, last in zip(points, points[1:], strict=False)
+    )
+
+
+def count_rows(file: InputFile, csv: CsvOptions) -> int:
+    """The number of records but for the header."""
+    if is_ascii_compatible(csv.encoding):
+        blocks = without_bom(read_blocks(file), csv.encoding)
+    else:
+        blocks = utf8_blocks(file, csv.encoding)
+    return max(count_records(blocks, delimiter_of(file, csv)) - csv.header, 0)
+
+
+def delimiter_of(file: InputFile, csv: CsvOptions) -> str:
+    return "\t" if file.name.lower().endswith((".tsv", ".tsv.gz", ".tsv.zst")) else csv.delimiter

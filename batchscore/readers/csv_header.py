@@ -1,0 +1,99 @@
+"""The first record of a CSV, and the text behind it."""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from batchscore.errors import FileRefused
+from batchscore.readers.csv import delimiter_of
+from batchscore.readers.records import record_offsets, whole_records
+from batchscore.readers.source import displayed, utf8_blocks
+from batchscore.signature import names_without_header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batchscore.job import CsvOptions
+    from batchscore.minibatch import FileSlice, InputFile
+
+_DISGUISES = {
+    codecs.BOM_UTF16_LE: "it begins as UTF-16 does; use --encoding utf-16",
+    codecs.BOM_UTF16_BE: "it begins as UTF-16 does; use --encoding utf-16",
+    b"\x1f\x8b": "it begins as gzip does; let its name end in .csv.gz",
+    b"\x28\xb5\x2f\xfd": "it begins as Zstandard does; let its name end in .csv.zst",
+    b"PAR1": "it begins as Parquet does; let its name end in .parquet",
+    b"PK": "it begins as a zip archive or an Excel workbook does; export it as CSV",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The names of a file's columns and the records below them, in blocks of whole records, as UTF-8."""
+
+    names: tuple[str, ...]
+    body: Iterator[bytes]
+
+
+def read_header(file: InputFile, csv: CsvOptions) -> Header:
+    """The names in the first record that isn't blank; without a header names are made up, and that record is body.
+
+    Raises FileRefused for an empty file and for a header that can't be decoded.
+    """
+    delimiter = delimiter_of(file, csv)
+    blocks = whole_records(utf8_blocks(file, csv.encoding), delimiter)
+    for block in blocks:
+        offsets = record_offsets(block, delimiter)
+        if len(offsets) > 1:
+            names = _names(block[: offsets[1]], csv, delimiter)
+            if not csv.header:
+                return Header(tuple(names_without_header(len(names))), _chained(block, blocks))
+            return Header(names, _chained(block[offsets[1] :], blocks))
+    raise FileRefused(
+        "the file is empty; a CSV needs at least a header line; remove the file or leave it out with --exclude"
+    )
+
+
+def read_slice(piece: FileSlice, csv: CsvOptions) -> Header:
+    """The file's names, and as body the records of the slice alone."""
+    header = read_header(piece.file, csv)
+    if piece.is_whole:
+        return header
+    start = piece.start
+    blocks = utf8_blocks(piece.file, csv.encoding, start, piece.stop)
+    return Header(header.names, whole_records(blocks, delimiter_of(piece.file, csv)))
+
+
+def _names(record: bytes, csv: CsvOptions, delimiter: str) -> tuple[str, ...]:
+    where = "header" if csv.header else "first row"
+    for beginning, hint in _DISGUISES.items():
+        if record.startswith((beginning, displayed(beginning).encode())):
+            raise FileRefused(f"the {where} isn't text: {hint}", record=displayed(record[:1000]))
+    if b"\0" in record:
+        raise FileRefused(
+            f"the {where} has a NUL byte, which text doesn't; a file in UTF-16 needs --encoding utf-16",
+            record=displayed(record[:1000]),
+        )
+    try:
+        record.decode()
+    except UnicodeDecodeError:
+        raise FileRefused(
+            f"the {where} isn't {csv.encoding}; name the encoding with --encoding, such as latin-1 or cp1252",
+            record=displayed(record).rstrip("\r\n"),
+        ) from None
+    table = pacsv.read_csv(
+        pa.py_buffer(record + b"\n"),  # a header alone must end
+        read_options=pacsv.ReadOptions(use_threads=False, block_size=len(record) + 2),
+        parse_options=pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+    )
+    return tuple(table.schema.names)
+
+
+def _chained(block: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    if block:
+        yield block
+    yield from blocks

@@ -1,0 +1,178 @@
+"""Parquet files: columns by the signature's rules, cut between row groups."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchscore.errors import FileRefused
+from batchscore.minibatch import FileSlice
+from batchscore.readers.chunks import Chunk, Rows, first_refusal, regroup
+from batchscore.readers.source import opened
+from batchscore.signature import convert, parse_text, plan_reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batchscore.job import CsvOptions, ScoringSettings
+    from batchscore.minibatch import InputFile
+    from batchscore.readers.chunks import Chunk
+    from batchscore.schema import Schema
+    from batchscore.signature import ReadColumn, ReadPlan
+
+MAX_BATCH_ROWS = 65_536
+BUFFER_BYTES = 1 << 20
+"""What is read at once of each column; without it pyarrow holds whole row groups."""
+
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+
+
+def read(piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> Iterator[Chunk]:
+    """Chunks of the slice's row groups; without a schema all columns with their own types, but for pandas' index.
+
+    Kept columns have their own types, dictionaries decoded.
+    """
+    with _opened(piece.file) as parquet:
+        plan = plan_reading(schema, _names(parquet), settings, piece.file.partitions)
+        features = plan.features if schema else _without_index(plan.features, parquet)
+        runs = _BatchReader(parquet, features, plan, piece).runs(settings.rows_per_call)
+        yield from regroup(runs, piece, settings.rows_per_call, plan.notes)
+
+
+def columns(file: InputFile, csv: CsvOptions) -> list[str]:  # noqa: ARG001  # the interface of all readers
+    """The names of the top-level columns, but for the index that pandas writes without a name."""
+    with _opened(file) as parquet:
+        return _names(parquet)
+
+
+def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:  # noqa: ARG001  # as above
+    """Runs of row groups whose compressed sizes make about ``size`` bytes."""
+    try:
+        with _opened(file) as parquet:
+            groups = [_weight(parquet.metadata.row_group(number)) for number in range(parquet.num_row_groups)]
+    except FileRefused:
+        return (FileSlice(file),)
+    starts, first_rows, weight, rows = [0], [0], 0, 0
+    for number, (group_bytes, group_rows) in enumerate(groups):
+        if weight and weight + group_bytes / 2 > size:
+            starts.append(number)
+            first_rows.append(rows)
+            weight = 0
+        weight += group_bytes
+        rows += group_rows
+    if len(starts) == 1:
+        return (FileSlice(file),)
+    stops = [*starts[1:], len(groups)]
+    return tuple(
+        FileSlice(file, start, stop, first_row)
+        for start, stop, first_row in zip(starts, stops, first_rows, strict=True)
+    )
+
+
+def count_rows(file: InputFile, csv: CsvOptions) -> int:  # noqa: ARG001  # as above
+    """The number of rows that the file's footer states."""
+    with _opened(file) as parquet:
+        return int(parquet.metadata.num_rows)
+
+
+def _weight(group: pq.RowGroupMetaData) -> tuple[int, int]:
+    """Compressed bytes and rows."""
+    return sum(group.column(number).total_compressed_size for number in range(group.num_columns)), group.num_rows
+
+
+@contextmanager
+def _opened(file: InputFile) -> Iterator[pq.ParquetFile]:
+    """The file, its footer read; what pyarrow raises about it while it is open becomes FileRefused."""
+    with opened(file) as stored:
+        try:
+            if not stored.read(1):
+                raise FileRefused("the file is empty; a Parquet file has at least a footer; was its writer stopped?")
+            yield pq.ParquetFile(stored, pre_buffer=False, buffer_size=BUFFER_BYTES)
+        except MemoryError:
+            raise
+        except (pa.ArrowException, OSError) as error:
+            raise FileRefused(
+                f"the file can't be read as Parquet: {_first_line(error)}; is it complete?"
+            ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _names(parquet: pq.ParquetFile) -> list[str]:
+    return [name for name in parquet.schema_arrow.names if not _PANDAS_INDEX.fullmatch(name)]
+
+
+def _without_index(features: tuple[ReadColumn, ...], parquet: pq.ParquetFile) -> tuple[ReadColumn, ...]:
+    """The columns that pandas.read_parquet would give as columns."""
+    index = (parquet.schema_arrow.pandas_metadata or {}).get("index_columns", ())
+    named = {name for name in index if isinstance(name, str)}
+    return tuple(column for column in features if column.source not in named)
+
+
+class _BatchReader:
+    """Reads the columns of a plan from row groups."""
+
+    def __init__(
+        self, parquet: pq.ParquetFile, features: tuple[ReadColumn, ...], plan: ReadPlan, piece: FileSlice
+    ) -> None:
+        self._parquet = parquet
+        self._features = features
+        self._plan = plan
+        self._piece = piece
+        self._partitions = dict(piece.file.partitions)
+
+    def runs(self, rows_per_call: int) -> Iterator[Rows]:
+        """Batches of at most ``rows_per_call`` rows, up to the slice's max_rows; one of 0 rows where there are none."""
+        row, left = self._piece.first_row, self._piece.max_rows
+        batches = self._batches(min(rows_per_call, MAX_BATCH_ROWS))
+        while left != 0 and (batch := next(batches, None)) is not None:
+            rows = self._rows(batch if left is None else batch.slice(0, left), row)
+            row += rows.count
+            left = None if left is None else left - rows.count
+            yield rows
+        if row == self._piece.first_row:
+            yield self._rows(pa.RecordBatch.from_pylist([], self._parquet.schema_arrow), row)
+
+    def _batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        stop = self._parquet.num_row_groups if self._piece.stop is None else self._piece.stop
+        sources = {column.source for column in self._features if column.position != -1}
+        names = self._parquet.schema_arrow.names
+        needed = [name for name in names if name in sources or name in self._plan.kept] or names[:1]
+        return self._parquet.iter_batches(  # type: ignore[no-any-return]  # pyarrow has no types
+            batch_size=rows, row_groups=list(range(self._piece.start, stop)), columns=needed, use_threads=False
+        )
+
+    def _rows(self, batch: pa.RecordBatch, first_row: int) -> Rows:
+        features, refusals = [], []
+        for column in self._features:
+            try:
+                features.append(self._feature(column, batch, first_row))
+            except FileRefused as refusal:
+                refusals.append(refusal)
+        if refusals:
+            raise first_refusal(refusals)
+        kept = [self._column(name, batch) for name in self._plan.kept]
+        return Rows(
+            batch.num_rows,
+            pa.table(features, names=[column.name for column in self._features]),
+            pa.table(kept, names=list(self._plan.kept)),
+        )
+
+    def _feature(self, column: ReadColumn, batch: pa.RecordBatch, first_row: int) -> pa.Array:
+        found = self._column(column.source, batch, partition=column.position == -1)
+        if column.spec is None:
+            return found
+        change = parse_text if column.position == -1 else convert
+        return change(found, column.spec, column=column.source, first_row=first_row)
+
+    def _column(self, name: str, batch: pa.RecordBatch, *, partition: bool | None = None) -> pa.Array:
+        if partition or (partition is None and name not in batch.schema.names):
+            return pa.repeat(pa.scalar(self._partitions[name], pa.string()), batch.num_rows)
+        found = batch.column(name)
+        return found.dictionary_decode() if pa.types.is_dictionary(found.type) else found

@@ -1,0 +1,85 @@
+"""Input files as chunks of whole rows, in order; one module for each format, loaded when it is first needed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
+
+from batchscore.errors import FileRefused
+from batchscore.readers.chunks import Chunk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batchscore.job import CsvOptions, ScoringSettings
+    from batchscore.minibatch import FileSlice, InputFile
+    from batchscore.schema import Schema
+
+__all__ = ["SUFFIXES", "Chunk", "columns", "count_rows", "cut", "is_readable", "read"]
+
+_READERS = {
+    ".csv": "batchscore.readers.csv",
+    ".csv.gz": "batchscore.readers.csv",
+    ".csv.zst": "batchscore.readers.csv",
+    ".tsv": "batchscore.readers.csv",
+    ".tsv.gz": "batchscore.readers.csv",
+    ".tsv.zst": "batchscore.readers.csv",
+    ".parquet": "batchscore.readers.parquet",
+    ".pqt": "batchscore.readers.parquet",
+}
+SUFFIXES = tuple(_READERS)
+
+
+class Reader(Protocol):
+    """What a module of this package gives for its format."""
+
+    def read(self, piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> Iterator[Chunk]: ...
+
+    def columns(self, file: InputFile, csv: CsvOptions) -> list[str]: ...
+
+    def cut(self, file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]: ...
+
+    def count_rows(self, file: InputFile, csv: CsvOptions) -> int: ...
+
+
+def read(piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> Iterator[Chunk]:
+    """The slice's rows, in order, in chunks of exactly ``settings.rows_per_call`` rows; the last one may be shorter.
+
+    A slice without rows gives one chunk of 0 rows, so that its columns are known.
+    Raises FileRefused at the first row, column or value that can't be read or doesn't fit the schema;
+    which one that is depends neither on the cut nor on the size of the chunks.
+    """
+    return _reader(piece.file).read(piece, schema, settings)
+
+
+def columns(file: InputFile, csv: CsvOptions) -> list[str]:
+    """The names of the file's columns, as they stand there."""
+    return _reader(file).columns(file, csv)
+
+
+def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:
+    """The file as slices of about ``size`` bytes, in order; the whole file where a cut isn't certain.
+
+    The cuts follow from the file's bytes and ``size`` alone. A file that can't be read isn't cut; reading it says why.
+    """
+    return _reader(file).cut(file, size, csv)
+
+
+def count_rows(file: InputFile, csv: CsvOptions) -> int:
+    """How many rows the file has, without looking at their values.
+
+    Raises FileRefused where they can't be counted, as in a truncated archive.
+    """
+    return _reader(file).count_rows(file, csv)
+
+
+def is_readable(name: str) -> bool:
+    """Whether a file of this name has a reader, by its suffix in any case."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def _reader(file: InputFile) -> Reader:
+    for suffix, module in _READERS.items():
+        if file.name.lower().endswith(suffix):
+            return cast("Reader", import_module(module))
+    raise FileRefused(f"no reader for this type of file; supported are {', '.join(SUFFIXES)}")

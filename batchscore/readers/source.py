@@ -1,0 +1,127 @@
+"""The bytes of an input file: opened, decompressed, as UTF-8; the one place that opens input files."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from batchscore.errors import FileRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from batchscore.minibatch import InputFile
+
+BLOCK_BYTES = 1 << 20
+"""Larger blocks are slower: their memory goes back to the kernel and comes again."""
+
+
+@contextmanager
+def opened(file: InputFile) -> Iterator[BinaryIO]:
+    """The file's bytes as they are stored; FileRefused where it can't be opened."""
+    try:
+        stream = open(file.path, "rb", buffering=0)  # noqa: PTH123, SIM115  # a path or, one day, a URL; closed below
+    except OSError as error:
+        raise FileRefused(f"the file can't be opened: {error.strerror or error}") from error
+    with stream:
+        yield cast("BinaryIO", stream)
+
+
+def is_compressed(file: InputFile) -> bool:
+    return file.name.lower().endswith((".gz", ".zst"))
+
+
+def read_blocks(file: InputFile, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    """The decompressed bytes in [start, stop), a block at a time; FileRefused where they can't be read.
+
+    Compressed files are read whole.
+    """
+    with opened(file) as stored:
+        try:
+            stream = _decompressed(file, stored)
+            if start:
+                stream.seek(start)
+            position = start
+            while block := stream.read(BLOCK_BYTES if stop is None else min(BLOCK_BYTES, stop - position)):
+                position += len(block)
+                yield block
+        except (EOFError, zlib.error, OSError) as error:
+            raise FileRefused(f"the file can't be read: {error}; is it complete?") from error
+
+
+def _decompressed(file: InputFile, stored: BinaryIO) -> BinaryIO:
+    if file.name.lower().endswith(".gz"):
+        return cast("BinaryIO", gzip.GzipFile(fileobj=stored))
+    if file.name.lower().endswith(".zst"):
+        import pyarrow as pa
+
+        return cast("BinaryIO", pa.CompressedInputStream(stored, "zstd"))
+    return stored
+
+
+def is_ascii_compatible(encoding: str) -> bool:
+    """Whether delimiters, quotes and line ends are single bytes that mean nothing else in this encoding."""
+    name = codecs.lookup(encoding).name
+    return name in {"utf-8", "utf-8-sig", "ascii"} or name.startswith(("iso8859", "cp125"))
+
+
+def without_bom(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """The blocks of a UTF-8 file from its beginning, without a byte order mark; those of other encodings unchanged."""
+    waiting = b"" if codecs.lookup(encoding).name in {"utf-8", "utf-8-sig"} else None
+    for block in blocks:
+        if waiting is None:
+            yield block
+            continue
+        waiting += block
+        if len(waiting) >= len(codecs.BOM_UTF8):
+            yield waiting.removeprefix(codecs.BOM_UTF8)
+            waiting = None
+    if waiting:
+        yield waiting.removeprefix(codecs.BOM_UTF8)
+
+
+def utf8_blocks(file: InputFile, encoding: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    """The text in [start, stop) as UTF-8, without a byte order mark.
+
+    What isn't in the encoding comes as invalid UTF-8, to be refused where its row and column are known.
+    """
+    blocks = read_blocks(file, start, stop)
+    if start == 0:
+        blocks = without_bom(blocks, encoding)
+    return blocks if codecs.lookup(encoding).name in {"utf-8", "utf-8-sig"} else _transcoded(blocks, encoding)
+
+
+def _transcoded(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)(_UNDECODABLE)
+    for block in blocks:
+        if text := decoder.decode(block):
+            yield text.encode("utf-8", "surrogatepass")
+    if text := decoder.decode(b"", final=True):
+        yield text.encode("utf-8", "surrogatepass")
+
+
+_UNDECODABLE = "batchscore.undecodable"
+
+
+def _as_surrogates(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+# "surrogateescape" for bytes below 0x80 too, which UTF-16 needs
+codecs.register_error(_UNDECODABLE, _as_surrogates)
+
+
+def displayed(text: bytes) -> str:
+    """Text for a message, with escapes such as ``\\xe9`` for the bytes that aren't in the encoding."""
+    try:
+        return "".join(
+            f"\\x{ord(char) - 0xDC00:02x}" if 0xDC00 <= ord(char) <= 0xDCFF else char  # noqa: PLR2004  # as encoded above
+            for char in text.decode("utf-8", "surrogatepass")
+        )
+    except UnicodeDecodeError:
+        return text.decode("utf-8", "backslashreplace")

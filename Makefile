@@ -34,7 +34,7 @@ constraints: .venv/dev ## pin the newest versions
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 --extra dev --no-emit-index-url --no-annotate --custom-compile-command "make constraints" --upgrade --quiet --output-file constraints.txt
 
 clean: ## remove what the targets made
-	rm -rf .venv build dist demo-output demo-damaged .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv build dist demo-output demo-damaged demo-repaired .mypy_cache .ruff_cache .pytest_cache
 
 .venv/demo: pyproject.toml constraints.txt
 	@$(SETUP) && $(PIP) --editable '.[samples]' && touch $@

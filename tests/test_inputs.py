@@ -124,7 +124,9 @@ def test_names_that_are_no_utf8_become_escapes(tmp_path: Path) -> None:
     assert names(listed(tmp_path)) == ["caf\\xe9.csv"]
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/data", "abfss://c@a.dfs.core.windows.net/x?sig=SECRET", "https://h/x.csv"])
+@pytest.mark.parametrize(
+    "url", ["s3://bucket/data", "abfss://c@a.dfs.core.windows.net/x?sig=SECRET", "https://h/x.csv"]
+)
 def test_remote_inputs_are_refused_without_their_secrets(url: str) -> None:
     with pytest.raises(UsageError, match="remote") as caught:
         listed(url)

@@ -7,7 +7,8 @@ import json
 import os
 import shlex
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -27,6 +28,9 @@ signal. Run the same command again to go on with a job that was stopped.
 
 Every option can come from the environment: BATCHSCORE_RUN_TIMEOUT=60; one value
 a line where an option may be repeated."""
+
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class GroupedOption(click.Option):
@@ -63,7 +67,7 @@ class GroupedCommand(click.Command):
                 formatter.write_dl(records, col_max=26)
 
 
-def option(heading: str, *names: str, **settings: Any) -> Any:
+def option(heading: str, *names: str, **settings: Any) -> Callable[[Command], Command]:
     """A click option under a heading."""
     return click.option(*names, cls=GroupedOption, heading=heading, **settings)
 
@@ -326,7 +330,7 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
 
 
 def _publishing_command() -> str:
-    """This command with --error-threshold -1; environment variables are left out, they may be secrets."""
+    """The command that was given, with --error-threshold -1, without environment variables: they may be secrets."""
     words = ["batchscore"]
     arguments = iter(sys.argv[1:])
     for word in arguments:

@@ -151,7 +151,7 @@ def _binary(text: pa.Array, scalar: Scalar) -> pa.Array:
     for place, value in enumerate(text.to_pylist()):  # Arrow doesn't decode base64
         try:
             found.append(None if value is None else base64.b64decode(value.encode(), validate=True))
-        except binascii.Error:  # noqa: PERF203  # the place is needed
+        except binascii.Error:  # the place is needed
             raise scalar.refused(text, place, "not base64") from None
     return pa.array(found, scalar.arrow)
 

@@ -13,10 +13,8 @@ from urllib.parse import unquote
 
 from batchscore.errors import UsageError
 from batchscore.minibatch import InputFile
+from batchscore.readers import is_readable
 from batchscore.storage import local_path
-
-SUPPORTED = (".csv", ".csv.gz", ".csv.zst", ".tsv", ".tsv.gz", ".tsv.zst", ".parquet", ".pqt")
-"""Suffixes of scorable files, in any case."""
 
 TABLE_ROOTS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table"}
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -73,7 +71,7 @@ def list_inputs(inputs: tuple[str, ...], selection: Selection) -> Listing:
         for name, path, status, is_named in _found(entry, selection):
             if not selection.takes(name):
                 continue
-            if not is_named and not is_supported(name):
+            if not is_named and not is_readable(name):
                 skipped.append(
                     Skipped(name, f"file type {PurePosixPath(name).suffix or 'without suffix'} is not supported")
                 )
@@ -86,10 +84,6 @@ def list_inputs(inputs: tuple[str, ...], selection: Selection) -> Listing:
             files[name] = InputFile(name, path, status.st_size, str(status.st_mtime_ns), partitions_of(name))
     ordered = sorted(files.values(), key=lambda file: os.fsencode(file.name))
     return Listing(tuple(ordered), tuple(sorted(skipped, key=lambda entry: entry.file)))
-
-
-def is_supported(name: str) -> bool:
-    return name.lower().endswith(SUPPORTED)
 
 
 def partitions_of(name: str) -> tuple[tuple[str, str | None], ...]:

@@ -109,7 +109,7 @@ def _utc(seconds: float) -> str:
 def empty_columns(prepared: Prepared) -> tuple[Column, ...]:
     """The output columns of a job without rows: prediction names from the output signature, else `prediction`."""
     settings, outputs = prepared.settings, prepared.model.folder.signature.outputs
-    specs = (*outputs.columns, *outputs.tensors) if outputs and settings.predict_fn == "predict" else ()
+    specs = outputs.specs if outputs and settings.predict_fn == "predict" else ()
     names = [spec.name for spec in specs]
     if not names or None in names:
         names = ["prediction"] if len(names) <= 1 else [f"prediction_{position}" for position in range(len(names))]

@@ -20,9 +20,9 @@ from batchscore.job import Job, ScoringSettings
 from batchscore.journal import Receipts, read_journal
 from batchscore.minibatch import InputFile, Json, MiniBatch, compact
 from batchscore.modelfolder import ModelFolder, is_registered, read_model_folder
-from batchscore.schema import parse_params
-from batchscore.storage import local_path, storage_errors
+from batchscore.params import parse_params
 from batchscore.slot import Slots, WorkerSpec
+from batchscore.storage import local_path, storage_errors
 from batchscore.workspace import Workspace
 
 MAX_ROWS_PER_CALL = 65_536
@@ -154,7 +154,7 @@ def _declared_names(model: ModelFolder, job: Job) -> list[str]:
     outputs = model.signature.outputs
     if job.predict_fn != "predict" or outputs is None:
         return []
-    return [spec.name for spec in (*outputs.columns, *outputs.tensors) if spec.name]
+    return [spec.name for spec in outputs.specs if spec.name]
 
 
 def _refuse_clashes(settings: ScoringSettings, predictions: list[str]) -> None:

@@ -60,8 +60,8 @@ def join_predictions(
             for entry in _merged(file.scored)
         ]
 
-        def join(stream: BinaryIO, pieces: list[writers.Piece] = pieces) -> int:
-            return writers.join(job.format, pieces, stream, columns)
+        def join(stream: BinaryIO, pieces: list[writers.Piece] = pieces) -> None:
+            writers.join(job.format, pieces, stream, columns)
 
         ready.append((prepare(workspace.folder, file.name, join), sum(entry.rows for entry in file.scored)))
     return ready

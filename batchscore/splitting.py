@@ -45,7 +45,7 @@ def _target(size: MiniBatchSize) -> int:
 def _slices(files: Iterable[InputFile], cutting: Cutting) -> Iterator[FileSlice]:
     for file in files:
         is_cut = cutting.size.files is None and file.size > _target(cutting.size)
-        if is_cut and (cutting.cuts_csv or readers.is_parquet(file.name)):
+        if is_cut and (cutting.cuts_csv or readers.is_typed(file.name)):
             try:
                 yield from readers.cut(file, _target(cutting.size), cutting.csv)
             except (FileRefused, OSError):

@@ -134,7 +134,7 @@ class JobSummary:
         """All predictions as one frame, in input order."""
         import pandas as pd
 
-        frames = [writers.read_frame(path) for path in self.outputs]
+        frames: list[pd.DataFrame] = [writers.read_frame(path) for path in self.outputs]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
     def failures(self) -> pd.DataFrame:

@@ -119,8 +119,7 @@ def test_a_broken_link_is_told_and_not_passed_over(tmp_path: Path) -> None:
 
 
 def test_names_that_are_no_utf8_become_escapes(tmp_path: Path) -> None:
-    with open(os.fsencode(tmp_path) + b"/caf\xe9.csv", "w") as stream:
-        stream.write("a\n1\n")
+    (tmp_path / os.fsdecode(b"caf\xe9.csv")).write_text("a\n1\n")
     assert names(listed(tmp_path)) == ["caf\\xe9.csv"]
 
 

@@ -61,7 +61,8 @@ def test_contradictions_and_odd_names_are_refused(name, format_, message) -> Non
 
 
 @pytest.mark.parametrize(
-    "values", [{"workers": 0}, {"error_threshold": -2}, {"timeout": 0}, {"max_retries": -1}, {"format": "xml"}, {"limit": -1}]
+    "values",
+    [{"workers": 0}, {"error_threshold": -2}, {"timeout": 0}, {"max_retries": -1}, {"format": "xml"}, {"limit": -1}],
 )
 def test_values_out_of_range_are_refused_by_name(values) -> None:
     with pytest.raises(UsageError, match=next(iter(values))):

@@ -304,17 +304,13 @@ def test_one_failed_slice_fails_its_whole_file(doubled: Path, numbers: Path, tmp
     (numbers / "big.csv").write_text("id,x\n" + "".join(f"k,{x}\n" for x in range(1000, 3000)))
     (faults / "1500").write_text("raise")
     out = tmp_path / "out"
-    summary = run(
-        doubled, numbers, out, environment={"FAULTS": str(faults)}, mini_batch_size="2KB", error_threshold=-1
-    )
+    summary = run(doubled, numbers, out, environment={"FAULTS": str(faults)}, mini_batch_size="2KB", error_threshold=-1)
     assert summary.counts.rows_failed == 2000
     assert summary.counts.rows_scored == 100
     assert "big.csv" not in set(pd.read_csv(out / "predictions.csv")["file"])
 
 
-def test_fail_fast_stops_and_the_default_scores_everything_first(
-    doubled: Path, numbers: Path, tmp_path: Path
-) -> None:
+def test_fail_fast_stops_and_the_default_scores_everything_first(doubled: Path, numbers: Path, tmp_path: Path) -> None:
     (numbers / "b0.csv").write_text("id,x\nk,oops\n")
     fast = run(doubled, numbers, tmp_path / "fast", workers=1, mini_batch_size=1, fail_fast=True)
     full = run(doubled, numbers, tmp_path / "full", workers=1, mini_batch_size=1)
@@ -460,7 +456,16 @@ class Background:
 def stuck_run(doubled: Path, numbers: Path, tmp_path: Path, faults: Path, clean_environment):
     """A run over single-file mini-batches that hangs at b7.csv; the journal has some receipts."""
     (faults / "75").write_text("wait")
-    arguments = ["-m", str(doubled), "-i", str(numbers), "-o", str(tmp_path / "out"), "--mini-batch-size=1", "--workers=2"]
+    arguments = [
+        "-m",
+        str(doubled),
+        "-i",
+        str(numbers),
+        "-o",
+        str(tmp_path / "out"),
+        "--mini-batch-size=1",
+        "--workers=2",
+    ]
     background = Background(arguments, {**clean_environment, "FAULTS": str(faults)})
     background.wait_for(tmp_path / "out/.batchscore/journal.jsonl", 8)
     yield background

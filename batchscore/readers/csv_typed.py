@@ -53,7 +53,7 @@ def read_rows(blocks: Iterator[bytes], parser: RecordParser, piece: FileSlice) -
     while left != 0 and (block := _next_block(blocks, row)) is not None:
         if left is not None:
             offsets = record_offsets(block, parser.delimiter)
-            block = block[: offsets[min(left, len(offsets) - 1)]]  # noqa: PLW2901  # what is left of it
+            block = block[: offsets[min(left, len(offsets) - 1)]]  # what is left of it
         rows = parser.parse(block, row)
         row += rows.count
         left = None if left is None else left - rows.count

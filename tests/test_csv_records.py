@@ -14,7 +14,24 @@ from hypothesis import strategies as st
 from batchscore.errors import FileRefused
 from batchscore.readers.records import RecordScanner, count_records, cut_points, record_offsets, whole_records
 
-FIELDS = ("", "a", "bc", '"', '""', '"q"', '"x,y"', '"a""b"', '"l1\nl2"', '"l1\r\n\r\nl2"', '5" pipe', '""t', '"a"b', "é", " ", '","')
+FIELDS = (
+    "",
+    "a",
+    "bc",
+    '"',
+    '""',
+    '"q"',
+    '"x,y"',
+    '"a""b"',
+    '"l1\nl2"',
+    '"l1\r\n\r\nl2"',
+    '5" pipe',
+    '""t',
+    '"a"b',
+    "é",
+    " ",
+    '","',
+)
 LINE_ENDS = ("\n", "\r\n", "\r", "\n\n", "\r\r", "\n\r")
 PIECES = st.lists(st.sampled_from((*FIELDS, ",", ",", *LINE_ENDS)), max_size=30).map("".join)
 """Any text made of what matters to a parser, well-formed or not."""

@@ -83,7 +83,9 @@ def test_chunks_have_exactly_the_rows_asked_for(written, rows_per_call):
     chunks = read(file, NUMBERS, rows_per_call=rows_per_call)
     assert [chunk.first_row for chunk in chunks] == list(range(0, 20, rows_per_call))
     assert {chunk.rows for chunk in chunks[:-1]} <= {rows_per_call}
-    assert all(chunk.rows == chunk.features.num_rows == chunk.kept.num_rows or not chunk.kept.num_columns for chunk in chunks)
+    assert all(
+        chunk.rows == chunk.features.num_rows == chunk.kept.num_rows or not chunk.kept.num_columns for chunk in chunks
+    )
     assert rows(chunks) == [(number, number + 0.5) for number in range(20)]
 
 
@@ -149,13 +151,15 @@ def test_suffixes_say_compression_and_delimiter(written, name):
         assert readers.cut(file, 10, options)[0].is_whole is not (name == "x.tsv")
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-16", "utf-16-le", "utf-32", "ascii"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-16", "utf-16-le", "utf-32", "ascii"]
+)
 def test_encodings(written, encoding):
     """Text in the encoding named is read, its byte order mark skipped."""
     word = "e" if encoding == "ascii" else "é"
     data = f'a,{word}\n1,"{word}\n{word}"\n'.encode(encoding)
     if encoding == "utf-16-le":
-        data = "a,é\n1,\"é\né\"\n".encode(encoding)
+        data = 'a,é\n1,"é\né"\n'.encode(encoding)
     file = written(data)
     schema = Schema(columns=(ColumnSpec(word, "string"),))
     assert rows(read(file, schema, csv=CsvOptions(encoding=encoding))) == [(f"{word}\n{word}",)]
@@ -190,7 +194,9 @@ def test_without_header_row_0_is_data(written):
 def test_hive_partitions_are_features(written):
     """A partition's value is parsed like text of the file; Hive's null partition is missing."""
     file = written("a\n1\n2\n", partitions=(("b", "2026"), ("c", None)))
-    schema = Schema(columns=(ColumnSpec("b", "long"), ColumnSpec("a", "long"), ColumnSpec("c", "string", required=False)))
+    schema = Schema(
+        columns=(ColumnSpec("b", "long"), ColumnSpec("a", "long"), ColumnSpec("c", "string", required=False))
+    )
     assert rows(read(file, schema)) == [(2026, 1, None), (2026, 2, None)]
     only = Schema(columns=(ColumnSpec("b", "string"),))
     assert rows(read(file, only)) == [("2026",), ("2026",)]
@@ -222,7 +228,9 @@ def test_max_rows_ends_the_slice(written, rows_per_call):
         (b'a,b\n1,2\n3,"4\n5,6\n', 1, None, None, None, "never closed"),
     ],
 )
-def test_the_first_bad_row_is_refused(written, monkeypatch, rows_per_call, block, text, row, column, value, record, words):
+def test_the_first_bad_row_is_refused(
+    written, monkeypatch, rows_per_call, block, text, row, column, value, record, words
+):
     """The refusal names the first bad row, blank lines not counted, whatever the chunks and the blocks are."""
     monkeypatch.setattr(source, "BLOCK_BYTES", block)
     found = refusal(written(text), NUMBERS, rows_per_call=rows_per_call)
@@ -308,7 +316,14 @@ def test_without_signature_pandas_infers_from_the_whole_file(written):
 
 def test_without_signature_floats_are_exact(written):
     """A double's text is read to its last bit on every pandas."""
-    values = [0.1 + 0.2, 1.7976931348623157e308, 5e-324, 0.30000000000000004, 123456789.123456789, 2.2250738585072014e-308]
+    values = [
+        0.1 + 0.2,
+        1.7976931348623157e308,
+        5e-324,
+        0.30000000000000004,
+        123456789.123456789,
+        2.2250738585072014e-308,
+    ]
     values += [math.sqrt(number) * 1e-7 for number in range(200)]
     (chunk,) = read(written("a\n" + "".join(f"{value!r}\n" for value in values)), None)
     assert chunk.features["a"].tolist() == values
@@ -336,7 +351,7 @@ def test_without_signature_limit_partitions_and_no_rows(written):
 # properties
 
 FIELD = st.one_of(
-    st.sampled_from(["", "1", "-2.5", "NA", "x", "é", "5\" pipe", "line\nline", "a\r\nb", '"', ",", " ", "0x1", "1e3"]),
+    st.sampled_from(["", "1", "-2.5", "NA", "x", "é", '5" pipe', "line\nline", "a\r\nb", '"', ",", " ", "0x1", "1e3"]),
     st.text('ab1,"\n\ré ', max_size=8),
 )
 LINE_END = st.sampled_from(["\n", "\r\n", "\n\n", "\r\n\r\n"])
@@ -415,7 +430,9 @@ def test_any_text_is_read_or_refused_and_counted(folder, text):
     except FileRefused:
         return
     assert readers.count_rows(file, CsvOptions()) == count
-    assert sum(chunk.rows for piece in readers.cut(file, 3, CsvOptions()) for chunk in read(file, schema, piece)) == count
+    assert (
+        sum(chunk.rows for piece in readers.cut(file, 3, CsvOptions()) for chunk in read(file, schema, piece)) == count
+    )
 
 
 @QUICK

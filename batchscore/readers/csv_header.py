@@ -87,12 +87,12 @@ def _names(record: bytes, csv: CsvOptions, delimiter: str) -> tuple[str, ...]:
             f"the {where} isn't {csv.encoding}; name the encoding with --encoding, such as latin-1 or cp1252",
             record=displayed(record).rstrip("\r\n"),
         ) from None
-    table = pacsv.read_csv(
+    reader = pacsv.open_csv(
         pa.py_buffer(record + b"\n"),  # a header alone must end
         read_options=pacsv.ReadOptions(use_threads=False, block_size=len(record) + 2),
         parse_options=pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
     )
-    return tuple(table.schema.names)
+    return tuple(reader.schema.names)
 
 
 def _chained(block: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:

@@ -120,7 +120,8 @@ class RecordParser:
         types = {str(position): self._typed.get(position, text) for position in positions}
         if not block:
             return pa.schema(types).empty_table()
-        return pacsv.read_csv(
+        # read_csv does the same, with an expensive handling of signals around each call
+        return pacsv.open_csv(
             pa.py_buffer(block),
             read_options=pacsv.ReadOptions(
                 use_threads=False, block_size=len(block) + 1, column_names=[str(i) for i in range(len(self._names))]
@@ -129,7 +130,7 @@ class RecordParser:
             convert_options=pacsv.ConvertOptions(
                 include_columns=list(types), column_types=types, null_values=self._csv.missing_values
             ),
-        )
+        ).read_all()
 
     def _check_typed(self, table: pa.Table) -> dict[int, pa.Array] | None:
         """Typed columns in the signature's types; None where some must be read as text, from now on."""

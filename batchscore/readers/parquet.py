@@ -95,9 +95,7 @@ def _opened(file: InputFile) -> Iterator[pq.ParquetFile]:
         except MemoryError:
             raise
         except (pa.ArrowException, OSError) as error:
-            raise FileRefused(
-                f"the file can't be read as Parquet: {_first_line(error)}; is it complete?"
-            ) from error
+            raise FileRefused(f"the file can't be read as Parquet: {_first_line(error)}; is it complete?") from error
 
 
 def _first_line(error: Exception) -> str:

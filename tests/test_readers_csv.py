@@ -221,7 +221,7 @@ def test_max_rows_ends_the_slice(written, rows_per_call):
     ("text", "row", "column", "value", "record", "words"),
     [
         (b"a,b\n1,2\n\n3,x\ny,4\n", 1, "b", "x", "3,x", ""),
-        (b"a,b\n1,2\n\n\n3,4,5\n6,x\n", 1, None, None, "3,4,5", "3 fields where the header has 2"),
+        (b"a,b\n1,2\n\n\n3,4,5\n6,x\n", 1, None, None, "3,4,5", "found 3 fields, expected 2"),
         (b"a,b\n1,2\n3,x\n3\n", 1, "b", "x", "3,x", ""),
         (b"a,b\n1,2\n3,\0\n", 1, None, None, "3,\0", "NUL"),
         (b"a,b\n1,2\n3,\xe9\n", 1, "b", "\\xe9", "3,\\xe9", ""),

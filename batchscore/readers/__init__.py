@@ -35,7 +35,7 @@ class Reader(Protocol):
 
     def read(self, piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> Iterator[Chunk]: ...
 
-    def columns(self, file: InputFile, csv: CsvOptions) -> list[str]: ...
+    def columns(self, file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> list[str]: ...
 
     def cut(self, file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]: ...
 
@@ -52,9 +52,9 @@ def read(piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> 
     return _reader(piece.file).read(piece, schema, settings)
 
 
-def columns(file: InputFile, csv: CsvOptions) -> list[str]:
-    """The names of the file's columns, as they stand there."""
-    return _reader(file).columns(file, csv)
+def columns(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> list[str]:
+    """The names of the file's columns, as they stand there; those that ``read`` with this schema gives without a header."""
+    return _reader(file).columns(file, csv, schema)
 
 
 def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:

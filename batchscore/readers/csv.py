@@ -29,11 +29,11 @@ def read(piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> 
     return read_typed(piece, schema, settings)
 
 
-def columns(file: InputFile, csv: CsvOptions) -> list[str]:
-    """The names in the header; without one, made-up names, one for each field of the first record."""
+def columns(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> list[str]:
+    """The names in the header; without one, the schema's or made-up names, one for each field of the first record."""
     from batchscore.readers.csv_header import read_header
 
-    return list(read_header(file, csv).names)
+    return list(read_header(file, csv, schema).names)
 
 
 def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from batchscore.job import CsvOptions
     from batchscore.minibatch import FileSlice, InputFile
+    from batchscore.schema import Schema
 
 _DISGUISES = {
     codecs.BOM_UTF16_LE: "it begins as UTF-16 does; use --encoding utf-16",
@@ -39,8 +40,9 @@ class Header:
     body: Iterator[bytes]
 
 
-def read_header(file: InputFile, csv: CsvOptions) -> Header:
-    """The names in the first record that isn't blank; without a header names are made up, and that record is body.
+def read_header(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> Header:
+    """The names in the first record that isn't blank; without a header they come from the schema, or are
+    made up, and that record is body.
 
     Raises FileRefused for an empty file and for a header that can't be decoded.
     """
@@ -51,16 +53,16 @@ def read_header(file: InputFile, csv: CsvOptions) -> Header:
         if len(offsets) > 1:
             names = _names(block[: offsets[1]], csv, delimiter)
             if not csv.header:
-                return Header(tuple(names_without_header(len(names))), _chained(block, blocks))
+                return Header(tuple(names_without_header(schema, len(names))), _chained(block, blocks))
             return Header(names, _chained(block[offsets[1] :], blocks))
     raise FileRefused(
         "the file is empty; a CSV needs at least a header line; remove the file or leave it out with --exclude"
     )
 
 
-def read_slice(piece: FileSlice, csv: CsvOptions) -> Header:
+def read_slice(piece: FileSlice, csv: CsvOptions, schema: Schema | None) -> Header:
     """The file's names, and as body the records of the slice alone."""
-    header = read_header(piece.file, csv)
+    header = read_header(piece.file, csv, schema)
     if piece.is_whole:
         return header
     start = piece.start
@@ -85,12 +87,12 @@ def _names(record: bytes, csv: CsvOptions, delimiter: str) -> tuple[str, ...]:
             f"the {where} isn't {csv.encoding}; name the encoding with --encoding, such as latin-1 or cp1252",
             record=displayed(record).rstrip("\r\n"),
         ) from None
-    table = pacsv.read_csv(
+    reader = pacsv.open_csv(
         pa.py_buffer(record + b"\n"),  # a header alone must end
         read_options=pacsv.ReadOptions(use_threads=False, block_size=len(record) + 2),
         parse_options=pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
     )
-    return tuple(table.schema.names)
+    return tuple(reader.schema.names)
 
 
 def _chained(block: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from batchscore.readers.csv import delimiter_of
 from batchscore.readers.csv_header import read_slice
 from batchscore.readers.records import record_offsets
 from batchscore.readers.source import displayed
-from batchscore.signature import parse_text, plan_reading, reading_type
+from batchscore.signature import check_typed, parse_text, plan_reading, reading_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,13 +32,15 @@ _RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 _COLUMN = re.compile(r"In CSV column #(\d+)")
 _INVALID_UTF8 = "invalid UTF8"
 
+SHOWN = 200
+"""Characters of a value that a message shows."""
 MAX_RECORD_CHARS = 65_536
 """Of a record in a message; the rest is left out."""
 
 
 def read_typed(piece: FileSlice, schema: Schema, settings: ScoringSettings) -> Iterator[Chunk]:
     """Chunks whose features have the signature's types; kept columns are text as it stands, null where it's empty."""
-    header = read_slice(piece, settings.csv)
+    header = read_slice(piece, settings.csv, schema)
     plan = plan_reading(schema, header.names, settings, piece.file.partitions)
     parser = RecordParser(plan, header.names, piece.file, settings.csv)
     yield from regroup(read_rows(header.body, parser, piece), piece, settings.rows_per_call, plan.notes)
@@ -66,15 +68,15 @@ def _next_block(blocks: Iterator[bytes], row: int) -> bytes | None:
     try:
         return next(blocks, None)
     except FileRefused as refusal:
-        raise FileRefused(refusal.reason, row=row) from refusal
+        raise FileRefused(f"row {row}: {refusal.reason}", row=row) from refusal
 
 
 class RecordParser:
     """Parses blocks of whole records by a plan.
 
-    Columns that pyarrow may convert are read typed, until a block doesn't convert: from there on that column is read as
-    text and parsed by the signature's rules, which give the same values. Within a block the refusal of the first bad
-    row wins, whatever is wrong with it.
+    Columns that pyarrow may convert are read typed, until a block doesn't convert or its values don't tell the verdict:
+    from there on that column is read as text and parsed by the signature's rules, which give the same values. Within a
+    block the refusal of the first bad row wins, whatever is wrong with it.
     """
 
     def __init__(self, plan: ReadPlan, names: Sequence[str], file: InputFile, csv: CsvOptions) -> None:
@@ -89,7 +91,8 @@ class RecordParser:
         self._typed: dict[int, pa.DataType] = {
             column.position: kind
             for column in plan.features
-            if column.position not in {-1, *self._kept.values()} and (kind := reading_type(column.spec)) is not None
+            if column.position not in {-1, *self._kept.values()}
+            and (kind := reading_type(column.spec)) not in (None, pa.string())
         }
         self._missing = pa.array(csv.missing_values, pa.string())
 
@@ -104,8 +107,11 @@ class RecordParser:
             if column and self._typed.pop(int(column[1]), None) is not None:
                 return self.parse(block, first_row)
             raise self._first_of(block, first_row, self._defect(str(error), block, first_row)) from None
+        checked = self._check_typed(table)
+        if checked is None:
+            return self.parse(block, first_row)
         try:
-            return self._rows(table, first_row)
+            return self._rows(table, checked, first_row)
         except FileRefused as refusal:
             raise self._with_record(refusal, block, first_row) from None
 
@@ -114,7 +120,8 @@ class RecordParser:
         types = {str(position): self._typed.get(position, text) for position in positions}
         if not block:
             return pa.schema(types).empty_table()
-        return pacsv.read_csv(
+        # read_csv does the same, with an expensive handling of signals around each call
+        return pacsv.open_csv(
             pa.py_buffer(block),
             read_options=pacsv.ReadOptions(
                 use_threads=False, block_size=len(block) + 1, column_names=[str(i) for i in range(len(self._names))]
@@ -123,14 +130,27 @@ class RecordParser:
             convert_options=pacsv.ConvertOptions(
                 include_columns=list(types), column_types=types, null_values=self._csv.missing_values
             ),
-        )
+        ).read_all()
 
-    def _rows(self, table: pa.Table, first_row: int) -> Rows:
+    def _check_typed(self, table: pa.Table) -> dict[int, pa.Array] | None:
+        """Typed columns in the signature's types; None where some must be read as text, from now on."""
+        checked = {
+            column.position: check_typed(_one_array(table.column(str(column.position))), column.spec)
+            for column in self._plan.features
+            if column.position in self._typed
+        }
+        untold = [position for position, column in checked.items() if column is None]
+        for position in untold:
+            del self._typed[position]
+        return None if untold else checked
+
+    def _rows(self, table: pa.Table, checked: dict[int, pa.Array], first_row: int) -> Rows:
         features: list[pa.Array] = []
         refusals: Refusals = []
         for column in self._plan.features:
             try:
-                features.append(self._feature(column, table, first_row))
+                typed = checked.get(column.position)
+                features.append(self._parsed(column, table, first_row) if typed is None else typed)
             except FileRefused as refusal:
                 refusals.append(refusal)
         if refusals:
@@ -142,15 +162,13 @@ class RecordParser:
             pa.table(kept, names=list(self._plan.kept)),
         )
 
-    def _feature(self, column: ReadColumn, table: pa.Table, first_row: int) -> pa.Array:
+    def _parsed(self, column: ReadColumn, table: pa.Table, first_row: int) -> pa.Array:
         if column.position == -1:
             text = self._partition(column.source, table.num_rows)
         else:
             text = _one_array(table.column(str(column.position)))
-            if column.position in self._typed:
-                return text
             text = pc.if_else(pc.is_in(text, value_set=self._missing), pa.scalar(None, pa.string()), text)
-        return parse_text(text, column.spec, column=column.source, first_row=first_row)
+        return parse_text(text, column.spec, name=column.source, first_row=first_row)
 
     def _kept_text(self, name: str, table: pa.Table) -> pa.Array:
         if name not in self._kept:
@@ -172,33 +190,37 @@ class RecordParser:
     def _defect(self, error: str, block: bytes, first_row: int) -> FileRefused:
         if ragged := _RAGGED.search(error):
             row, expected, found = map(int, ragged.groups())
-            where = "header has" if self._csv.header else "first row has"
+            row += first_row - 1
             return FileRefused(
-                f"the row has {found} fields where the {where} {expected}; is a delimiter or a quote missing or too many?",
-                row=first_row + row - 1,
+                f"row {row}: found {found} fields, expected {expected} as in the {'header' if self._csv.header else 'first row'}; "
+                "is a delimiter or a quote missing or too many?",
+                row=row,
             )
         column = _COLUMN.search(error)
         if column and _INVALID_UTF8 in error:
             return self._undecodable(int(column[1]), block, first_row)
-        return FileRefused(f"the rows can't be read: {error}", row=first_row)
+        return FileRefused(f"from row {first_row} on: the rows can't be read: {error}", row=first_row)
 
     def _undecodable(self, position: int, block: bytes, first_row: int) -> FileRefused:
         values = self._table(block, [position], pa.binary()).column(0).to_pylist()
         index = next(index for index, value in enumerate(values) if not _is_utf8(value))
+        row, name, value = first_row + index, self._names[position], displayed(values[index])[:SHOWN]
         return FileRefused(
-            f"the text isn't {self._csv.encoding}; name the encoding with --encoding, such as latin-1 or cp1252",
-            row=first_row + index,
-            column=self._names[position],
-            value=displayed(values[index]),
+            f"row {row}, column {name!r}: found {value!r}, which isn't {self._csv.encoding}; "
+            "name the encoding with --encoding, such as latin-1 or cp1252",
+            row=row,
+            column=name,
+            value=value,
         )
 
     def _nul(self, block: bytes, first_row: int) -> FileRefused:
         offsets = record_offsets(block, self.delimiter)
         place = block.index(b"\0")
-        index = sum(offset <= place for offset in offsets) - 1
+        row = first_row + sum(offset <= place for offset in offsets) - 1
         return FileRefused(
-            "a NUL byte, which text doesn't have; the file is damaged, or in UTF-16, which needs --encoding utf-16",
-            row=first_row + index,
+            f"row {row}: found a NUL byte, which text doesn't have; the file is damaged, or in UTF-16, "
+            "which needs --encoding utf-16",
+            row=row,
         )
 
     def _with_record(self, refusal: FileRefused, block: bytes, first_row: int) -> FileRefused:

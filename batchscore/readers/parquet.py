@@ -43,13 +43,13 @@ def read(piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> 
         yield from regroup(runs, piece, settings.rows_per_call, plan.notes)
 
 
-def columns(file: InputFile, csv: CsvOptions) -> list[str]:  # noqa: ARG001  # the interface of all readers
+def columns(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> list[str]:  # noqa: ARG001  # as for CSV
     """The names of the top-level columns, but for the index that pandas writes without a name."""
     with _opened(file) as parquet:
         return _names(parquet)
 
 
-def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:  # noqa: ARG001  # as above
+def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:  # noqa: ARG001  # as for CSV
     """Runs of row groups whose compressed sizes make about ``size`` bytes."""
     try:
         with _opened(file) as parquet:
@@ -73,7 +73,7 @@ def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:  
     )
 
 
-def count_rows(file: InputFile, csv: CsvOptions) -> int:  # noqa: ARG001  # as above
+def count_rows(file: InputFile, csv: CsvOptions) -> int:  # noqa: ARG001  # as for CSV
     """The number of rows that the file's footer states."""
     with _opened(file) as parquet:
         return int(parquet.metadata.num_rows)
@@ -164,10 +164,8 @@ class _BatchReader:
 
     def _feature(self, column: ReadColumn, batch: pa.RecordBatch, first_row: int) -> pa.Array:
         found = self._column(column.source, batch, partition=column.position == -1)
-        if column.spec is None:
-            return found
-        change = parse_text if column.position == -1 else convert
-        return change(found, column.spec, column=column.source, first_row=first_row)
+        judge = parse_text if column.position == -1 else convert
+        return judge(found, column.spec, name=column.source, first_row=first_row)
 
     def _column(self, name: str, batch: pa.RecordBatch, *, partition: bool | None = None) -> pa.Array:
         if partition or (partition is None and name not in batch.schema.names):

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -108,7 +109,9 @@ def save_model(tmp_path_factory: pytest.TempPathFactory) -> SaveModel:
         if key not in saved:
             kept_alive.append(model)  # an id is unique only as long as its object lives
             save_one = _save_code if isinstance(model, str) else _save_estimator
-            saved[key] = save_one(model, tmp_path_factory.mktemp("model"), signature=signature, **options)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # MLflow's advice on how to log models
+                saved[key] = save_one(model, tmp_path_factory.mktemp("model"), signature=signature, **options)
         if copy_to is None:
             return saved[key]
         return Path(shutil.copytree(saved[key], copy_to))

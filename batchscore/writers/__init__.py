@@ -112,7 +112,8 @@ def read_frame(path: str) -> pd.DataFrame:
         return pd.read_parquet(path)
     if path.endswith(".jsonl"):
         return pd.read_json(path, lines=True, dtype={"file": "object"})
-    return pd.read_csv(path, dtype={"file": "object"}, float_precision="round_trip")
+    exact: dict[str, Any] = {} if pd.__version__ >= "3.1" else {"float_precision": "round_trip"}
+    return pd.read_csv(path, dtype={"file": "object"}, **exact)
 
 
 def unify(a: Sequence[Column], b: Sequence[Column]) -> tuple[Column, ...]:

@@ -212,6 +212,17 @@ def forks(*_):
     os.fork()
 
 
+def leaves_children(folder, *_):
+    """Exit, leaving a child in the group, and a forked one outside it that keeps every descriptor."""
+    child = subprocess.Popen(["sleep", "60"])
+    outsider = os.fork()
+    if outsider == 0:
+        os.setsid()
+        time.sleep(60)
+    Path(folder, "left").write_text(f"{child.pid} {outsider}")
+    os._exit(3)
+
+
 ACTIONS = {
     "S": scores,
     "A": scores,
@@ -234,6 +245,7 @@ ACTIONS = {
     "R": is_slow,
     "T": answers_no_json,
     "U": finds_the_disk_full,
+    "V": leaves_children,
     "W": answers_for_another,
     "X": exits,
     "Y": floods,

@@ -103,6 +103,17 @@ def test_a_worker_that_dies_or_talks_nonsense_is_replaced(slot, letters, reason,
     assert slot.ask(batch(), 5).notes != (f"pid {pid}",)
 
 
+def test_a_death_is_noticed_although_children_keep_the_connection_and_those_in_the_group_die_too(slot, tmp_path):
+    slot = slot("V")
+    started = time.monotonic()
+    with pytest.raises(WorkerDied, match="exited with code 3"):
+        slot.ask(batch(), 30)
+    assert time.monotonic() - started < 5
+    child, outsider = map(int, (tmp_path / "left").read_text().split())
+    os.kill(outsider, signal.SIGKILL)
+    assert gone_within(1, child)
+
+
 def test_an_outcome_that_is_no_json_is_a_fault_of_the_attempt(slot):
     with pytest.raises(ScoringRaised):
         slot("T").ask(batch(), 5)

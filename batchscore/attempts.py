@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Protocol
 
+from batchscore.faults import ScoringRaised, WorkerDied, WorkerFault, WorkerTimedOut
 from batchscore.minibatch import Failed, Failure, FileSlice, MiniBatch, Outcome
-from batchscore.slot import ScoringRaised, WorkerDied, WorkerFault, WorkerTimedOut
 
 Progress = Callable[[int], None]
 

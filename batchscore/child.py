@@ -98,7 +98,6 @@ class Child:
         self._mark = 0
         self._exit: lifeline.Exit | None = None
         self._measured_rss = 0
-        self._exited = threading.Event()
         self._lock = threading.RLock()
         ours, theirs = socket.socketpair()
         lifeline_end, self._lifeline = os.pipe()
@@ -106,14 +105,14 @@ class Child:
         self.channel = Channel(ours)
         try:
             self._process = _spawn(spec, log, (theirs.fileno(), lifeline_end, self._frames.fileno()))
+            self.mark_log()
+            threading.Thread(target=self._watch, name=f"worker-{self.pid}", daemon=True).start()
         except BaseException:
             self._release()
             raise
         finally:
             theirs.close()
             os.close(lifeline_end)
-        self.mark_log()
-        threading.Thread(target=self._watch, name=f"worker-{self.pid}", daemon=True).start()
 
     @property
     def pid(self) -> int:
@@ -121,7 +120,7 @@ class Child:
 
     @property
     def is_alive(self) -> bool:
-        return not self._exited.is_set()
+        return self._exit is None
 
     @property
     def peak_rss(self) -> int:
@@ -133,16 +132,23 @@ class Child:
         lifeline.wait_for_end(self.pid)
         lifeline.kill_group(self.pid)
         with self._lock:
-            self._exit = lifeline.collect(self.pid)
-            self._process.returncode = self._exit.code or 0
-            self._exited.set()
+            ended = lifeline.collect(self.pid)
+            self._process.returncode = ended.code or 0
+            self._exit = ended
         self.channel.interrupt()
 
     def ending(self, patience: float) -> str:
         """How it ended, in words, once it has lost its connection; it is killed where it hasn't ended in time."""
-        ended_itself = self._exited.wait(patience)
+        ending = self._ended_within(patience)
         self.kill()
-        return str(self._exit) if ended_itself else "closed its connection"
+        return str(ending or "closed its connection")
+
+    def _ended_within(self, patience: float) -> lifeline.Exit | None:
+        """Poll for its end, without a lock that an interrupting signal handler could wait for in vain."""
+        deadline = time.monotonic() + patience
+        while self._exit is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        return self._exit
 
     def mark_log(self) -> None:
         """What is in the log up to here is none of the next mini-batch's business."""
@@ -177,22 +183,25 @@ class Child:
                     break
         return text.decode("utf-8", "replace").strip()
 
-    def hang_up(self) -> None:
-        """Let an idle worker end by itself."""
-        self.channel.interrupt()
+    def stop(self, *, gently: bool) -> None:
+        """Begin its end by hanging up, after which an idle worker ends by itself, or by a kill; then call ``kill``."""
+        self._measured_rss = self._measured_rss or lifeline.peak_rss(self.pid)
+        if gently:
+            self.channel.interrupt()
+            return
+        with self._lock:
+            if self.is_alive:
+                lifeline.kill_group(self.pid)
 
     def kill(self, patience: float = 0.0) -> None:
         """Kill the process, where it doesn't end within the patience (seconds), and its group; returns when it is gone.
 
         Again does nothing.
         """
-        if not self._exited.wait(patience):
-            self._measured_rss = self._measured_rss or lifeline.peak_rss(self.pid)
-            with self._lock:
-                if self.is_alive:
-                    lifeline.kill_group(self.pid)
+        if not self._ended_within(patience):
+            self.stop(gently=False)
         self._release()
-        self._exited.wait(5)  # a process may take a moment to give gigabytes back
+        self._ended_within(5)  # a process may take a moment to give gigabytes back
 
     def _release(self) -> None:
         self.channel.close()

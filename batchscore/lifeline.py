@@ -50,9 +50,10 @@ def die_with_parent(lifeline: int) -> None:
     """
     os.set_inheritable(lifeline, False)
     if os.environ.get(MODE_VARIABLE) == "watcher" or not _let_the_kernel_kill(lifeline):
-        subprocess.Popen(  # noqa: S602  # a constant script
-            _WATCHER, shell=True, stdin=lifeline, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        watcher = subprocess.Popen(
+            ["/bin/sh", "-c", _WATCHER], stdin=lifeline, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
+        watcher.returncode = 0  # nobody waits for it: it dies with the group
         return
     if select.select([lifeline], [], [], 0)[0]:  # the parent went before the signal was asked for
         os.killpg(0, signal.SIGKILL)

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from batchscore.child import WorkerSpec
 from batchscore.errors import AnswerRefused, ModelLoadError, StorageError, UsageError
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch, Outcome, Scored
 
@@ -48,6 +49,28 @@ def load(setup):
         case "H":
             time.sleep(60)
     return FakeModel(**{name: value for name, value in setup.items() if name != "loads"})
+
+
+def load_surroundings(_setup):
+    """A FakeModel whose facts are what the worker finds around itself."""
+    import csv
+    import json
+
+    import batchscore
+
+    return FakeModel(
+        "",
+        files=[csv.__file__, json.__file__, batchscore.__file__],
+        path=sys.path,
+        argv=sys.argv,
+        environment=dict(os.environ),
+        executable=sys.executable,
+        leads_group=os.getpgrp() == os.getpid(),
+        ignores_interrupts=signal.getsignal(signal.SIGINT) == signal.SIG_IGN,
+        oom_score_adj=int(Path("/proc/self/oom_score_adj").read_text()),
+        stdin=sys.stdin.read(),
+        modules=sorted(sys.modules),
+    )
 
 
 class FakeModel:
@@ -189,6 +212,17 @@ def forks(*_):
     os.fork()
 
 
+def leaves_children(folder, *_):
+    """Exit, leaving a child in the group, and a forked one outside it that keeps every descriptor."""
+    child = subprocess.Popen(["sleep", "60"])
+    outsider = os.fork()
+    if outsider == 0:
+        os.setsid()
+        time.sleep(60)
+    Path(folder, "left").write_text(f"{child.pid} {outsider}")
+    os._exit(3)
+
+
 ACTIONS = {
     "S": scores,
     "A": scores,
@@ -211,11 +245,40 @@ ACTIONS = {
     "R": is_slow,
     "T": answers_no_json,
     "U": finds_the_disk_full,
+    "V": leaves_children,
     "W": answers_for_another,
     "X": exits,
     "Y": floods,
     "Z": raises_exit,
 }
+
+
+def spec(folder, letters="", *, loads="", load_timeout=20.0, setup=None, **more):
+    """What a worker of this module is started with."""
+    setup = {"folder": str(folder), "letters": letters, "loads": loads, **(setup or {})}
+    return WorkerSpec(**{"setup": setup, "loader": f"{__file__}:load", "load_timeout": load_timeout, **more})
+
+
+def is_running(pid):
+    """Whether the process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone_within(seconds, *pids):
+    deadline = time.monotonic() + seconds
+    while any(map(is_running, pids)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def count(folder, what):
+    """How many calls or loads there were, in all processes of the test."""
+    return (folder / what).stat().st_size if (folder / what).exists() else 0
 
 
 def sockets():

@@ -3,76 +3,34 @@
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
 
-import fake_worker
 import pytest
-from fake_worker import batch
+from fake_worker import batch, count, gone_within, is_running, spec
 
-from batchscore.errors import ModelLoadError, StorageError, UsageError
+from batchscore.child import WorkerSpec
+from batchscore.errors import StorageError, UsageError
+from batchscore.faults import Abandoned, ModelNotLoaded, ScoringRaised, WorkerDied, WorkerFault, WorkerTimedOut
 from batchscore.minibatch import Scored
-from batchscore.slot import (
-    Abandoned,
-    ModelNotLoaded,
-    ScoringRaised,
-    Slot,
-    Slots,
-    WorkerDied,
-    WorkerFault,
-    WorkerSpec,
-    WorkerTimedOut,
-)
-
-LOADER = f"{fake_worker.__file__}:load"
+from batchscore.slot import Slot
 
 
 @pytest.fixture
-def spec(tmp_path):
-    def make(letters="", *, loads="", load_timeout=20.0, **more):
-        setup = {"folder": str(tmp_path), "letters": letters, "loads": loads, **more.pop("setup", {})}
-        return WorkerSpec(setup=setup, loader=LOADER, load_timeout=load_timeout, **more)
-
-    return make
-
-
-@pytest.fixture
-def slot(spec, tmp_path):
+def slot(tmp_path):
     with contextlib.ExitStack() as stack:
 
         def make(*args, **kwargs):
-            slot = Slot(spec(*args, **kwargs), tmp_path / "worker.log")
+            slot = Slot(spec(tmp_path, *args, **kwargs), tmp_path / "worker.log")
             stack.callback(slot.kill)
             return slot
 
         yield make
 
 
-def is_running(pid):
-    """Whether the process is there, and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def gone_within(seconds, *pids):
-    deadline = time.monotonic() + seconds
-    while any(map(is_running, pids)):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def descriptors():
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def count(tmp_path, what):
-    return (tmp_path / what).stat().st_size
 
 
 def test_a_worker_loads_once_for_many_mini_batches(slot, tmp_path):
@@ -143,6 +101,17 @@ def test_a_worker_that_dies_or_talks_nonsense_is_replaced(slot, letters, reason,
     assert "chatter" not in fault.value.detail  # of an earlier mini-batch
     assert not is_running(pid)
     assert slot.ask(batch(), 5).notes != (f"pid {pid}",)
+
+
+def test_a_death_is_noticed_although_children_keep_the_connection_and_those_in_the_group_die_too(slot, tmp_path):
+    slot = slot("V")
+    started = time.monotonic()
+    with pytest.raises(WorkerDied, match="exited with code 3"):
+        slot.ask(batch(), 30)
+    assert time.monotonic() - started < 5
+    child, outsider = map(int, (tmp_path / "left").read_text().split())
+    os.kill(outsider, signal.SIGKILL)
+    assert gone_within(1, child)
 
 
 def test_an_outcome_that_is_no_json_is_a_fault_of_the_attempt(slot):
@@ -235,9 +204,9 @@ def test_an_interpreter_that_is_not_there_is_wrong_use(slot):
         slot(python="/no/python").start()
 
 
-def test_a_log_that_cannot_be_written_is_a_storage_error(spec, tmp_path):
+def test_a_log_that_cannot_be_written_is_a_storage_error(tmp_path):
     with pytest.raises(StorageError, match="log"):
-        Slot(spec(), tmp_path / "missing" / "worker.log").start()
+        Slot(spec(tmp_path), tmp_path / "missing" / "worker.log").start()
 
 
 def test_what_a_model_prints_goes_to_a_log_that_only_its_user_reads(slot, tmp_path, capfd):
@@ -306,107 +275,9 @@ def test_a_slot_gives_back_its_descriptors_and_threads(slot):
 
 
 def test_peak_memory_is_known_after_the_end(slot):
+    """The parent's own memory doesn't count, although wait4 starts from it."""
+    ballast = b"x" * (100 << 20)
     slot = slot()
     slot.ask(batch(), 5)
     slot.kill()
-    assert 5 << 20 < slot.peak_rss < 60 << 20
-
-
-def test_works_where_the_main_thread_does_something_else(spec, tmp_path):
-    outcomes = []
-
-    def job():
-        with Slots(spec("SX"), 1, tmp_path) as slots:
-            outcomes.append(slots.ask(batch(), 5))
-            with pytest.raises(WorkerDied):
-                slots.ask(batch(), 5)
-            outcomes.append(slots.ask(batch(), 5))
-
-    thread = threading.Thread(target=job)
-    thread.start()
-    thread.join()
-    assert len(outcomes) == 2
-
-
-def test_a_pool_starts_all_its_workers_and_ends_them(spec, tmp_path):
-    with Slots(spec(), 3, tmp_path) as slots:
-        slots.start()
-        pids = [slot.ready()["pid"] for slot in slots._slots]
-        assert len(set(pids)) == 3
-        assert slots.ready()["pid"] in pids
-    assert not any(map(is_running, pids))
-    assert slots.peak_rss > 5 << 20
-    assert sorted(path.name for path in tmp_path.glob("*.log")) == [f"worker-{n}.log" for n in range(3)]
-    with pytest.raises(Abandoned):
-        slots.ask(batch(), 5)
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_two_failed_loads_without_a_success_end_the_job_with_the_models_traceback(spec, tmp_path, workers):
-    with Slots(spec(loads="FFFFFF"), workers, tmp_path) as slots:
-        slots.start()
-        with pytest.raises(ModelLoadError, match=r"(?s)RuntimeError: no such layer\nTraceback.*in load"):
-            slots.ask(batch(), 5)
-
-
-def test_one_failed_load_is_forgiven(spec, tmp_path):
-    with Slots(spec(loads="F"), 1, tmp_path) as slots:
-        assert isinstance(slots.ask(batch(), 5).slices[0], Scored)
-
-
-def test_later_failed_loads_are_tried_again_and_never_charged(spec, tmp_path):
-    with Slots(spec("SX", loads="SFXF"), 1, tmp_path) as slots:
-        slots.ask(batch(), 5)
-        with pytest.raises(WorkerDied):
-            slots.ask(batch(), 5)
-        assert isinstance(slots.ask(batch(), 5).slices[0], Scored)
-    assert count(tmp_path, "loads") == 5
-
-
-def test_later_failed_loads_end_the_job_after_a_few(spec, tmp_path, monkeypatch):
-    monkeypatch.setattr("batchscore.slot._FIRST_PAUSE", 0.0)
-    with Slots(spec("SX", loads="S" + "F" * 99), 1, tmp_path) as slots:
-        slots.ask(batch(), 5)
-        with pytest.raises(WorkerDied):
-            slots.ask(batch(), 5)
-        with pytest.raises(ModelLoadError, match="no such layer"):
-            slots.ask(batch(), 5)
-    assert count(tmp_path, "loads") == 6
-
-
-def test_kill_all_frees_every_thread(spec, tmp_path):
-    slots = Slots(spec("HHH"), 3, tmp_path)
-    slots.start()
-    ends = []
-
-    def ask():
-        try:
-            slots.ask(batch(), 60)
-        except Abandoned:
-            ends.append(time.monotonic())
-
-    threads = [threading.Thread(target=ask) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    while not (tmp_path / "calls").exists() or count(tmp_path, "calls") < 3:
-        time.sleep(0.02)
-    started = time.monotonic()
-    slots.kill_all()
-    for thread in threads:
-        thread.join(5)
-    assert len(ends) == 3
-    assert max(ends) - started < 1
-    slots.kill_all()
-
-
-def test_an_old_interpreter_is_named(slot, tmp_path):
-    """What such an interpreter does with the bootstrap is shown by one that claims to be old."""
-    python = tmp_path / "python"
-    python.write_text(
-        f'#!/bin/sh\nshift\ncode="import sys; sys.version_info = (3, 8); $1"\nshift\n'
-        f'exec {sys.executable} -c "$code" "$@"\n'
-    )
-    python.chmod(0o755)
-    with pytest.raises(ModelNotLoaded) as failure:
-        slot(python=str(python)).ready()
-    assert "workers need Python 3.10 or later" in failure.value.detail
+    assert 5 << 20 < slot.peak_rss < len(ballast)

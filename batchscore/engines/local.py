@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
@@ -18,6 +19,9 @@ def fan_out(task: Callable[[Item], Result], items: Iterable[Item], workers: int)
     )
     results = parallel(delayed(task)(item) for item in items)
     try:
-        yield from results
+        for result in results:  # noqa: UP028  # `yield from` would close joblib's generator before `finally` does
+            yield result
     finally:
-        results.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # joblib counts what a consumer who stops early leaves
+            results.close()

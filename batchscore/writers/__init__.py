@@ -58,7 +58,7 @@ class PartWriter(Protocol):
         Known after ``close`` only, because widening a column moves what was written before.
         """
 
-    def __enter__(self) -> PartWriter: ...  # typing.Self is younger than Python 3.10
+    def __enter__(self) -> PartWriter: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

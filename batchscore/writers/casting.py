@@ -56,7 +56,7 @@ def cast_columns(arrays: Sequence[pa.Array], old: Sequence[Column], new: Sequenc
     for array, before, after in zip(arrays, old, new, strict=True):
         try:
             cast.append(_cast(array, before.type, after.type))
-        except pa.ArrowInvalid as error:  # columns, not rows
+        except pa.ArrowInvalid as error:
             raise AnswerRefused(
                 f"the column {after.name!r} can't go from {before.type} to {after.type}: {error}"
             ) from error

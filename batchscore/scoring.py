@@ -32,7 +32,7 @@ class ModelScorer:
         self.parts = parts
 
     def facts(self) -> Json:
-        return self.model.facts()
+        return {}
 
     def score(self, mini_batch: MiniBatch, progress: Progress) -> Outcome:
         return score_mini_batch(self, mini_batch, progress)

@@ -158,15 +158,5 @@ def _moments(column: pa.Array, scalar: Scalar) -> pa.Array:
         return _never(column, scalar)
     ticks = pc.cast(column, pa.int64())
     factor = PER_SECOND["ns"] // PER_SECOND[unit]
-    # the dates are shown as numbers where Python has none so late
-    fits = _within(ticks, -(MOST // factor), MOST // factor)
-    place = first(pc.invert(fits))
-    if place is not None:
-        raise scalar.refused(_shown(column, ticks, place), place)
+    refuse_first(column, scalar, (pc.invert(_within(ticks, -(MOST // factor), MOST // factor)), ""))
     return pc.multiply(ticks, factor).view(scalar.arrow)
-
-
-def _shown(column: pa.Array, ticks: pa.Array, place: int) -> pa.Array:
-    """The column as text, as far as the place: Arrow's own, which knows every year."""
-    naive = ticks.slice(0, place + 1).view(pa.timestamp(column.type.unit))
-    return pc.cast(naive, pa.string())

@@ -53,7 +53,8 @@ def _frame(features: pa.Table, columns: list[Any], *, copy: bool) -> pd.DataFram
     index = pd.RangeIndex(features.num_rows)
     series = [pd.Series(column, index=index, dtype=column.dtype, copy=False) for column in columns]
     names = features.column_names
-    return pd.DataFrame(dict(zip(names, series, strict=True)), index=index, columns=names, copy=copy)
+    frame: pd.DataFrame = pd.DataFrame(dict(zip(names, series, strict=True)), index=index, columns=names, copy=copy)
+    return frame
 
 
 def _frame_as_it_is(features: pa.Table) -> pd.DataFrame:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from batchscore.datatypes import children, item_type, type_text
 from batchscore.fromarrow import entries, from_arrow, is_list, is_text, missing_as_null, plain
 from batchscore.jsonvalues import Number, flat, form_of, raw_form, shaped
-from batchscore.scalars import TENSOR_SCALARS, Refused, Scalar, first, holding_no_missing, scalar_of
+from batchscore.scalars import TENSOR_SCALARS, Refused, Scalar, first, holding_no_missing, scalar_of, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +114,7 @@ def _containers(column: pa.Array, kind: Json, *, required: bool) -> pa.Array:
     if kind["type"] in ("array", "sparkml_vector") and is_list(form):
         return _array(column, kind, required=required)
     if len(column):
-        raise Refused(0, str(column[0].as_py()), f"{type_text(kind)}: the column is {form}")
+        raise Refused(0, value_text(column, 0), f"{type_text(kind)}: the column is {form}")
     return pa.array([], form_of(kind))
 
 
@@ -156,7 +156,7 @@ def _object(column: pa.Array, kind: Json) -> pa.Array:
                 part, required = stated[name]
                 columns[name] = from_nested(field, part, required=required)
             elif (place := first(pc.is_valid(field))) is not None:
-                raise Refused(place, str(field[place].as_py()), f"no property {name!r} in {type_text(kind)}")  # noqa: TRY301  # compared with the others
+                raise Refused(place, value_text(field, place), f"no property {name!r} in {type_text(kind)}")  # noqa: TRY301  # compared with the others
         except Refused as refused:
             reason = refused.expected if name not in stated else f"{refused.expected} as its {name!r}"
             earliest = Refused(refused.index, refused.value, reason)
@@ -218,7 +218,7 @@ def _flattened(column: pa.Array, sizes: tuple[int, ...], expected: str) -> tuple
     if depth not in (1, len(sizes)):
         if len(column) == 0:
             return pa.array([], pa.null()), None
-        return pa.nulls(0), Refused(0, str(column[0].as_py()), f"{expected}: the column is {column.type}")
+        return pa.nulls(0), Refused(0, value_text(column, 0), f"{expected}: the column is {column.type}")
     items, wrong, width = column, None, 1
     for length in lengths:
         items = pc.cast(items, pa.list_(items.type.value_type))
@@ -226,7 +226,7 @@ def _flattened(column: pa.Array, sizes: tuple[int, ...], expected: str) -> tuple
         place = first(pc.not_equal(found, length))
         if place is not None:
             row = place // width
-            wrong = Refused(row, str(column[row].as_py()), expected)
+            wrong = Refused(row, value_text(column, row), expected)
             items = items.slice(0, row * width)
         items, width = items.flatten(), width * length
     return items, wrong

@@ -107,13 +107,15 @@ def test_text_that_is_something_else_is_refused_naming_row_column_value_and_type
 
 def test_datetimes_become_utc_without_a_zone():
     written = text(
-        "2026-01-31", "2026-01-31 10:11", "2026-01-31T10:11:12", "2026-01-31T10:11:12.123456789", "2026-01-31T10:11:12Z",
+        "2026-01-31", "2026-01-31 10:11", "2026-01-31T10:11:12", "2026-01-31T10:11:12.123456789",
+        "2026-01-31T10:11:12Z",
         "2026-01-31T10:11:12.5+02:00", "2026-01-31 10:11-0130", "2026-01-31T10:11+01", " 2026-01-31 ", None,
         "2262-04-11T23:47:16.854775807", "1677-09-21T00:12:43.145224193", "1969-12-31T23:59:59.999999999",
     )  # fmt: skip
     expected = np.array(
         [
-            "2026-01-31", "2026-01-31T10:11", "2026-01-31T10:11:12", "2026-01-31T10:11:12.123456789", "2026-01-31T10:11:12",
+            "2026-01-31", "2026-01-31T10:11", "2026-01-31T10:11:12", "2026-01-31T10:11:12.123456789",
+            "2026-01-31T10:11:12",
             "2026-01-31T08:11:12.5", "2026-01-31T11:41", "2026-01-31T09:11", "2026-01-31", "NaT",
             "2262-04-11T23:47:16.854775807", "1677-09-21T00:12:43.145224193", "1969-12-31T23:59:59.999999999",
         ],
@@ -122,6 +124,9 @@ def test_datetimes_become_utc_without_a_zone():
     found = parse_text(written, column("datetime"), name="c")
     assert found.type == pa.timestamp("ns")
     np.testing.assert_array_equal(found.to_numpy(zero_copy_only=False), expected)
+    for place in range(len(written)):  # by itself, where its neighbours don't need a slower way
+        alone = parse_text(written.slice(place, 1), column("datetime"), name="c")
+        np.testing.assert_array_equal(alone.to_numpy(zero_copy_only=False), expected[place : place + 1])
 
 
 @pytest.mark.parametrize(

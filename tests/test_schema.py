@@ -108,23 +108,21 @@ def test_what_mlflow_doesnt_write_is_a_usage_error(records):
         ModelSignature.from_mlmodel({"inputs": "{"})
 
 
-class Echo(mlflow.pyfunc.PythonModel):
-    """Gives back its params."""
-
-    def predict(self, context, model_input, params=None):  # noqa: ARG002
-        return [params]
-
-
 @pytest.fixture(scope="module")
 def echo(tmp_path_factory):
     """A real model with a params schema."""
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     folder = tmp_path_factory.mktemp("echo") / "model"
+    signature = MlflowSignature(params=PARAMS)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it asks for an input example
-        signature = MlflowSignature(params=PARAMS)
+        warnings.simplefilter("ignore")  # it asks for type hints and an input example
+
+        class Echo(mlflow.pyfunc.PythonModel):
+            def predict(self, context, model_input, params=None):  # noqa: ARG002
+                return [params]
+
         mlflow.pyfunc.save_model(folder, python_model=Echo(), signature=signature, pip_requirements=[])
-    return mlflow.pyfunc.load_model(str(folder))
+        return mlflow.pyfunc.load_model(str(folder))
 
 
 SPECS = ModelSignature.from_mlmodel({"params": PARAMS.to_json()}).params

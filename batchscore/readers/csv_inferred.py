@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -13,7 +14,8 @@ from batchscore.minibatch import FileSlice
 from batchscore.readers.chunks import Chunk
 from batchscore.readers.csv import delimiter_of
 from batchscore.readers.csv_header import read_header
-from batchscore.readers.csv_typed import RecordParser, read_rows
+from batchscore.readers.csv_parser import RecordParser
+from batchscore.readers.csv_typed import read_rows
 from batchscore.schema import ColumnSpec
 from batchscore.signature import ReadColumn, ReadPlan, plan_reading
 
@@ -44,18 +46,18 @@ def read_inferred(piece: FileSlice, settings: ScoringSettings) -> Iterator[Chunk
 def _checked_text(
     file: InputFile, names: Sequence[str], plan: ReadPlan, settings: ScoringSettings
 ) -> tuple[int, pa.Table]:
-    """The number of rows and the kept columns; FileRefused for ragged rows, wrong encodings and the like."""
-    texts = tuple(ReadColumn(name, at, name, ColumnSpec(name, "string", False)) for at, name in enumerate(names))
-    parser = RecordParser(ReadPlan(texts, plan.kept), names, file, settings.csv)
-    runs = list(_without_features(file, parser, settings))
-    return sum(count for count, _ in runs), pa.concat_tables([kept for _, kept in runs])
-
-
-def _without_features(
-    file: InputFile, parser: RecordParser, settings: ScoringSettings
-) -> Iterator[tuple[int, pa.Table]]:
-    for rows in read_rows(read_header(file, settings.csv).body, parser, FileSlice(file)):
-        yield rows.count, rows.kept
+    """Give the number of rows and the kept columns; FileRefused for ragged rows, wrong encodings and the like."""
+    csv = replace(settings.csv, delimiter=delimiter_of(file, settings.csv))
+    all_text = tuple(
+        ReadColumn(name, position, name, ColumnSpec(name, "string", required=False))
+        for position, name in enumerate(names)
+    )
+    parser = RecordParser(ReadPlan(all_text, plan.kept), names, file.partitions, csv)
+    count, kept = 0, []
+    for rows in read_rows(read_header(file, csv).body, parser, FileSlice(file), csv.delimiter):
+        count += rows.count
+        kept.append(rows.kept)
+    return count, pa.concat_tables(kept)
 
 
 def _inferred(file: InputFile, width: int, rows: int, settings: ScoringSettings) -> pd.DataFrame:

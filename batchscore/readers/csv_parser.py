@@ -115,7 +115,7 @@ class RecordParser:
             try:
                 typed = checked.get(column.position)
                 features.append(self._judged(column, table, first_row) if typed is None else typed)
-            except FileRefused as refusal:  # noqa: PERF203  # each column has its say
+            except FileRefused as refusal:  # each column has its say
                 refusals.append(refusal)
         if refusals:
             raise first_refusal(refusals)

@@ -151,14 +151,13 @@ def _binary(text: pa.Array, scalar: Scalar) -> pa.Array:
     for place, value in enumerate(text.to_pylist()):  # Arrow doesn't decode base64
         try:
             found.append(None if value is None else base64.b64decode(value.encode(), validate=True))
-        except binascii.Error:  # noqa: PERF203  # the place is needed
+        except binascii.Error:  # the place is needed
             raise scalar.refused(text, place, "not base64") from None
     return pa.array(found, scalar.arrow)
 
 
 def _datetime(text: pa.Array, scalar: Scalar) -> pa.Array:
     parts = pc.extract_regex(_trimmed(text), DATETIME)
-    refuse_first(text, scalar, (pc.and_(pc.is_valid(text), pc.is_null(parts)), ""))
     date, time, second, fraction, zone = (
         pc.struct_field(parts, name) for name in ("date", "time", "second", "fraction", "zone")
     )
@@ -174,7 +173,7 @@ def _datetime(text: pa.Array, scalar: Scalar) -> pa.Array:
     beyond = (seconds < EARLIEST[0]) | ((seconds == EARLIEST[0]) & (nanoseconds < EARLIEST[1]))
     beyond |= (seconds > LATEST[0]) | ((seconds == LATEST[0]) & (nanoseconds > LATEST[1]))
     beyond |= _has_no_such_offset(zone)
-    refuse_first(text, scalar, (pa.array(beyond), ""))
+    refuse_first(text, scalar, (pc.and_(pc.is_valid(text), pc.is_null(parts)), ""), (pa.array(beyond), ""))
     # 64 bits may wrap in the product and wrap back in the sum, which is within them
     moments = seconds * NANOSECONDS + nanoseconds
     return pa.array(moments, mask=pc.is_null(text).to_numpy(zero_copy_only=False)).view(scalar.arrow)

@@ -27,6 +27,29 @@ AUTO_FILE_BYTES = 64 << 10
 """What a file weighs besides its size under `auto`, so that thousands of tiny files still make many mini-batches."""
 
 
+def output_name_and_format(name: str | None, format: Format | None) -> tuple[str, Format]:  # noqa: A002 (the option)
+    """The prediction file's name and format, each from the other where it isn't given; csv where neither is.
+
+    Raises UsageError where they contradict each other, or the name isn't a file's.
+    """
+    if name is None:
+        kind = format or "csv"
+        return f"predictions.{kind}", kind
+    if name in {"", ".", ".."} or "/" in name or "\0" in name:
+        raise UsageError(f"the output file name must be a name without folders, found {name!r}; -o gives the folder")
+    if name.startswith((".", "_")) or name in RESERVED_NAMES:
+        raise UsageError(f"the output file can't be named {name!r}: that name is taken or hidden")
+    suffix = name[name.rfind(".") :].lower() if "." in name else ""
+    implied = SUFFIXES.get(suffix)
+    if format and implied and implied != format:
+        raise UsageError(f"--output-file-name {name} means {implied}, --format says {format}; drop one of them")
+    return name, format or implied or "csv"
+
+
+RESERVED_NAMES = ("job.json", "failures.jsonl", "logs")
+"""Names in OUTPUT that are not the prediction file's."""
+
+
 @dataclass(frozen=True, slots=True)
 class CsvOptions:
     """How CSV files are written; `.tsv` files take a tab whatever the delimiter is."""
@@ -38,11 +61,15 @@ class CsvOptions:
 
     def __post_init__(self) -> None:
         if len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n\0':
-            raise UsageError(f"the delimiter must be one ASCII character other than a quote or a line end, not {self.delimiter!r}")
+            raise UsageError(
+                f"the delimiter must be one ASCII character other than a quote or a line end, not {self.delimiter!r}"
+            )
         try:
             "".encode(self.encoding)
         except LookupError:
-            raise UsageError(f"unknown encoding {self.encoding!r}; Python's names are taken, such as utf-8, latin-1, cp1252, utf-16") from None
+            raise UsageError(
+                f"unknown encoding {self.encoding!r}; Python's names are taken, such as utf-8, latin-1, cp1252, utf-16"
+            ) from None
 
     @classmethod
     def from_json(cls, record: Json) -> CsvOptions:
@@ -67,7 +94,9 @@ class MiniBatchSize:
             return cls()
         match = re.fullmatch(r"(\d+)\s*(kb|mb|gb)?", words)
         if not match or int(match[1]) == 0:
-            raise UsageError(f"mini_batch_size takes a number of files from 1, a size such as 64MB, or auto; found {text!r}")
+            raise UsageError(
+                f"mini_batch_size takes a number of files from 1, a size such as 64MB, or auto; found {text!r}"
+            )
         if match[2] is None:
             return cls(files=int(match[1]))
         return cls(bytes=int(match[1]) << {"kb": 10, "mb": 20, "gb": 30}[match[2]])
@@ -155,6 +184,26 @@ class Job:
     """Environment variables of the workers."""
     allow_empty: bool = False
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        least = {
+            "workers": 1,
+            "rows_per_call": 1,
+            "threads_per_worker": 1,
+            "max_retries": 0,
+            "error_threshold": -1,
+            "limit": 0,
+        }
+        for name, minimum in least.items():
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < minimum):
+                raise UsageError(f"{name} must be a whole number from {minimum}, found {value!r}")
+        if not self.timeout > 0:
+            raise UsageError(f"timeout must be more than 0 seconds, found {self.timeout!r}")
+        if self.format not in FORMATS:
+            raise UsageError(f"format must be one of {', '.join(FORMATS)}; found {self.format!r}")
+        if self.output_files not in OUTPUT_FILES:
+            raise UsageError(f"output_files must be one of {', '.join(OUTPUT_FILES)}; found {self.output_files!r}")
 
     def shaping(self) -> dict[str, Any]:
         """The settings that shape the output: with the model's digest, the job's identity for resuming."""

@@ -60,7 +60,7 @@ def shaped(value: Any, kind: Type) -> Any:
             raise ValueError(f"{native(value)!r} is no list")
         return [shaped(part, item_type(kind)) for part in value]
     if not isinstance(value, dict):
-        raise ValueError(f"{native(value)!r} is no object")  # noqa: TRY004  # wrong JSON is a wrong value
+        raise ValueError(f"{native(value)!r} is no object")  # wrong JSON is a wrong value
     if kind["type"] == "map":
         return [(key, shaped(part, item_type(kind))) for key, part in value.items()]
     stated = {name: part for name, part, _ in children(kind)}
@@ -91,7 +91,7 @@ def native(value: Any) -> Any:
 def flat(value: Any, sizes: tuple[int, ...]) -> list[str | None]:
     """A tensor's row as one list of texts; ValueError where it has another shape."""
     if not isinstance(value, list):
-        raise ValueError(f"{native(value)!r} is no list")  # noqa: TRY004  # wrong JSON is a wrong value
+        raise ValueError(f"{native(value)!r} is no list")  # wrong JSON is a wrong value
     if len(sizes) > 1 and any(isinstance(part, list) for part in value):
         if len(value) != sizes[0]:
             raise ValueError(f"{len(value)} lists")

@@ -75,9 +75,7 @@ class MiniBatch:
     @property
     def size(self) -> int:
         """Bytes of input, an estimate for slices by row groups."""
-        return sum(
-            piece.file.size if piece.stop is None else max(piece.stop - piece.start, 0) for piece in self.slices
-        )
+        return sum(piece.file.size if piece.stop is None else max(piece.stop - piece.start, 0) for piece in self.slices)
 
     def only(self, slices: tuple[FileSlice, ...]) -> MiniBatch:
         return replace(self, slices=slices)

@@ -45,19 +45,19 @@ def model_input(schema: Schema | None, features: pa.Table) -> pd.DataFrame | np.
         _series(plain(column), spec.type, required=spec.required)
         for column, spec in zip(features.columns, chosen, strict=True)
     ]
-    return _frame(features, series)
+    return _frame(features, series, copy=False)  # enforcement copies
 
 
-def _frame(features: pa.Table, columns: list[Any]) -> pd.DataFrame:
+def _frame(features: pa.Table, columns: list[Any], *, copy: bool) -> pd.DataFrame:
     """A frame that keeps each column's dtype (pandas would make `str` of arrays of strings)."""
     index = pd.RangeIndex(features.num_rows)
     series = [pd.Series(column, index=index, dtype=column.dtype, copy=False) for column in columns]
     names = features.column_names
-    return pd.DataFrame(dict(zip(names, series, strict=True)), index=index, columns=names, copy=False)
+    return pd.DataFrame(dict(zip(names, series, strict=True)), index=index, columns=names, copy=copy)
 
 
 def _frame_as_it_is(features: pa.Table) -> pd.DataFrame:
-    """pandas' own conversion, but for strings, which stay Python strings, and nested values, lists and dicts."""
+    """The frame of pandas' own conversion, but strings stay Python strings, and nested values lists and dicts."""
     columns: list[Any] = []
     for column in features.columns:
         is_category = pa.types.is_dictionary(column.type)
@@ -66,7 +66,7 @@ def _frame_as_it_is(features: pa.Table) -> pd.DataFrame:
             columns.append(_strings(array) if is_text(array.type) else _objects(array.to_pylist()))
         else:
             columns.append(array.to_pandas())
-    return _frame(features, columns)
+    return _frame(features, columns, copy=True)  # Arrow's memory is read-only, and goes to predict as it is
 
 
 def _series(column: pa.Array, kind: Type, *, required: bool) -> np.ndarray:

@@ -192,7 +192,7 @@ def _from_json(
         try:
             found = json.loads(value, parse_int=Number, parse_float=Number, parse_constant=Number)
             values.append(shape(found))
-        except (ValueError, RecursionError) as error:  # noqa: PERF203  # the place is needed
+        except (ValueError, RecursionError) as error:  # the place is needed
             _with_text(text.slice(0, place), lambda: read(pa.array(values, form)))
             raise Refused(place, value, f"{expected} ({error})") from None
     return _with_text(text, lambda: read(pa.array(values, form)))

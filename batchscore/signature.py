@@ -90,7 +90,7 @@ def plan_reading(
 
 
 def names_without_header(schema: Schema | None, width: int) -> list[str]:
-    """Names for a CSV without a header: the signature's where their number fits, else "0", "1", …"""
+    """Names for a CSV without a header: the signature's where their number fits, else `0`, `1` and so on."""
     if schema is not None and schema.is_named and len(schema.specs) == width:
         return [str(spec.name) for spec in schema.specs]
     return [str(position) for position in range(width)]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from batchscore.minibatch import FileSlice, InputFile
     from batchscore.schema import Schema
 
-__all__ = ["SUFFIXES", "Chunk", "columns", "count_rows", "cut", "is_readable", "read"]
+__all__ = ["SUFFIXES", "Chunk", "columns", "count_rows", "cut", "is_readable", "is_typed", "read"]
 
 _READERS = {
     ".csv": "batchscore.readers.csv",
@@ -76,6 +76,11 @@ def count_rows(file: InputFile, csv: CsvOptions) -> int:
 def is_readable(name: str) -> bool:
     """Whether a file of this name has a reader, by its suffix in any case."""
     return name.lower().endswith(SUFFIXES)
+
+
+def is_typed(name: str) -> bool:
+    """Whether files of this name state the types of their columns, so that no cut can change them."""
+    return name.lower().endswith((".parquet", ".pqt"))
 
 
 def _reader(file: InputFile) -> Reader:

@@ -1,0 +1,43 @@
+# Each target sets up what it needs in .venv, with the versions that constraints.txt pins.
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP = echo "Setting up .venv; this takes a minute or two." && $(PYTHON) -m venv .venv
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help demo test test-lower lint format wheel samples constraints clean
+
+help: ## what there is
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: .venv/demo ## score sample_data/, spoil a file, repair it
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sample_data/demo.sh
+
+test: lint test-lower ## everything that CI runs
+	$(BIN)/python -m pytest
+
+test-lower: .venv/dev ## the tests of the code beside the model, with the oldest supported libraries
+	$(BIN)/python tests/lower_bounds.py
+
+lint: .venv/dev ## ruff and mypy
+	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
+
+format: .venv/dev ## ruff's formatting and safe fixes
+	$(BIN)/ruff check --fix && $(BIN)/ruff format
+
+wheel: .venv/dev ## dist/batchscore-….whl
+	$(BIN)/uv build --wheel --quiet && ls dist
+
+samples: .venv/dev ## make sample_data/ again
+	$(BIN)/python sample_data/make.py
+
+constraints: .venv/dev ## pin the newest versions
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 --extra dev --no-emit-index-url --no-annotate --custom-compile-command "make constraints" --upgrade --quiet --output-file constraints.txt
+
+clean: ## remove what the targets made
+	rm -rf .venv build dist demo-output demo-damaged demo-repaired .mypy_cache .ruff_cache .pytest_cache
+
+.venv/demo: pyproject.toml constraints.txt
+	@$(SETUP) && $(PIP) --editable '.[samples]' && touch $@
+
+.venv/dev: pyproject.toml constraints.txt
+	@$(SETUP) && $(PIP) --editable '.[dev]' && touch $@ .venv/demo

@@ -1,0 +1,5 @@
+"""`python -m batchscore`."""
+
+from batchscore.cli import main
+
+main()

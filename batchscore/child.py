@@ -1,0 +1,235 @@
+"""One worker process, from its start to its end, as the parent holds it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batchscore import lifeline
+from batchscore.channel import Channel
+from batchscore.errors import StorageError, UsageError
+from batchscore.minibatch import Json
+
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "LOKY_MAX_CPU_COUNT",
+)
+
+# Runs before anything of the user's can be imported. The interpreter may be another one: it gets this package alone.
+_BOOTSTRAP = """
+import sys
+sys.path[:] = [entry for entry in sys.path if entry]
+if sys.version_info < (3, 10):
+    sys.exit("batchscore's workers need Python 3.10 or later; %s is %s" % (sys.executable, sys.version.split()[0]))
+import importlib.util
+folder = sys.argv.pop(1)
+spec = importlib.util.spec_from_file_location(
+    "batchscore", folder + "/__init__.py", submodule_search_locations=[folder])
+package = importlib.util.module_from_spec(spec)
+sys.modules["batchscore"] = package
+spec.loader.exec_module(package)
+from batchscore.worker import main
+main()
+"""
+
+_TAIL_LINES = 20
+_TAIL_BYTES = 16 << 10
+_MAX_FRAMES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """What every worker of a job is started with."""
+
+    setup: Json
+    """Handed to the loader."""
+    python: str = sys.executable
+    """Interpreter: it needs what the model needs; batchscore itself comes with the worker."""
+    threads: int = 1
+    """For OpenMP, BLAS, Arrow and joblib in the worker."""
+    environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Environment variables on top of the parent's; may be secrets."""
+    loader: str = "batchscore.scoring:load_scorer"
+    """``module:function`` or ``/path/to/file.py:function`` that makes a Scorer of the setup."""
+    load_timeout: float = 600.0
+    """Seconds until the model must be loaded."""
+
+    def variables(self) -> dict[str, str]:
+        """The worker's whole environment.
+
+        PYTHONPATH loses its empty and relative entries for the working directory, whose files must not be imported.
+        """
+        threads = dict.fromkeys(_THREAD_VARIABLES, str(self.threads))
+        variables = {**os.environ, **threads, **dict(self.environment)}
+        entries = [entry for entry in variables.pop("PYTHONPATH", "").split(os.pathsep) if not _is_here(entry)]
+        if entries:
+            variables["PYTHONPATH"] = os.pathsep.join(entries)
+        return variables
+
+
+def _is_here(entry: str) -> bool:
+    """Whether an entry of PYTHONPATH means the working directory without naming it."""
+    return not Path(entry).is_absolute() and Path(entry).resolve() == Path.cwd()
+
+
+class Child:
+    """A worker process; it leads a group of its own, which dies with it and with this process.
+
+    What it prints is appended to ``log``, which only the user may read. ``kill`` may be called from any thread and,
+    the locks being re-entrant, from a signal handler. Raises UsageError where the interpreter can't be started,
+    StorageError where the log can't be written.
+    """
+
+    def __init__(self, spec: WorkerSpec, log: Path) -> None:
+        self._log = log
+        self._mark = 0
+        self._exit: lifeline.Exit | None = None
+        self._measured_rss = 0
+        self._lock = threading.RLock()
+        ours, theirs = socket.socketpair()
+        lifeline_end, self._lifeline = os.pipe()
+        self._frames = tempfile.TemporaryFile()  # noqa: SIM115  # closed by kill
+        self.channel = Channel(ours)
+        try:
+            self._process = _spawn(spec, log, (theirs.fileno(), lifeline_end, self._frames.fileno()))
+            self.mark_log()
+            threading.Thread(target=self._watch, name=f"worker-{self.pid}", daemon=True).start()
+        except BaseException:
+            self._release()
+            raise
+        finally:
+            theirs.close()
+            os.close(lifeline_end)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._exit is None
+
+    @property
+    def peak_rss(self) -> int:
+        """Bytes resident at most; 0 where it isn't known (yet)."""
+        return self._measured_rss or (self._exit.peak_rss if self._exit else 0)
+
+    def _watch(self) -> None:
+        """Wait for the end, kill what is left of the group, wake up who waits for an answer."""
+        lifeline.wait_for_end(self.pid)
+        lifeline.kill_group(self.pid)
+        with self._lock:
+            ended = lifeline.collect(self.pid)
+            self._process.returncode = ended.code or 0
+            self._exit = ended
+        self.channel.interrupt()
+
+    def ending(self, patience: float) -> str:
+        """How it ended, in words, once it has lost its connection; it is killed where it hasn't ended in time."""
+        ending = self._ended_within(patience)
+        self.kill()
+        return str(ending or "closed its connection")
+
+    def _ended_within(self, patience: float) -> lifeline.Exit | None:
+        """Poll for its end, without a lock that an interrupting signal handler could wait for in vain."""
+        deadline = time.monotonic() + patience
+        while self._exit is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        return self._exit
+
+    def mark_log(self) -> None:
+        """What is in the log up to here is none of the next mini-batch's business."""
+        with contextlib.suppress(OSError):
+            self._mark = self._log.stat().st_size
+
+    def log_tail(self) -> str:
+        """The last lines it has written since the mark."""
+        try:
+            with self._log.open("rb") as log:
+                size = log.seek(0, os.SEEK_END)
+                log.seek(max(self._mark, size - _TAIL_BYTES))
+                text = log.read(_TAIL_BYTES).decode("utf-8", "replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-_TAIL_LINES:])
+
+    def stuck_frames(self, patience: float = 0.5) -> str:
+        """Where its Python code is now; empty where it doesn't say so within the patience (seconds)."""
+        text = b""
+        with contextlib.suppress(OSError, ValueError):  # killed or closed meanwhile
+            descriptor = self._frames.fileno()
+            before = os.fstat(descriptor).st_size
+            with self._lock:
+                if self.is_alive:
+                    os.kill(self.pid, signal.SIGUSR1)
+            deadline = time.monotonic() + patience
+            while self.is_alive and time.monotonic() < deadline:
+                time.sleep(0.02)
+                seen, text = text, os.pread(descriptor, _MAX_FRAMES, before)
+                if text and text == seen:
+                    break
+        return text.decode("utf-8", "replace").strip()
+
+    def stop(self, *, gently: bool) -> None:
+        """Begin its end by hanging up, after which an idle worker ends by itself, or by a kill; then call ``kill``."""
+        self._measured_rss = self._measured_rss or lifeline.peak_rss(self.pid)
+        if gently:
+            self.channel.interrupt()
+            return
+        with self._lock:
+            if self.is_alive:
+                lifeline.kill_group(self.pid)
+
+    def kill(self, patience: float = 0.0) -> None:
+        """Kill the process, where it doesn't end within the patience (seconds), and its group; returns when it is gone.
+
+        Again does nothing.
+        """
+        if not self._ended_within(patience):
+            self.stop(gently=False)
+        self._release()
+        self._ended_within(5)  # a process may take a moment to give gigabytes back
+
+    def _release(self) -> None:
+        self.channel.close()
+        self._frames.close()
+        with self._lock:
+            if self._lifeline >= 0:
+                os.close(self._lifeline)
+                self._lifeline = -1
+
+
+def _spawn(spec: WorkerSpec, log: Path, descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    try:
+        output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StorageError(f"the workers' log {log} can't be written: {error.strerror}") from error
+    package = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120  # symlinks stay
+    command = [spec.python, "-c", _BOOTSTRAP, package, spec.loader, *map(str, descriptors)]
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=spec.variables(),
+            pass_fds=descriptors,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise UsageError(f"the Python interpreter {spec.python!r} can't be started: {error.strerror}") from error
+    finally:
+        os.close(output)

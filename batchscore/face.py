@@ -1,0 +1,104 @@
+"""batchscore from Python: `run(…) -> JobSummary`, in a script, a notebook or a thread."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from batchscore.job import CsvOptions, Format, Job, MiniBatchSize, OutputFiles, output_name_and_format
+from batchscore.progress import watcher
+from batchscore.runner import run_job
+from batchscore.summary import JobSummary
+
+Location = str | os.PathLike[str]
+_CSV = CsvOptions()
+
+
+def run(  # noqa: PLR0913 (the command line's options, each with its default)
+    model: Location,
+    inputs: Location | Sequence[Location],
+    output: Location,
+    *,
+    workers: int | None = None,
+    mini_batch_size: str | int = "auto",
+    rows_per_call: int | None = None,
+    threads_per_worker: int = 1,
+    timeout: float = 600.0,
+    max_retries: int = 3,
+    error_threshold: int = 0,
+    fail_fast: bool = False,
+    format: Format | None = None,  # noqa: A002 (the command line's word)
+    output_file_name: str | None = None,
+    output_files: OutputFiles = "one",
+    keep: str | Sequence[str] = (),
+    add: Mapping[str, str] | None = None,
+    rename: Mapping[str, str] | None = None,
+    predict_fn: str = "predict",
+    params: Mapping[str, Any] | None = None,
+    delimiter: str = _CSV.delimiter,
+    encoding: str = _CSV.encoding,
+    missing_values: Sequence[str] = _CSV.missing_values,
+    header: bool = _CSV.header,
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    limit: int | None = None,
+    python: Location | None = None,
+    environment: Mapping[str, str] | None = None,
+    allow_empty: bool = False,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> JobSummary:
+    """Score every row of `inputs` with `model` into the folder `output`; arguments as on the command line.
+
+    `keep="all"` keeps all input columns. `progress` shows a bar on stderr. A job with too many failures gives a
+    summary whose status is Failed; it isn't raised.
+
+    Raises UsageError, ModelLoadError, StorageError, OutputLocked (batchscore.errors), and KeyboardInterrupt where
+    Ctrl-C stopped the job. Run again with the same arguments, the job goes on.
+    """
+    name, kind = output_name_and_format(output_file_name, format)
+    job = Job(
+        model=os.fspath(model),
+        inputs=_strings(inputs),
+        output=os.fspath(output),
+        workers=workers,
+        mini_batch_size=MiniBatchSize.parse(mini_batch_size),
+        rows_per_call=rows_per_call,
+        threads_per_worker=threads_per_worker,
+        timeout=timeout,
+        max_retries=max_retries,
+        error_threshold=error_threshold,
+        fail_fast=fail_fast,
+        format=kind,
+        output_file_name=name,
+        output_files=output_files,
+        keep=("*",) if keep == "all" else _strings(keep),
+        add=tuple((add or {}).items()),
+        rename=tuple((rename or {}).items()),
+        predict_fn=predict_fn,
+        params=tuple(
+            (key, value if isinstance(value, str) else json.dumps(value)) for key, value in (params or {}).items()
+        ),
+        csv=CsvOptions(delimiter, encoding, tuple(missing_values), header),
+        include=_strings(include),
+        exclude=_strings(exclude),
+        limit=limit,
+        python=os.fspath(python) if python else None,
+        environment=tuple((environment or {}).items()),
+        allow_empty=allow_empty,
+        overwrite=overwrite,
+    )
+    summary = run_job(job, watcher(sys.stderr, quiet=not progress, colour=True))
+    if summary.exit_code == 128 + signal.SIGINT:
+        raise KeyboardInterrupt(summary.message)
+    return summary
+
+
+def _strings(given: Location | Sequence[Location]) -> tuple[str, ...]:
+    if isinstance(given, (str, os.PathLike)):
+        return (os.fspath(given),)
+    return tuple(os.fspath(entry) for entry in given)

@@ -1,0 +1,176 @@
+"""Which files a job scores: INPUTs to a sorted list, and what was skipped."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+from batchscore.errors import UsageError
+from batchscore.minibatch import InputFile
+from batchscore.readers import is_readable
+from batchscore.storage import local_path
+
+TABLE_ROOTS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table"}
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that is not scored, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The inputs of a job: files in the order of their names' UTF-8 bytes."""
+
+    files: tuple[InputFile, ...]
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def folders(self) -> int:
+        return len({os.path.dirname(file.path) for file in self.files})  # noqa: PTH120 (100,000 files: Path is slow)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What narrows the inputs: globs on the relative path or the base name, and the folder to leave out."""
+
+    output: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def takes(self, name: str) -> bool:
+        if self.include and not any(_matches(name, pattern) for pattern in self.include):
+            return False
+        return not any(_matches(name, pattern) for pattern in self.exclude)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name.rpartition("/")[2], pattern)
+
+
+def list_inputs(inputs: tuple[str, ...], selection: Selection) -> Listing:
+    """The files of every INPUT (file, folder or glob), searched recursively.
+
+    Hidden and `_`-prefixed files and folders and OUTPUT are left out silently; files of unsupported types are
+    skipped and listed; a file named explicitly always counts. Links are followed, loops once.
+    Raises UsageError: an INPUT that isn't there, a Delta, Hudi or Iceberg table, two files of one name.
+    """
+    files: dict[str, InputFile] = {}
+    skipped: list[Skipped] = []
+    for entry in inputs:
+        for name, path, status, is_named in _found(entry, selection):
+            if not selection.takes(name):
+                continue
+            if not is_named and not is_readable(name):
+                skipped.append(
+                    Skipped(name, f"file type {PurePosixPath(name).suffix or 'without suffix'} is not supported")
+                )
+                continue
+            if name in files:
+                raise UsageError(
+                    f"two inputs have the name {name!r}: {files[name].path} and {path}. "
+                    "Predictions name their file relative to its INPUT; give a folder above both instead"
+                )
+            files[name] = InputFile(name, path, status.st_size, str(status.st_mtime_ns), partitions_of(name))
+    ordered = sorted(files.values(), key=lambda file: os.fsencode(file.name))
+    return Listing(tuple(ordered), tuple(sorted(skipped, key=lambda entry: entry.file)))
+
+
+def partitions_of(name: str) -> tuple[tuple[str, str | None], ...]:
+    """The columns that Hive folders (`year=2026/month=01/`) give, URL-decoded, as text."""
+    folders = [part.partition("=") for part in name.split("/")[:-1]]
+    return tuple(
+        (unquote(key), None if value == HIVE_NULL else unquote(value)) for key, sign, value in folders if key and sign
+    )
+
+
+Found = tuple[str, str, os.stat_result, bool]
+"""Name, path, status, and whether the user named the file itself."""
+
+
+def _found(entry: str, selection: Selection) -> Iterator[Found]:
+    path = local_path(entry, "INPUT")
+    if os.path.isdir(path):  # noqa: PTH112
+        yield from _walk(path, "", selection.output, set())
+    elif os.path.exists(path):  # noqa: PTH110
+        yield _text(os.path.basename(path)), path, os.stat(path), True  # noqa: PTH116, PTH119
+    elif glob.has_magic(entry):
+        yield from _expand(path, selection)
+    else:
+        raise UsageError(f"INPUT {entry} isn't there; give a file, a folder or a glob")
+
+
+def _expand(pattern: str, selection: Selection) -> Iterator[Found]:
+    """Matches of a glob, named relative to the folder before its first wildcard."""
+    fixed = PurePosixPath(*_before_wildcard(PurePosixPath(pattern).parts))
+    matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
+    if not matches:
+        raise UsageError(f"INPUT {pattern} matches nothing")
+    seen: set[str] = set()
+    for match in matches:
+        name = _text(os.path.relpath(match, fixed))
+        if os.path.isdir(match):  # noqa: PTH112
+            found: Iterator[Found] = _walk(match, "" if name == "." else f"{name}/", selection.output, set())
+        else:
+            found = iter([(name, match, os.stat(match), False)])  # noqa: PTH116
+        for one in found:
+            if one[1] not in seen:  # `**` matches a folder and then its files
+                seen.add(one[1])
+                yield one
+
+
+def _text(name: str) -> str:
+    """A file name that any output can hold: bytes that aren't UTF-8 become escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _before_wildcard(parts: tuple[str, ...]) -> tuple[str, ...]:
+    magic = next(position for position, part in enumerate(parts) if glob.has_magic(part))
+    return parts[:magic]
+
+
+def _walk(folder: str, prefix: str, output: str, above: set[tuple[int, int]]) -> Iterator[Found]:
+    status = os.stat(folder)  # noqa: PTH116
+    identity = (status.st_dev, status.st_ino)
+    if identity in above or os.path.realpath(folder) == output:
+        return
+    _refuse_tables(folder)
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UsageError(f"can't list {folder}: {error.strerror}; nothing was scored") from error
+    for entry in entries:
+        if entry.name.startswith((".", "_")):
+            continue
+        name = prefix + _text(entry.name)
+        if entry.is_dir():
+            yield from _walk(entry.path, f"{name}/", output, above | {identity})
+        elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
+            raise UsageError(
+                f"{entry.path} is a link to a file that isn't there; remove it or name its folder in --exclude"
+            )
+        else:
+            status = entry.stat()
+            if stat.S_ISREG(status.st_mode):
+                yield name, entry.path, status, False
+
+
+def _refuse_tables(folder: str) -> None:
+    kind = next((kind for name, kind in TABLE_ROOTS.items() if Path(folder, name).is_dir()), None)
+    if kind is None and any(Path(folder, "metadata").glob("*.metadata.json")):
+        kind = "an Iceberg table"
+    if kind:
+        raise UsageError(
+            f"{folder} is {kind}: its Parquet files include deleted and replaced rows. "
+            "Export the rows to score to plain Parquet files first"
+        )

@@ -1,0 +1,111 @@
+"""The calls that differ between platforms: a child that dies with its parent, its group, its memory, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+MODE_VARIABLE = "BATCHSCORE_LIFELINE"
+"""Environment variable: "watcher" takes the way of platforms without F_SETSIG on Linux too."""
+
+_WATCHER = "read -r line; kill -s KILL $PPID 0"
+"""Waits for the end of its standard input, then kills the worker and the process group that it shares with it."""
+
+_OOM_SCORE = 800
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended."""
+
+    code: int | None
+    """Exit code; negative: the signal that killed it; None: someone else collected it."""
+    peak_rss: int
+    """Bytes resident at most; 0 where it isn't known. At least what its parent had when it was started (Linux)."""
+
+    def __str__(self) -> str:
+        if self.code is None:
+            return "ended"
+        if self.code >= 0:
+            return f"exited with code {self.code}"
+        try:
+            return f"was killed by {signal.Signals(-self.code).name}"
+        except ValueError:
+            return f"was killed by signal {-self.code}"
+
+
+def die_with_parent(lifeline: int) -> None:
+    """Tie this process group's life to the lifeline, a pipe whose other end the parent alone holds and never writes to.
+
+    When the parent goes, however it goes, the group is killed, whether or not Python code gets to run in it. On Linux
+    the kernel does it; elsewhere a shell in the same group that waits for the pipe's end. The caller leads its group.
+    """
+    os.set_inheritable(lifeline, False)
+    if os.environ.get(MODE_VARIABLE) == "watcher" or not _let_the_kernel_kill(lifeline):
+        watcher = subprocess.Popen(
+            ["/bin/sh", "-c", _WATCHER], stdin=lifeline, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        watcher.returncode = 0  # nobody waits for it: it dies with the group
+        return
+    if select.select([lifeline], [], [], 0)[0]:  # the parent went before the signal was asked for
+        os.killpg(0, signal.SIGKILL)
+
+
+def _let_the_kernel_kill(lifeline: int) -> bool:
+    """Whether the kernel will send SIGKILL to the group at the pipe's end (fcntl(2), F_SETOWN and F_SETSIG)."""
+    if sys.platform != "linux":
+        return False
+    try:
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    except OSError:  # a sandbox without these calls
+        return False
+    return True
+
+
+def die_first() -> None:
+    """Make the kernel prefer this process to its parent when memory runs out; nothing where there is no such choice."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
+
+
+def kill_group(pid: int) -> None:
+    """Kill the process group that the process leads; nothing where it is gone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS refuses a group of zombies
+        os.killpg(pid, signal.SIGKILL)
+
+
+def peak_rss(pid: int) -> int:
+    """Bytes that a living process had resident at most; 0 where it can't be known."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    match = re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE)
+    return int(match[1]) * 1024 if match else 0
+
+
+def wait_for_end(pid: int) -> None:
+    """Wait until the child has ended, but leave it to ``collect`` (so its pid can't be another's), where possible."""
+    if hasattr(os, "waitid"):
+        with contextlib.suppress(ChildProcessError):  # collected elsewhere
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+def collect(pid: int) -> Exit:
+    """Wait for the child's end and take its exit status and its peak memory."""
+    try:
+        _, status, usage = os.wait4(pid, 0)
+    except ChildProcessError:  # the embedding program waits for any child, or ignores SIGCHLD
+        return Exit(None, 0)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Exit(os.waitstatus_to_exitcode(status), usage.ru_maxrss * unit)

@@ -1,0 +1,93 @@
+"""What a model folder says without MLflow: its MLmodel file and its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from batchscore.errors import UsageError
+from batchscore.schema import ModelSignature
+
+REGISTRY_SCHEMES = ("models:/", "runs:/")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A local MLflow model: where it lies, what MLmodel says, and the sha256 of its content."""
+
+    path: str
+    signature: ModelSignature
+    has_signature: bool
+    digest: str
+
+
+def is_registered(reference: str) -> bool:
+    """Whether MLflow has to resolve the reference (`models:/…`, `runs:/…`)."""
+    return reference.startswith(REGISTRY_SCHEMES)
+
+
+def read_model_folder(path: str) -> ModelFolder:
+    """Read MLmodel and hash the folder.
+
+    Raises UsageError: no such folder, no MLmodel in it, no pyfunc flavour.
+    """
+    folder = Path(path)
+    if not folder.exists():
+        raise UsageError(f"MODEL {path} isn't there; give a local MLflow model folder, models:/name/version or runs:/…")
+    if not folder.is_dir() or not (folder / "MLmodel").is_file():
+        raise UsageError(f"MODEL {path} is not an MLflow model: it has no MLmodel file{_nearby(folder)}")
+    content = _read_mlmodel(folder / "MLmodel")
+    flavors = content.get("flavors") or {}
+    if "python_function" not in flavors:
+        raise UsageError(
+            f"MODEL {path} has no python_function flavour, only {', '.join(flavors) or 'none'}; "
+            "save it with an MLflow flavour that has one"
+        )
+    signature = content.get("signature")
+    return ModelFolder(
+        str(folder), ModelSignature.from_mlmodel(signature), bool(signature and signature.get("inputs")), digest(path)
+    )
+
+
+def _read_mlmodel(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"can't read {file}: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{file} is not an MLmodel file: found {type(content).__name__}, expected keys and values")
+    return content
+
+
+def _nearby(folder: Path) -> str:
+    """Where an MLmodel lies instead, if one is near."""
+    if not folder.is_dir():
+        return f"; did you mean {folder.parent}?" if folder.name == "MLmodel" else ""
+    found = sorted(folder.glob("*/MLmodel"))[:3]
+    return "".join(f"; did you mean {file.parent}?" for file in found)
+
+
+def digest(path: str) -> str:
+    """`sha256:…` over the relative names and contents of the folder's files, without bytecode."""
+    total = hashlib.sha256()
+    for name in sorted(_files(path), key=os.fsencode):
+        content = hashlib.sha256()
+        with Path(path, name).open("rb") as stream:
+            while block := stream.read(1 << 20):
+                content.update(block)
+        total.update(os.fsencode(name) + b"\0" + content.digest())
+    return f"sha256:{total.hexdigest()}"
+
+
+def _files(path: str) -> Iterator[str]:
+    for folder, folders, names in os.walk(path, followlinks=True):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        for name in names:
+            if not name.endswith(".pyc"):
+                yield os.path.relpath(Path(folder, name), path)

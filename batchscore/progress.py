@@ -1,0 +1,184 @@
+"""What a person sees while a job runs: a bar on a terminal, plain lines elsewhere, nothing when quiet."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+LINE_SECONDS = 10.0
+
+
+class Watcher(Protocol):
+    """Who is told how a job goes on. Methods are called from any thread."""
+
+    def opened(self, files: int, folders: int, skipped: int, notes: tuple[str, ...]) -> None: ...
+
+    def note(self, text: str) -> None:
+        """Something to tell once; the same text again is left out."""
+
+    def planned(self, total: int, todo: int) -> None:
+        """Bytes of input in all, and those that are still to score."""
+
+    def scored(self, rows: int) -> None: ...
+
+    def finished(self, size: int) -> None:
+        """A mini-batch of that many bytes is done."""
+
+    def closed(self) -> None: ...
+
+
+class Silent:
+    """Tells nobody."""
+
+    def opened(self, files: int, folders: int, skipped: int, notes: tuple[str, ...]) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def planned(self, total: int, todo: int) -> None: ...
+
+    def scored(self, rows: int) -> None: ...
+
+    def finished(self, size: int) -> None: ...
+
+    def closed(self) -> None: ...
+
+
+class Notes(Silent):
+    """Says each note once."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.RLock()
+        self._noted: set[str] = set()
+        self._rows = 0
+        self._begun = time.monotonic()
+
+    def opened(self, files: int, folders: int, skipped: int, notes: tuple[str, ...]) -> None:  # noqa: ARG002 (the bar's and lines')
+        for note in notes:
+            self.note(note)
+
+    def note(self, text: str) -> None:
+        with self._lock:
+            if text not in self._noted:
+                self._noted.add(text)
+                self._say(printable(text))
+
+    def _say(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def printable(text: str) -> str:
+    """The text without control characters other than line ends, as a terminal may show it."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+
+
+def opening_line(files: int, folders: int, skipped: int) -> str:
+    """The first line of a run, such as `3 files in 1 folder, 0 skipped`."""
+    return f"{_number(files, 'file')} in {_number(folders, 'folder')}, {skipped:,} skipped"
+
+
+class Lines(Notes):
+    """Plain lines for logs: notes at once, progress every ten seconds."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._total = self._done = self._before = 0
+        self._said = self._begun
+
+    def opened(self, files: int, folders: int, skipped: int, notes: tuple[str, ...]) -> None:
+        self._say(opening_line(files, folders, skipped))
+        super().opened(files, folders, skipped, notes)
+
+    def planned(self, total: int, todo: int) -> None:
+        self._total, self._done, self._before = total, total - todo, total - todo
+        self._begun = self._said = time.monotonic()
+
+    def scored(self, rows: int) -> None:
+        with self._lock:
+            self._rows += rows
+
+    def finished(self, size: int) -> None:
+        with self._lock:
+            self._done += size
+            now = time.monotonic()
+            if now - self._said < LINE_SECONDS:
+                return
+            self._said = now
+        elapsed = now - self._begun
+        left = elapsed * (self._total - self._done) / max(self._done - self._before, 1)
+        self._say(
+            f"{100 * self._done // max(self._total, 1)} % of the input, {self._rows:,} rows, "
+            f"{self._rows / elapsed:,.0f} rows/s, {left:,.0f} s left"
+        )
+
+
+class Bar(Notes):
+    """A bar over the bytes of input, with rows, rate and remaining time."""
+
+    def __init__(self, stream: TextIO, *, colour: bool) -> None:
+        super().__init__(stream)
+        self._colour = "green" if colour else None
+        self._bar: tqdm[None] | None = None
+
+    def _say(self, text: str) -> None:
+        if self._bar is None:
+            super()._say(text)
+        else:
+            self._bar.write(text, file=self._stream)
+
+    def opened(self, files: int, folders: int, skipped: int, notes: tuple[str, ...]) -> None:
+        self._say(opening_line(files, folders, skipped))
+        super().opened(files, folders, skipped, notes)
+
+    def planned(self, total: int, todo: int) -> None:
+        from tqdm import tqdm
+
+        tqdm.monitor_interval = 0  # no thread of its own
+        self._begun = time.monotonic()
+        self._bar = tqdm(
+            total=total,
+            initial=total - todo,
+            file=self._stream,
+            unit="B",
+            unit_scale=True,
+            unit_divisor=1024,
+            colour=self._colour,
+            leave=False,
+            dynamic_ncols=True,
+            bar_format="{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}{postfix} [{elapsed}<{remaining}]",
+        )
+
+    def scored(self, rows: int) -> None:
+        with self._lock:
+            self._rows += rows
+            if self._bar is not None:
+                rate = self._rows / max(time.monotonic() - self._begun, 0.001)
+                self._bar.set_postfix_str(f"{self._rows:,} rows, {rate:,.0f} rows/s", refresh=False)
+                self._bar.update(0)
+
+    def finished(self, size: int) -> None:
+        with self._lock:
+            if self._bar is not None:
+                self._bar.update(size)
+
+    def closed(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def watcher(stream: TextIO, *, quiet: bool, colour: bool, notes_only: bool = False) -> Watcher:
+    """The watcher that suits a stream: a bar on a terminal, lines elsewhere."""
+    if quiet:
+        return Silent()
+    if notes_only:
+        return Notes(stream)
+    return Bar(stream, colour=colour) if stream.isatty() else Lines(stream)

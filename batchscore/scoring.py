@@ -1,0 +1,168 @@
+"""Score one mini-batch: read, enforce, predict, align, write the part."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from batchscore import readers, writers
+from batchscore.errors import FileRefused, UsageError
+from batchscore.job import ScoringSettings
+from batchscore.minibatch import Failed, Failure, FileSlice, Json, MiniBatch, Outcome, Scored, SliceOutcome
+from batchscore.model import Model, load
+from batchscore.readers import Chunk
+from batchscore.signature import model_input
+
+Progress: TypeAlias = Callable[[int], None]
+"""Called with the number of rows after each call of predict."""
+
+
+class ModelScorer:
+    """A loaded model with all that shapes its predictions."""
+
+    def __init__(self, model: Model, settings: ScoringSettings, parts: str) -> None:
+        self.model = model
+        self.settings = settings
+        self.parts = parts
+
+    def facts(self) -> Json:
+        return self.model.facts()
+
+    def score(self, mini_batch: MiniBatch, progress: Progress) -> Outcome:
+        return score_mini_batch(self, mini_batch, progress)
+
+
+def load_scorer(setup: Json) -> ModelScorer:
+    """Load the model that a worker's first message names. Raises ModelLoadError, UsageError."""
+    settings = ScoringSettings.from_json(setup["settings"])
+    model = load(setup["model"], predict_fn=settings.predict_fn, params=settings.params, threads=settings.threads)
+    return ModelScorer(model, settings, setup["parts"])
+
+
+def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progress) -> Outcome:
+    """The outcome of a mini-batch, its predictions in a part of its own.
+
+    Rows of several files share a call of predict up to rows_per_call; each keeps its place. A file that can't be
+    read fails alone. What predict raises and answers that can't become rows propagate, and nothing is written.
+    """
+    begun = time.perf_counter()
+    ledger = Ledger(mini_batch)
+    path = Path(scorer.parts, f"{mini_batch.part_name}.{scorer.settings.format}")
+    with writers.open_part(scorer.settings.format, str(path), _roles(scorer.settings)) as part:
+        for call in _calls(_chunks(scorer, ledger), scorer.settings.rows_per_call):
+            answer = scorer.model.predict(model_input(scorer.model.inputs, _joined(call)))
+            predictions = scorer.model.columns(answer, sum(chunk.rows for chunk in call))
+            ledger.note(predictions.notes)
+            start = 0
+            for chunk in call:
+                rows = predictions.table.slice(start, chunk.rows)
+                ledger.wrote(chunk.slice, part.rows, part.rows + chunk.rows)
+                part.write(_output_rows(chunk, rows, scorer.settings))
+                start += chunk.rows
+            progress(start)
+    return ledger.outcome(part, path.name, time.perf_counter() - begun)
+
+
+class Ledger:
+    """What became of each slice while the mini-batch is read and written."""
+
+    def __init__(self, mini_batch: MiniBatch) -> None:
+        self.mini_batch = mini_batch
+        self._spans: dict[FileSlice, tuple[int, int]] = {}
+        """Rows of the part, start and stop."""
+        self._failed: dict[FileSlice, Failure] = {}
+        self._notes: dict[str, None] = {}
+
+    def wrote(self, piece: FileSlice, start: int, stop: int) -> None:
+        first, _ = self._spans.get(piece, (start, start))
+        self._spans[piece] = (first, stop)
+
+    def failed(self, piece: FileSlice, error: FileRefused) -> None:
+        self._failed[piece] = Failure(piece.file.name, error.reason, error.row, error.column, error.value, error.record)
+
+    def note(self, notes: Iterable[str]) -> None:
+        self._notes.update(dict.fromkeys(notes))
+
+    def outcome(self, part: writers.PartWriter, name: str, seconds: float) -> Outcome:
+        """The outcome, once the part is closed: rows of failed files may lie in it, but nothing points there."""
+        entries: list[SliceOutcome] = []
+        for piece in self.mini_batch.slices:
+            if piece in self._failed:
+                entries.append(Failed(piece, self._failed[piece]))
+            elif piece in self._spans:
+                start, stop = self._spans[piece]
+                entries.append(Scored(piece, stop - start, name, part.position(start), part.position(stop)))
+            else:
+                entries.append(Scored(piece, 0, "", 0, 0))
+        return Outcome(self.mini_batch.number, tuple(entries), part.columns, seconds=seconds, notes=tuple(self._notes))
+
+
+def _chunks(scorer: ModelScorer, ledger: Ledger) -> Iterator[tuple[FileSlice, Chunk | None]]:
+    """Typed chunks of all slices, in order; None where a file turned out to be refused."""
+    for piece in ledger.mini_batch.slices:
+        try:
+            for chunk in readers.read(piece, scorer.model.inputs, scorer.settings):
+                ledger.note(chunk.notes)
+                if chunk.rows:
+                    yield piece, chunk
+        except FileRefused as error:
+            ledger.failed(piece, error)
+            yield piece, None
+
+
+def _calls(chunks: Iterator[tuple[FileSlice, Chunk | None]], rows_per_call: int) -> Iterator[list[Chunk]]:
+    """Chunks that go to predict together: at most rows_per_call rows, of one schema."""
+    pending: list[Chunk] = []
+    rows = 0
+    for piece, chunk in chunks:
+        if chunk is None:
+            pending = [other for other in pending if other.slice is not piece]
+            rows = sum(other.rows for other in pending)
+            continue
+        if pending and (rows + chunk.rows > rows_per_call or not _can_join(pending[-1], chunk)):
+            yield pending
+            pending, rows = [], 0
+        pending.append(chunk)
+        rows += chunk.rows
+    if pending:
+        yield pending
+
+
+def _can_join(one: Chunk, other: Chunk) -> bool:
+    """Whether two chunks make one frame without a change of types; inferred frames (no signature) never do."""
+    if not isinstance(one.features, pa.Table) or not isinstance(other.features, pa.Table):
+        return False
+    return bool(one.features.schema.equals(other.features.schema))
+
+
+def _joined(call: list[Chunk]) -> pa.Table | pd.DataFrame:
+    return call[0].features if len(call) == 1 else pa.concat_tables([chunk.features for chunk in call])
+
+
+def _roles(settings: ScoringSettings) -> dict[str, str]:
+    kept, added = dict.fromkeys(settings.keep, "kept"), dict.fromkeys((name for name, _ in settings.add), "added")
+    return {"file": "file", "row": "row", **kept, **added}
+
+
+def _output_rows(chunk: Chunk, predictions: pa.Table, settings: ScoringSettings) -> pa.Table:
+    """file, row, kept, added and prediction columns of one chunk. Raises UsageError where names clash."""
+    columns: list[tuple[str, Any]] = [
+        ("file", pa.repeat(pa.scalar(chunk.slice.file.name, pa.string()), chunk.rows)),
+        ("row", pa.array(np.arange(chunk.first_row, chunk.first_row + chunk.rows, dtype=np.int64))),
+        *zip(chunk.kept.column_names, chunk.kept.columns, strict=True),
+        *((name, pa.repeat(pa.scalar(value, pa.string()), chunk.rows)) for name, value in settings.add),
+    ]
+    taken = {name for name, _ in columns}
+    if clashing := [name for name in predictions.column_names if name in taken]:
+        raise UsageError(
+            f"the prediction column {clashing[0]!r} has the name of another output column; "
+            "leave it out of --keep, or name the one of --add otherwise"
+        )
+    columns += zip(predictions.column_names, predictions.columns, strict=True)
+    return pa.Table.from_arrays([values for _, values in columns], names=[name for name, _ in columns])

@@ -1,0 +1,180 @@
+"""The parent's side of one worker: start, send, time out, kill, start anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from batchscore import errors
+from batchscore.channel import BadMessage, ChannelClosed, ChannelTimeout
+from batchscore.child import Child, WorkerSpec
+from batchscore.faults import Abandoned, ModelNotLoaded, ScoringRaised, WorkerDied, WorkerTimedOut
+from batchscore.minibatch import Json, MiniBatch, Outcome
+
+Progress = Callable[[int], None]
+
+_LAST_WORDS = 1.0
+"""Seconds that a process without a connection has to end by itself, so that its exit code can be told."""
+
+
+class Slot:
+    """A place for one worker at a time: where it died, the next use starts another.
+
+    For one thread; ``kill`` may come from any other, or from a signal handler.
+    """
+
+    def __init__(self, spec: WorkerSpec, log: Path) -> None:
+        self._spec = spec
+        self._log = log
+        self._child: Child | None = None
+        self._facts: Json | None = None
+        self._is_stopped = False
+        self._earlier_peak = 0
+
+    @property
+    def peak_rss(self) -> int:
+        """Bytes that a worker here had resident at most; certain once it has ended."""
+        return max(self._earlier_peak, self._child.peak_rss if self._child else 0)
+
+    def start(self) -> None:
+        """Start the worker, where none is alive, and let it load the model meanwhile."""
+        if self._is_stopped:
+            raise Abandoned
+        if self._child and self._child.is_alive:
+            return
+        if self._child:
+            self._child.kill()
+            self._earlier_peak = self.peak_rss
+        self._facts = None
+        self._child = child = Child(self._spec, self._log)
+        if self._is_stopped:  # killed while it was being started
+            child.kill()
+            raise Abandoned
+        try:
+            child.channel.send({"kind": "load", "setup": self._spec.setup}, self._spec.load_timeout)
+        except (ChannelClosed, ChannelTimeout):
+            return  # ready() will find out why
+
+    def ready(self) -> Json:
+        """The facts about the loaded model, once it is loaded; raises ModelNotLoaded."""
+        self.start()
+        child = self._child
+        if child is None:
+            raise Abandoned
+        if self._facts is None:
+            with self._killing_unless_answered(child):
+                self._facts = self._loaded(child)
+        return self._facts
+
+    def _loaded(self, child: Child) -> Json:
+        limit = self._spec.load_timeout
+        try:
+            reply = child.channel.receive(limit)
+        except ChannelTimeout:
+            raise ModelNotLoaded(f"the model wasn't loaded within {limit:g} s", child.stuck_frames()) from None
+        except ChannelClosed:
+            ending = child.ending(_LAST_WORDS)
+            raise ModelNotLoaded(f"the worker {ending} while it loaded the model", child.log_tail()) from None
+        except BadMessage as error:
+            raise ModelNotLoaded(f"the worker sent what is no message: {error}", child.log_tail()) from None
+        match reply:
+            case {"kind": "ready", "facts": dict(facts)}:
+                return facts
+            case {"kind": "load_failed", "message": str(message), "traceback": str(traceback)}:
+                raise ModelNotLoaded(message, traceback)
+            case {"kind": "fatal", "error": str(name), "message": str(message)}:
+                raise _fatal(name, message)
+            case _:
+                raise ModelNotLoaded(f"the worker sent an unexpected message of kind {reply['kind']!r}")
+
+    def ask(self, mini_batch: MiniBatch, timeout: float, on_progress: Progress = lambda _: None) -> Outcome:
+        """What became of the mini-batch.
+
+        The timeout (seconds) is for each chunk: a chunk's end, reported to ``on_progress`` with its rows, restarts the
+        clock. Raises a WorkerFault, ModelNotLoaded, Abandoned, or one of ``errors`` that ends the job.
+        """
+        child = self._begin(mini_batch, timeout)
+        with self._killing_unless_answered(child):
+            try:
+                while True:
+                    match child.channel.receive(timeout):
+                        case {"kind": "progress", "rows": int(rows)} if rows >= 0:
+                            on_progress(rows)
+                        case {"kind": "outcome", "outcome": dict(outcome)}:
+                            return _checked(outcome, mini_batch)
+                        case {"kind": "raised", "message": str(message), "traceback": str(traceback)}:
+                            raise ScoringRaised(message, traceback)
+                        case {"kind": "fatal", "error": str(name), "message": str(message)}:
+                            raise _fatal(name, message)
+                        case unexpected:
+                            raise BadMessage(f"unexpected kind {unexpected['kind']!r}")  # noqa: TRY301  # as below
+            except ChannelTimeout:
+                raise WorkerTimedOut(f"no chunk was finished within {timeout:g} s", child.stuck_frames()) from None
+            except ChannelClosed:
+                ending = child.ending(_LAST_WORDS)
+                raise WorkerDied(f"the worker {ending}", child.log_tail()) from None
+            except BadMessage as error:
+                raise WorkerDied(f"the worker sent what is no message: {error}", child.log_tail()) from None
+
+    def _begin(self, mini_batch: MiniBatch, timeout: float) -> Child:
+        """A worker that has been sent the mini-batch; one that had died before it got it isn't held against it."""
+        request = {"kind": "score", "mini_batch": mini_batch.to_json()}
+        for is_last in (False, True):
+            self.ready()
+            child = self._child
+            if child is None:
+                raise Abandoned
+            child.mark_log()
+            with self._killing_unless_answered(child):
+                try:
+                    child.channel.send(request, timeout)
+                except ChannelTimeout:
+                    raise WorkerTimedOut(f"took no work within {timeout:g} s", child.stuck_frames()) from None
+                except ChannelClosed:
+                    ending = child.ending(_LAST_WORDS)
+                    if is_last or self._is_stopped:
+                        raise WorkerDied(f"the worker {ending}", child.log_tail()) from None
+                else:
+                    return child
+        raise AssertionError("the last round returns or raises")
+
+    @contextmanager
+    def _killing_unless_answered(self, child: Child) -> Iterator[None]:
+        """A worker that is left in the middle of an answer is of no more use; one that was stopped is no fault."""
+        try:
+            yield
+        except ScoringRaised:
+            raise
+        except BaseException:
+            child.kill()
+            if self._is_stopped:
+                raise Abandoned from None
+            raise
+
+    def stop(self, *, gently: bool) -> None:
+        """Stop for good without waiting; an idle worker may end by itself. ``kill`` has to follow."""
+        self._is_stopped = True
+        if self._child:
+            self._child.stop(gently=gently)
+
+    def kill(self, patience: float = 0.0) -> None:
+        """Stop for good: kill the worker and its children; a thread in ``ask`` gets Abandoned."""
+        self._is_stopped = True
+        if self._child:
+            self._child.kill(patience)
+
+
+def _checked(record: Json, mini_batch: MiniBatch) -> Outcome:
+    try:
+        outcome = Outcome.from_json(record)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadMessage(f"no outcome: {error!r}") from error
+    if outcome.number != mini_batch.number or tuple(entry.slice for entry in outcome.slices) != mini_batch.slices:
+        raise BadMessage(f"the outcome of another mini-batch, number {outcome.number}")
+    return outcome
+
+
+def _fatal(name: str, message: str) -> errors.BatchscoreError:
+    kinds = {kind.__name__: kind for kind in (errors.UsageError, errors.ModelLoadError, errors.StorageError)}
+    return kinds.get(name, errors.BatchscoreError)(message)

@@ -1,0 +1,104 @@
+"""Inputs to mini-batches: a pure function of the files, their order and the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from batchscore import readers
+from batchscore.errors import FileRefused
+from batchscore.job import AUTO_FILE_BYTES, AUTO_MINI_BATCH_BYTES, CsvOptions, MiniBatchSize
+from batchscore.minibatch import FileSlice, InputFile, MiniBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """How files become mini-batches."""
+
+    size: MiniBatchSize
+    csv: CsvOptions
+    cuts_csv: bool
+    """False for a model without a signature: types inferred from a slice would depend on the cut."""
+    limit: int | None = None
+    """Rows of the whole job."""
+
+
+def split(files: Iterable[InputFile], cutting: Cutting) -> tuple[MiniBatch, ...]:
+    """The mini-batches of a job: every row of every file once, in order.
+
+    By files: groups of that many whole files. By bytes: files above the size are cut where that is certain,
+    each slice a mini-batch; smaller files go together up to the size.
+    """
+    if cutting.limit is not None:
+        slices = _first_rows(_slices(files, cutting), cutting.limit, cutting.csv)
+    else:
+        slices = _slices(files, cutting)
+    groups = _by_number(slices, cutting.size.files) if cutting.size.files else _by_bytes(slices, cutting)
+    return tuple(MiniBatch(number, tuple(group)) for number, group in enumerate(groups))
+
+
+def _target(size: MiniBatchSize) -> int:
+    return size.bytes or AUTO_MINI_BATCH_BYTES
+
+
+def _slices(files: Iterable[InputFile], cutting: Cutting) -> Iterator[FileSlice]:
+    for file in files:
+        is_cut = cutting.size.files is None and file.size > _target(cutting.size)
+        if is_cut and (cutting.cuts_csv or readers.is_typed(file.name)):
+            try:
+                yield from readers.cut(file, _target(cutting.size), cutting.csv)
+            except (FileRefused, OSError):
+                yield FileSlice(file)  # the worker that reads it says what is wrong
+        else:
+            yield FileSlice(file)
+
+
+def _by_number(slices: Iterable[FileSlice], files: int) -> Iterator[list[FileSlice]]:
+    group: list[FileSlice] = []
+    for piece in slices:
+        group.append(piece)
+        if len(group) == files:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _by_bytes(slices: Iterable[FileSlice], cutting: Cutting) -> Iterator[list[FileSlice]]:
+    target = _target(cutting.size)
+    overhead = 0 if cutting.size.bytes else AUTO_FILE_BYTES
+    group: list[FileSlice] = []
+    weight = 0
+    for piece in slices:
+        own = piece.file.size + overhead if piece.is_whole else target
+        if group and weight + own > target:
+            yield group
+            group, weight = [], 0
+        group.append(piece)
+        weight += own
+    if group:
+        yield group
+
+
+def _first_rows(slices: Iterable[FileSlice], limit: int, csv: CsvOptions) -> Iterator[FileSlice]:
+    """The slices that hold the job's first rows; the last file is read only as far as needed."""
+    left = limit
+    for file, pieces in groupby(slices, key=lambda piece: piece.file):
+        if left <= 0:
+            return
+        rows = _rows(file, csv)
+        taken = min(left, rows)
+        left -= taken
+        for piece in pieces:
+            if taken == rows:
+                yield piece
+            elif piece.first_row < taken:
+                yield replace(piece, max_rows=taken - piece.first_row)
+
+
+def _rows(file: InputFile, csv: CsvOptions) -> int:
+    try:
+        return readers.count_rows(file, csv)
+    except (FileRefused, OSError):
+        return 0  # a file that can't be counted fails with 0 rows

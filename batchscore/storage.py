@@ -1,0 +1,126 @@
+"""Files and folders: list the inputs, publish outputs whole, keep secrets out of what is shown."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urlsplit, urlunsplit
+
+from batchscore.errors import StorageError, UsageError
+
+
+def is_remote(location: str) -> bool:
+    """Whether a location is a URL of a store other than the local disk."""
+    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", location)) and not location.startswith("file://")
+
+
+def local_path(location: str, what: str) -> str:
+    """The absolute local path of INPUT or OUTPUT.
+
+    Raises UsageError for URLs of other stores.
+    """
+    if is_remote(location):
+        raise UsageError(
+            f"{what} {redact(location)} is remote; only local files and folders can be used. "
+            "Copy or mount it, and give the local path"
+        )
+    import fsspec
+
+    return str(fsspec.filesystem("file")._strip_protocol(location))  # noqa: SLF001 (fsspec's documented way from URL to path)
+
+
+def redact(text: str) -> str:
+    """The text without user, password and query of the URLs in it."""
+
+    def without_secrets(match: re.Match[str]) -> str:
+        parts = urlsplit(match[0])
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit((parts.scheme, host, parts.path, "…" if parts.query else "", ""))
+
+    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+", without_secrets, text)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A finished file that isn't in its place yet."""
+
+    name: str
+    """Relative to the folder it goes to."""
+    temporary: str
+    bytes: int
+    sha256: str
+
+
+def prepare(scratch: str, name: str, write: Callable[[BinaryIO], object]) -> Ready:
+    """Write a private temporary file in `scratch`, synced and hashed. Raises StorageError."""
+    with storage_errors(f"can't write {name} (in {scratch})"):
+        handle, temporary = tempfile.mkstemp(dir=scratch, prefix="publish-")
+        try:
+            with os.fdopen(handle, "w+b") as stream:
+                write(stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+                size = stream.seek(0, os.SEEK_END)
+                stream.seek(0)
+                return Ready(name, temporary, size, _sha256(stream))
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def commit(root: str, ready: Ready) -> None:
+    """Move a ready file into its place below root, with the user's umask. Raises StorageError."""
+    target = Path(root, ready.name)
+    with storage_errors(f"can't write {target}"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Path(ready.temporary).chmod(0o666 & ~_umask())
+        Path(ready.temporary).replace(target)
+        sync_folder(str(target.parent))
+
+
+def publish(root: str, name: str, scratch: str, write: Callable[[BinaryIO], object]) -> None:
+    """Write `name` below root whole or not at all; `scratch` is a folder of the same file system."""
+    commit(root, prepare(scratch, name, write))
+
+
+def _sha256(stream: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _umask() -> int:
+    """The process's umask, read without setting it where the platform allows."""
+    with contextlib.suppress(OSError, StopIteration):
+        status = Path("/proc/self/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("Umask:")).split()[1], 8)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def sync_folder(path: str) -> None:
+    """Make the folder's entries survive a power cut, where the platform can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turn the operating system's refusals into a StorageError that says what couldn't be done."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{what}: {error.strerror or error}") from error

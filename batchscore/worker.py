@@ -1,0 +1,153 @@
+"""The child's loop: load the model once, then answer one mini-batch at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import importlib
+import importlib.util
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn, Protocol
+
+from batchscore import lifeline
+from batchscore.channel import BadMessage, Channel, ChannelClosed, frame
+from batchscore.errors import BatchscoreError, ModelLoadError, StorageError, UsageError
+from batchscore.minibatch import Json, MiniBatch, Outcome
+
+_MAX_TEXT = 20_000
+"""Characters of a message or traceback that cross to the parent."""
+
+
+class Scorer(Protocol):
+    """A loaded model, ready to score."""
+
+    def facts(self) -> Json:
+        """What the parent is told once about the loaded model; JSON values."""
+        ...
+
+    def score(self, mini_batch: MiniBatch, progress: Callable[[int], None]) -> Outcome:
+        """Score a mini-batch and write its part; call ``progress`` with the number of rows after each chunk.
+
+        UsageError, ModelLoadError and StorageError end the job; any other exception is worth a retry.
+        """
+        ...
+
+
+Load = Callable[[Json], Scorer]
+
+
+def main() -> NoReturn:
+    """Run a worker as the parent starts it: loader, and the descriptors of channel, lifeline and stuck frames."""
+    loader, connection, lifeline_end, frames = sys.argv[1], *map(int, sys.argv[2:5])
+    del sys.argv[1:]
+    lifeline.die_with_parent(lifeline_end)
+    lifeline.die_first()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    os.set_inheritable(frames, False)
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, file=frames, all_threads=True)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # files both
+    end = socket.socket(fileno=connection)
+    end.set_inheritable(False)
+    with contextlib.suppress(ChannelClosed):
+        serve(Channel(end), lambda setup: _named(loader)(setup))  # noqa: PLW0108  # a loader that isn't there is a failed load
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # the model may have closed or replaced them
+            stream.flush()
+    os._exit(0)  # tearing down the interpreter costs half a second and can hang on the model's threads
+
+
+def serve(channel: Channel, load: Load) -> None:
+    """Load, say ``ready``, answer mini-batches; raises ChannelClosed when the parent hangs up."""
+    pid = os.getpid()
+    setup = channel.receive()["setup"]
+    answer, scorer = _load(load, setup)
+    _leave_if_forked(pid)
+    channel.send_frame(answer)
+    while scorer is not None:
+        mini_batch = MiniBatch.from_json(channel.receive()["mini_batch"])
+        answer = _score(scorer, mini_batch, channel)
+        _leave_if_forked(pid)
+        channel.send_frame(answer)
+
+
+def _load(load: Load, setup: Json) -> tuple[bytes, Scorer | None]:
+    try:
+        scorer = load(setup)
+        return frame({"kind": "ready", "facts": scorer.facts()}), scorer
+    except (UsageError, StorageError) as error:
+        return frame(_fatal(error)), None
+    except BaseException as error:  # noqa: BLE001  # a model may raise anything
+        return frame({"kind": "load_failed", **_texts(error)}), None
+
+
+def _score(scorer: Scorer, mini_batch: MiniBatch, channel: Channel) -> bytes:
+    def progress(rows: int) -> None:
+        channel.send({"kind": "progress", "rows": int(rows)})
+
+    try:
+        return frame({"kind": "outcome", "outcome": scorer.score(mini_batch, progress).to_json()})
+    except (UsageError, ModelLoadError, StorageError) as error:
+        return frame(_fatal(error))
+    except BaseException as error:  # noqa: BLE001  # a model may raise anything
+        return frame({"kind": "raised", **_texts(error)})
+
+
+def _leave_if_forked(pid: int) -> None:
+    """End a copy of the worker that the model forked and let run back into this loop: it must not answer too."""
+    if os.getpid() != pid:
+        os._exit(0)
+
+
+def _fatal(error: BatchscoreError) -> Json:
+    names = (kind.__name__ for kind in (UsageError, ModelLoadError, StorageError) if isinstance(error, kind))
+    return {"kind": "fatal", "error": next(names), "message": clean(str(error))}
+
+
+def _texts(error: BaseException) -> Json:
+    """Message and traceback of any exception; an expected one says all in its message."""
+    if isinstance(error, (BatchscoreError, BadMessage)):
+        return {"message": clean(str(error)), "traceback": ""}
+    try:
+        text = str(error)
+    except BaseException as second:  # noqa: BLE001  # even its text may raise
+        text = f"(its text can't be had: {type(second).__name__})"
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        frames = error.__traceback__ and error.__traceback__.tb_next  # from the scorer on
+        lines = "".join(traceback.format_exception(kind, error, frames))
+    except BaseException as second:  # noqa: BLE001  # odd causes or notes
+        lines = f"(its traceback can't be had: {type(second).__name__})"
+    return {"message": clean(f"{name}: {text}" if text else name), "traceback": clean(lines)}
+
+
+def clean(text: str) -> str:
+    """The text as valid Unicode, its middle left out where it is very long."""
+    text = str(text)
+    if len(text) > _MAX_TEXT:
+        half = _MAX_TEXT // 2
+        text = f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _named(loader: str) -> Load:
+    """The function ``module:function`` or ``/path/to/file.py:function``."""
+    place, _, name = loader.rpartition(":")
+    if place.endswith(".py"):
+        spec = importlib.util.spec_from_file_location("batchscore_loader", place)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"no Python file: {place}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+    else:
+        module = importlib.import_module(place)
+    load: Load = getattr(module, name)
+    return load

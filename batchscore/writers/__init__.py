@@ -1,0 +1,136 @@
+"""Predictions to a part, and parts to the prediction file: one registry, a module for each format.
+
+Neither pandas nor pyarrow is imported before a format asks for it: joining the bytes of text parts needs neither.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+
+from batchscore.errors import AnswerRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    import pandas as pd
+    import pyarrow as pa
+
+    from batchscore.job import Format
+    from batchscore.minibatch import Column
+
+_MODULES: dict[Format, str] = {
+    "csv": "batchscore.writers.csv",
+    "parquet": "batchscore.writers.parquet",
+    "jsonl": "batchscore.writers.jsonl",
+}
+
+TYPED = {b"batchscore": b"typed"}
+"""Metadata of an Arrow field whose strings are strings, such as a Parquet file's: their types aren't inferred."""
+
+
+class PartWriter(Protocol):
+    """Appends tables to a part that appears under its name, whole, when it is closed.
+
+    As a context manager it closes at the end and leaves nothing behind after an exception. ``write`` raises
+    AnswerRefused for a column whose type changes other than by widening, and StorageError where the disk refuses.
+    """
+
+    @property
+    def rows(self) -> int:
+        """Rows written so far: where the next table starts, for ``position``."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of all that was written; empty before the first table."""
+
+    def write(self, table: pa.Table) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def position(self, row: int) -> int:
+        """Where the table that began at ``row`` starts in the closed part, or its end: bytes of text, rows of Parquet.
+
+        Known after ``close`` only, because widening a column moves what was written before.
+        """
+
+    def __enter__(self) -> PartWriter: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Rows of a part that go into the prediction file: [start, stop) in bytes of text or rows of Parquet."""
+
+    path: str
+    start: int
+    stop: int
+    columns: tuple[Column, ...]
+
+
+class _Writer(Protocol):
+    def open_part(self, path: str, roles: Mapping[str, str]) -> PartWriter: ...
+
+    def join(self, pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None: ...
+
+
+def _writer(format: Format) -> _Writer:  # noqa: A002  # the design's word
+    return cast("_Writer", importlib.import_module(_MODULES[format]))
+
+
+def open_part(format: Format, path: str, roles: Mapping[str, str]) -> PartWriter:  # noqa: A002  # the design's word
+    """A writer of one part; ``roles`` gives columns by name as file, row, kept or added; the others are predictions."""
+    return _writer(format).open_part(path, roles)
+
+
+def join(
+    format: Format,  # noqa: A002  # the design's word
+    pieces: Iterable[Piece],
+    target: BinaryIO,
+    columns: tuple[Column, ...],
+) -> None:
+    """Write the prediction file: its header, then the pieces in the order given, in bounded memory.
+
+    A piece whose columns have other types than ``columns`` is re-encoded on the way. The bytes depend on the rows and
+    on ``columns`` alone. Raises StorageError where a part can't be read or the target can't be written.
+    """
+    _writer(format).join(pieces, target, columns)
+
+
+def read_frame(path: str) -> pd.DataFrame:
+    """A prediction file as a frame, by its suffix; `file` stays text."""
+    import pandas as pd
+
+    if path.endswith(".parquet"):
+        return pd.read_parquet(path)
+    if path.endswith(".jsonl"):
+        return pd.read_json(path, lines=True, dtype={"file": "object"})
+    exact: dict[str, Any] = {} if pd.__version__ >= "3.1" else {"float_precision": "round_trip"}
+    return pd.read_csv(path, dtype={"file": "object"}, **exact)
+
+
+def unify(a: Sequence[Column], b: Sequence[Column]) -> tuple[Column, ...]:
+    """The columns that hold the rows of both; no columns at all (nothing was written) hold nothing.
+
+    Raises AnswerRefused for other names, another order, or types that don't widen to one another.
+    """
+    if a == b or not b:
+        return tuple(a)
+    if not a:
+        return tuple(b)
+    names, others = [column.name for column in a], [column.name for column in b]
+    if names != others:
+        raise AnswerRefused(
+            f"one mini-batch gave the columns {', '.join(names)}, another one {', '.join(others)}; "
+            "a model must answer with the same columns in the same order for every call"
+        )
+    from batchscore.writers.types import widen_column
+
+    return tuple(widen_column(one, other) for one, other in zip(a, b, strict=True))

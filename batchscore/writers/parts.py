@@ -1,0 +1,68 @@
+"""A file that appears under its name whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchscore.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def storage_errors(what: str, path: str) -> Iterator[None]:
+    """OSErrors as a StorageError that says what couldn't be done with which file, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"can't {what} {path}: {error.strerror or error}") from error
+
+
+_numbers = itertools.count()
+
+
+class PartFile:
+    """A new file beside its final name, readable by its owner only until it is published."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.temporary = f"{path}.{os.getpid()}-{next(_numbers)}.tmp"
+        with storage_errors("write", path):
+            with contextlib.suppress(FileNotFoundError):
+                Path(self.temporary).unlink()
+            descriptor = os.open(
+                self.temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600
+            )
+            self.stream: Any = os.fdopen(descriptor, "w+b", buffering=1 << 20)
+
+    def publish(self) -> None:
+        """Everything on the disk, the user's usual permissions, then the final name."""
+        with storage_errors("write", self.path):
+            self.stream.flush()
+            os.fsync(self.stream.fileno())
+            os.fchmod(self.stream.fileno(), 0o666 & ~_umask())
+            self.stream.close()
+            Path(self.temporary).replace(self.path)
+
+    def discard(self) -> None:
+        """Nothing is left; without effect once published."""
+        with contextlib.suppress(OSError):
+            self.stream.close()
+        with contextlib.suppress(OSError):
+            Path(self.temporary).unlink()
+
+
+def _umask() -> int:
+    """The process's umask, where the system tells, without setting it for a moment."""
+    with contextlib.suppress(OSError), Path("/proc/self/status").open(encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

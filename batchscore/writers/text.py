@@ -1,0 +1,193 @@
+"""Parts and prediction files of text: records appended to a part, byte ranges of parts joined."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from batchscore.writers import PartWriter, Piece, unify
+from batchscore.writers.parts import PartFile, storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    import pyarrow as pa
+
+    from batchscore.minibatch import Column
+
+_BLOCK = 1 << 20
+_ROWS = 16_384
+"""Rows that are rendered at a time: the text stays in the processor's cache, and far below Arrow's 2 GB."""
+
+_SAME_DIGITS = frozenset(
+    [
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
+        "text<integer>",
+        "text<long>",
+        "text<double>",
+    ]
+)
+
+
+class Dialect(Protocol):
+    """How a format writes records, and reads its own back."""
+
+    has_types: bool
+    """Whether a reader of the format sees types, so that kept text is written as what it reads as."""
+    has_line_ends_in_quotes: bool
+
+    def header(self, columns: Sequence[Column]) -> bytes: ...
+
+    def encode(self, arrays: Sequence[pa.Array], columns: Sequence[Column]) -> Any: ...
+
+    def decode(self, records: bytes, columns: Sequence[Column]) -> list[pa.Array]: ...
+
+
+class TextPart:
+    """A PartWriter of records; its header is written when parts are joined."""
+
+    def __init__(self, path: str, roles: Mapping[str, str], dialect: Dialect) -> None:
+        self._roles = roles
+        self._dialect = dialect
+        self._file = PartFile(path)
+        self._columns: tuple[Column, ...] = ()
+        self._rows = 0
+        self._offsets = {0: 0}
+        """Bytes before the row, for the first row of each table."""
+
+    @property
+    def rows(self) -> int:
+        return self._rows
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self._columns
+
+    def position(self, row: int) -> int:
+        return self._offsets[row]
+
+    def write(self, table: pa.Table) -> None:
+        from batchscore.writers.casting import prepared, slices
+
+        for piece in slices(table, _ROWS):
+            arrays, columns = prepared(piece, self._roles, has_types=self._dialect.has_types)
+            self._widen(unify(self._columns, columns))
+            self._append(arrays, columns, piece.num_rows)
+
+    def _append(self, arrays: Sequence[pa.Array], columns: Sequence[Column], rows: int) -> None:
+        from batchscore.writers.casting import cast_columns
+
+        if rows == 0:
+            return
+        records = self._dialect.encode(cast_columns(arrays, columns, self._columns), self._columns)
+        with storage_errors("write", self._file.path):
+            self._file.stream.write(records)
+        end = self._offsets[self._rows] + memoryview(records).nbytes
+        self._rows += rows
+        self._offsets[self._rows] = end
+
+    def _widen(self, columns: tuple[Column, ...]) -> None:
+        """Take on wider columns; what was written is encoded again where its text depends on the type."""
+        old, self._columns = self._columns, columns
+        if _is_same_text(old, columns) or self._rows == 0:
+            return
+        narrow, offsets = self._file, sorted(self._offsets.items())
+        self._file, self._offsets, self._rows = PartFile(narrow.path), {0: 0}, 0
+        try:
+            with storage_errors("write", narrow.path):
+                narrow.stream.seek(0)
+            for (first, start), (last, stop) in itertools.pairwise(offsets):
+                with storage_errors("write", narrow.path):
+                    records = narrow.stream.read(stop - start)
+                self._append(self._dialect.decode(records, old), old, last - first)
+        finally:
+            narrow.discard()
+
+    def close(self) -> None:
+        self._file.publish()
+
+    def abort(self) -> None:
+        self._file.discard()
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+
+def join_text(dialect: Dialect, pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None:
+    """The header and the pieces' bytes; a piece whose text depends on types that have become wider is encoded again."""
+    with storage_errors("write", "the predictions"):
+        target.write(dialect.header(columns))
+    for piece in pieces:
+        is_same = _is_same_text(piece.columns, columns)
+        blocks = _blocks(piece) if is_same else _encoded_again(dialect, piece, columns)
+        for block in blocks:
+            with storage_errors("write", "the predictions"):
+                target.write(block)
+
+
+def _is_same_text(old: Sequence[Column], new: Sequence[Column]) -> bool:
+    return all(_is_same_type_text(a.type, b.type) for a, b in zip(old, new, strict=False))
+
+
+def _is_same_type_text(old: str, new: str) -> bool:
+    """Whether every value has the same text in both types: what is missing, and whole numbers however wide."""
+    if old == new or old in {"null", "text<null>"}:
+        return True
+    return old in _SAME_DIGITS and new in _SAME_DIGITS
+
+
+def _blocks(piece: Piece) -> Iterator[bytes]:
+    """The piece's bytes, 1 MB at a time."""
+    with storage_errors("read", piece.path), Path(piece.path).open("rb") as part:
+        part.seek(piece.start)
+        left = piece.stop - piece.start
+        while left > 0:
+            block = part.read(min(left, _BLOCK))
+            if not block:
+                raise OSError(f"it ends {left:,} bytes before its last row")
+            left -= len(block)
+            yield block
+
+
+def _encoded_again(dialect: Dialect, piece: Piece, columns: tuple[Column, ...]) -> Iterator[Any]:
+    from batchscore.writers.casting import cast_columns
+
+    for records in _whole_records(_blocks(piece), has_line_ends_in_quotes=dialect.has_line_ends_in_quotes):
+        arrays = dialect.decode(records, piece.columns)
+        yield dialect.encode(cast_columns(arrays, piece.columns, columns), columns)
+
+
+def _whole_records(blocks: Iterable[bytes], *, has_line_ends_in_quotes: bool) -> Iterator[bytes]:
+    """The same bytes, each block ending where a record ends: at a line feed with an even number of quotes before it."""
+    kept = b""
+    for block in blocks:
+        records = kept + block
+        end = records.rfind(b"\n")
+        if has_line_ends_in_quotes:
+            quotes = records.count(b'"', 0, end + 1)
+            while end >= 0 and quotes % 2:
+                before = records.rfind(b"\n", 0, end)
+                quotes -= records.count(b'"', before + 1, end + 1)
+                end = before
+        kept = records[end + 1 :]
+        if end >= 0:
+            yield records[: end + 1]
+    if kept:
+        yield kept

@@ -1,0 +1,207 @@
+"""The types of output columns: which ones there are, their names as text, and how they widen.
+
+A column's type is an Arrow type written as text. A kept column of a CSV, where the format has types, is a `text<…>`:
+the part holds its text, the word in the brackets says what all of it can be read as without losing a character.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batchscore.errors import AnswerRefused
+
+if TYPE_CHECKING:
+    from batchscore.minibatch import Column
+
+TEXT_KINDS = ("null", "integer", "long", "double", "string")
+"""What text can be read as: nothing at all, whole numbers within 2^53, within int64, numbers, text."""
+
+_UNITS = ("s", "ms", "us", "ns")
+_TEXT_TYPES = {
+    "null": pa.null(),
+    "integer": pa.int64(),
+    "long": pa.int64(),
+    "double": pa.float64(),
+    "string": pa.string(),
+}
+
+
+def text_kind(name: str) -> str | None:
+    """What is between the brackets of `text<…>`; None for an Arrow type."""
+    return name[5:-1] if name.startswith("text<") else None
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """The Arrow type that a column's type names, in the prediction file.
+
+    >>> arrow_type("list<item: double>"), arrow_type("text<long>")
+    (ListType(list<item: double>), DataType(int64))
+    """
+    kind = text_kind(name)
+    if kind is not None:
+        return _TEXT_TYPES[kind]
+    if name.startswith("list<item: "):
+        return pa.list_(arrow_type(name[len("list<item: ") : -1]))
+    for pattern, build in (
+        (r"timestamp\[(\w+)\]", pa.timestamp),
+        (r"timestamp\[(\w+), tz=(.+)\]", pa.timestamp),
+        (r"duration\[(\w+)\]", pa.duration),
+        (r"time32\[(\w+)\]", pa.time32),
+        (r"time64\[(\w+)\]", pa.time64),
+        (r"decimal128\((\d+), (-?\d+)\)", pa.decimal128),
+        (r"decimal256\((\d+), (-?\d+)\)", pa.decimal256),
+    ):
+        if match := re.fullmatch(pattern, name):
+            return build(*(int(text) if text.lstrip("-").isdigit() else text for text in match.groups()))
+    return pa.date32() if name == "date32[day]" else pa.type_for_alias(name)
+
+
+def canonical(column: pa.ChunkedArray) -> pa.Array:
+    """The column as one array of a type that is written: missing for NaN, values for dictionaries, UTC for time zones.
+
+    Structs and maps, also within lists, become JSON text; half floats become float32.
+    """
+    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks)
+    kind = canonical_type(array.type)
+    if kind is None:
+        texts = [
+            None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in _pythonic(array)
+        ]
+        return pa.array(texts, pa.string())
+    if array.type != kind:
+        array = pc.cast(array, kind)
+    return _without_nan(array)
+
+
+def _pythonic(array: pa.Array) -> list[Any]:
+    """Python values, with a map as a dict."""
+    if pa.types.is_map(array.type):
+        return [None if value is None else dict(value) for value in array.to_pylist()]
+    return list(array.to_pylist())
+
+
+def canonical_type(kind: pa.DataType) -> pa.DataType | None:  # noqa: PLR0911  # one line for each family of types
+    """The type in which a column is written; None: as JSON text."""
+    types = pa.types
+    if types.is_dictionary(kind):
+        return canonical_type(kind.value_type)
+    if types.is_float16(kind):
+        return pa.float32()
+    if types.is_date64(kind):
+        return pa.date32()
+    if types.is_timestamp(kind):
+        return pa.timestamp(kind.unit, "UTC") if kind.tz else kind
+    if types.is_large_string(kind) or str(kind) == "string_view":
+        return pa.string()
+    if types.is_large_binary(kind) or types.is_fixed_size_binary(kind) or str(kind) == "binary_view":
+        return pa.binary()
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        item = canonical_type(kind.value_type)
+        return pa.list_(item) if item is not None else None
+    if types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType):
+        return None
+    return kind
+
+
+def _without_nan(array: pa.Array) -> pa.Array:
+    """NaN is missing, also within lists."""
+    if pa.types.is_floating(array.type):
+        if pc.any(pc.is_nan(array)).as_py():
+            return pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
+    elif pa.types.is_list(array.type):
+        items = _without_nan(array.values)
+        if items is not array.values:
+            mask = array.is_null() if array.null_count else None
+            plain = array if array.offset == 0 else pa.concat_arrays([array, array.slice(0, 0)])
+            return pa.ListArray.from_arrays(plain.offsets, _without_nan(plain.values), mask=mask)
+    return array
+
+
+def widen_column(a: Column, b: Column) -> Column:
+    """The column that holds the values of both; AnswerRefused names both types where there is none."""
+    if a.type == b.type:
+        return a
+    text, other_text = text_kind(a.type), text_kind(b.type)
+    if text is not None and other_text is not None:
+        return replace(a, type=f"text<{_widen_text(text, other_text)}>")
+    one, other = arrow_type(a.type), arrow_type(b.type)
+    kind = _widen_kept(one, other) if a.role == "kept" else _widen(one, other)
+    if kind is None:
+        raise AnswerRefused(
+            f"the column {a.name!r} is {a.type} in one answer and {b.type} in another; numbers are widened, "
+            "other types must stay the same from call to call"
+        )
+    return replace(a, type=str(kind))
+
+
+def _widen_text(a: str, b: str) -> str:
+    """Whole numbers beyond 2^53 and fractions have only their text in common."""
+    if {a, b} == {"long", "double"}:
+        return "string"
+    return max(a, b, key=TEXT_KINDS.index)
+
+
+def _widen_kept(a: pa.DataType, b: pa.DataType) -> pa.DataType:
+    """Numbers widen; otherwise both become text, so that the order in which types are met makes no difference."""
+    if pa.types.is_null(a) or pa.types.is_null(b):
+        return b if pa.types.is_null(a) else a
+    if _is_number(a) and _is_number(b):
+        return _widen_numbers(a, b)
+    return a if a == b else pa.string()
+
+
+def _widen(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:  # noqa: PLR0911  # one line for each family of types
+    types = pa.types
+    if a == b or types.is_null(b):
+        return a
+    if types.is_null(a):
+        return b
+    if _is_number(a) and _is_number(b):
+        return _widen_numbers(a, b)
+    if types.is_decimal(a) or types.is_decimal(b):
+        return _widen_decimals(a, b)
+    if types.is_timestamp(a) and types.is_timestamp(b) and a.tz == b.tz:
+        return pa.timestamp(max(a.unit, b.unit, key=_UNITS.index), a.tz)
+    if types.is_duration(a) and types.is_duration(b):
+        return pa.duration(max(a.unit, b.unit, key=_UNITS.index))
+    if types.is_list(a) and types.is_list(b):
+        item = _widen(a.value_type, b.value_type)
+        return pa.list_(item) if item is not None else None
+    return None
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _widen_numbers(a: pa.DataType, b: pa.DataType) -> pa.DataType:
+    """The rule of numpy but for a small integer with float32: whole numbers with fractions are double."""
+    types = pa.types
+    if types.is_floating(a) or types.is_floating(b):
+        return a if a == b else pa.float64()
+    if types.is_signed_integer(a) == types.is_signed_integer(b):
+        return max(a, b, key=lambda kind: kind.bit_width)
+    signed, unsigned = (a, b) if types.is_signed_integer(a) else (b, a)
+    width = max(signed.bit_width, unsigned.bit_width * 2)
+    return {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}.get(width, pa.float64())
+
+
+def _widen_decimals(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
+    types = pa.types
+    if types.is_floating(a) or types.is_floating(b):
+        return pa.float64()
+    if not all(types.is_decimal(kind) or types.is_integer(kind) for kind in (a, b)):
+        return None
+    digits = [(kind.precision - kind.scale, kind.scale) if types.is_decimal(kind) else (20, 0) for kind in (a, b)]
+    whole, scale = max(pair[0] for pair in digits), max(pair[1] for pair in digits)
+    if whole + scale > 76:  # noqa: PLR2004  # the digits of decimal256
+        return pa.float64()
+    return pa.decimal128(whole + scale, scale) if whole + scale <= 38 else pa.decimal256(whole + scale, scale)  # noqa: PLR2004  # the digits of decimal128

@@ -1,0 +1,151 @@
+"""What several test modules need: sample data, batchscore as a process of its own, saved models."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE_DATA = ROOT / "sample_data"
+
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+for name in [name for name in os.environ if name.startswith("BATCHSCORE_")]:
+    del os.environ[name]
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"):
+    os.environ.pop(name, None)
+
+
+class RunBatchscore(Protocol):
+    """Runs `batchscore ARGS…` as a process of its own; text mode, standard input empty."""
+
+    def __call__(
+        self,
+        *args: str | Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout: float = 120,
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+class SaveModel(Protocol):
+    """Saves an MLflow model once per session and content, and returns its folder.
+
+    ``model`` is the source of a module that calls ``set_model`` (models from code), or a fitted scikit-learn
+    estimator. ``signature`` is a ModelSignature or None. Further arguments go to MLflow's ``save_model``.
+    A test that changes the folder asks for a copy of its own with ``copy_to``.
+    """
+
+    def __call__(self, model: Any, signature: Any = None, *, copy_to: Path | None = None, **options: Any) -> Path: ...
+
+
+@pytest.fixture(scope="session")
+def sample_data() -> Path:
+    """The folder with breast_cancer/ (nested CSV), iris/ (Parquet), diabetes/ (Hive folders), wine/ (one CSV)."""
+    return SAMPLE_DATA
+
+
+@pytest.fixture(scope="session")
+def sample_models() -> Path:
+    """The folder with the models breast_cancer, iris, diabetes and wine_label, for scikit-learn 1.7 upwards."""
+    import sklearn
+
+    if tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 7):
+        pytest.skip(f"the sample models are saved with scikit-learn 1.7; this is {sklearn.__version__}")
+    return SAMPLE_DATA / "models"
+
+
+@pytest.fixture(scope="session")
+def clean_environment() -> Mapping[str, str]:
+    """The environment for a batchscore process: what a user has, with nothing of this session in it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
+    environment.pop("PYTHONPATH", None)
+    if not _is_installed():
+        environment["PYTHONPATH"] = str(ROOT)
+    environment["NO_COLOR"] = "1"
+    return environment
+
+
+@pytest.fixture
+def run_batchscore(clean_environment: Mapping[str, str], tmp_path: Path) -> RunBatchscore:
+    def run(
+        *args: str | Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout: float = 120,
+    ) -> subprocess.CompletedProcess[str]:
+        folder = cwd or tmp_path / "cwd"
+        folder.mkdir(exist_ok=True)
+        return subprocess.run(
+            [sys.executable, "-m", "batchscore", *map(str, args)],
+            cwd=folder,
+            env={**clean_environment, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def save_model(tmp_path_factory: pytest.TempPathFactory) -> SaveModel:
+    saved: dict[tuple[str, str, str], Path] = {}
+    kept_alive: list[Any] = []
+
+    def save(model: Any, signature: Any = None, *, copy_to: Path | None = None, **options: Any) -> Path:
+        content = model if isinstance(model, str) else f"{type(model).__name__} {id(model)}"
+        key = (content, repr(signature and signature.to_dict()), repr(sorted(options.items())))
+        if key not in saved:
+            kept_alive.append(model)  # an id is unique only as long as its object lives
+            save_one = _save_code if isinstance(model, str) else _save_estimator
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # MLflow's advice on how to log models
+                saved[key] = save_one(model, tmp_path_factory.mktemp("model"), signature=signature, **options)
+        if copy_to is None:
+            return saved[key]
+        return Path(shutil.copytree(saved[key], copy_to))
+
+    return save
+
+
+def _save_code(source: str, folder: Path, **options: Any) -> Path:
+    import mlflow.pyfunc
+
+    module = folder / "model_code.py"
+    module.write_text(source)
+    mlflow.pyfunc.save_model(folder / "model", python_model=str(module), pip_requirements=["mlflow-skinny"], **options)
+    return folder / "model"
+
+
+def _save_estimator(estimator: Any, folder: Path, **options: Any) -> Path:
+    import mlflow.sklearn
+
+    mlflow.sklearn.save_model(
+        estimator,
+        folder / "model",
+        **{"serialization_format": "cloudpickle", "pip_requirements": ["mlflow-skinny", "scikit-learn"], **options},
+    )
+    return folder / "model"
+
+
+def _is_installed() -> bool:
+    """Whether a process in another folder finds batchscore by itself."""
+    found = subprocess.run(
+        [sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", "import batchscore"],
+        cwd="/",
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        check=False,
+    )
+    return found.returncode == 0

@@ -1,0 +1,298 @@
+"""A model-like Scorer without MLflow, driven by map strings, for real worker processes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from batchscore.child import WorkerSpec
+from batchscore.errors import AnswerRefused, ModelLoadError, StorageError, UsageError
+from batchscore.minibatch import FileSlice, InputFile, MiniBatch, Outcome, Scored
+
+
+class UnspeakableError(Exception):
+    """One whose text can't be had."""
+
+    def __str__(self):
+        raise ValueError("no text")
+
+
+def taken(folder: str, what: str) -> int:
+    """How often this was asked before, in all processes of the test."""
+    with Path(folder, what).open("ab") as calls:
+        calls.write(b".")
+        return calls.tell() - 1
+
+
+def letter(letters: str, number: int) -> str:
+    return letters[number] if number < len(letters) else "S"
+
+
+def load(setup):
+    """A FakeModel, after what the next letter of ``loads`` does."""
+    match letter(setup.get("loads", ""), taken(setup["folder"], "loads")):
+        case "F":
+            raise RuntimeError("no such layer")
+        case "M":
+            raise ModelLoadError("the model needs lightgbm 4")
+        case "U":
+            raise UsageError("no method 'predict_probs'")
+        case "X":
+            print("about to leave")
+            os._exit(3)
+        case "H":
+            time.sleep(60)
+    return FakeModel(**{name: value for name, value in setup.items() if name != "loads"})
+
+
+def load_surroundings(_setup):
+    """A FakeModel whose facts are what the worker finds around itself."""
+    import csv
+    import json
+
+    import batchscore
+
+    return FakeModel(
+        "",
+        files=[csv.__file__, json.__file__, batchscore.__file__],
+        path=sys.path,
+        argv=sys.argv,
+        environment=dict(os.environ),
+        executable=sys.executable,
+        leads_group=os.getpgrp() == os.getpid(),
+        ignores_interrupts=signal.getsignal(signal.SIGINT) == signal.SIG_IGN,
+        oom_score_adj=int(Path("/proc/self/oom_score_adj").read_text()),
+        stdin=sys.stdin.read(),
+        modules=sorted(sys.modules),
+    )
+
+
+class FakeModel:
+    """Scores one row for each byte of a file; the n-th call in a test does what the n-th letter of ``letters`` says.
+
+    With ``letters="by file"`` the first letter of each file's name decides instead.
+    """
+
+    def __init__(self, folder, letters="", **facts):
+        self.folder = folder
+        self.letters = letters
+        self._facts = facts
+
+    def facts(self):
+        return {"pid": os.getpid(), **self._facts}
+
+    def score(self, mini_batch, progress):
+        call = taken(self.folder, "calls")
+        if self.letters == "by file":
+            for piece in mini_batch.slices:
+                ACTIONS[piece.file.name[0].upper()](self.folder, call, progress)
+        else:
+            answer = ACTIONS[letter(self.letters, call)](self.folder, call, progress)
+            if answer is not None:
+                return answer
+        scored = (Scored(piece, piece.file.size, mini_batch.part_name, 0, 1) for piece in mini_batch.slices)
+        return Outcome(mini_batch.number, tuple(scored), notes=(f"pid {os.getpid()}",))
+
+
+def scores(*_):
+    """Go on to score."""
+
+
+def raises(*_):
+    raise ValueError("boom")
+
+
+def raises_another(_folder, call, _progress):
+    raise ValueError(f"another boom, {call}")
+
+
+def raises_unspeakable(*_):
+    raise UnspeakableError
+
+
+def raises_surrogate(*_):
+    raise ValueError("lone \ud800 surrogate")
+
+
+def raises_huge(*_):
+    raise ValueError("start" + "x" * 1_000_000 + "end")
+
+
+def runs_out_of_memory(*_):
+    raise MemoryError
+
+
+def raises_interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def raises_exit(*_):
+    sys.exit("goodbye")
+
+
+def is_refused(*_):
+    raise AnswerRefused("predict returned 2 rows for 3")
+
+
+def finds_the_disk_full(*_):
+    raise StorageError("the disk is full")
+
+
+def exits(*_):
+    print("last words")
+    os._exit(3)
+
+
+def crashes(*_):
+    ctypes.string_at(0)
+
+
+def is_killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hangs(*_):
+    time.sleep(60)
+
+
+def hangs_in_c(folder, *_):
+    """Hang holding the GIL, with a child of its own, and tell who they are."""
+    child = subprocess.Popen(["sleep", "60"])
+    Path(folder, "hanging.new").write_text(f"{os.getpid()} {child.pid}")
+    Path(folder, "hanging.new").rename(Path(folder, "hanging"))
+    ctypes.PyDLL(None).sleep(60)
+
+
+def is_slow(_folder, _call, progress):
+    for _ in range(4):
+        time.sleep(0.3)
+        progress(5)
+
+
+def closes_everything(*_):
+    os.closerange(3, 256)
+    time.sleep(60)
+
+
+def writes_garbage(*_):
+    for descriptor in sockets():
+        os.write(descriptor, b"Traceback (most recent call last)" * 100)
+    time.sleep(60)
+
+
+def floods(*_):
+    """Write for ever where only messages belong."""
+    while True:
+        for descriptor in sockets():
+            os.write(descriptor, b"\0\0\0\x0c" + b'{"kind":"x"}')
+
+
+def answers_for_another(*_):
+    other = FileSlice(InputFile("other.csv", "/other.csv", 1, "v"))
+    return Outcome(999, (Scored(other, 1, "p", 0, 1),))
+
+
+def answers_no_json(_folder, call, _progress):
+    return Outcome(call, (), notes=(object(),))
+
+
+def chatters(*_):
+    print("chatter \udcff" + "." * 500)
+    os.write(2, b"\xff\xfe raw\n")
+
+
+def forks(*_):
+    """Fork, and let both return."""
+    os.fork()
+
+
+def leaves_children(folder, *_):
+    """Exit, leaving a child in the group, and a forked one outside it that keeps every descriptor."""
+    child = subprocess.Popen(["sleep", "60"])
+    outsider = os.fork()
+    if outsider == 0:
+        os.setsid()
+        time.sleep(60)
+    Path(folder, "left").write_text(f"{child.pid} {outsider}")
+    os._exit(3)
+
+
+ACTIONS = {
+    "S": scores,
+    "A": scores,
+    "B": raises_huge,
+    "C": closes_everything,
+    "D": raises_another,
+    "E": raises_unspeakable,
+    "F": raises,
+    "G": hangs_in_c,
+    "H": hangs,
+    "I": raises_interrupt,
+    "J": writes_garbage,
+    "K": crashes,
+    "L": raises_surrogate,
+    "M": runs_out_of_memory,
+    "N": is_refused,
+    "O": is_killed,
+    "P": chatters,
+    "Q": forks,
+    "R": is_slow,
+    "T": answers_no_json,
+    "U": finds_the_disk_full,
+    "V": leaves_children,
+    "W": answers_for_another,
+    "X": exits,
+    "Y": floods,
+    "Z": raises_exit,
+}
+
+
+def spec(folder, letters="", *, loads="", load_timeout=20.0, setup=None, **more):
+    """What a worker of this module is started with."""
+    setup = {"folder": str(folder), "letters": letters, "loads": loads, **(setup or {})}
+    return WorkerSpec(**{"setup": setup, "loader": f"{__file__}:load", "load_timeout": load_timeout, **more})
+
+
+def is_running(pid):
+    """Whether the process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone_within(seconds, *pids):
+    deadline = time.monotonic() + seconds
+    while any(map(is_running, pids)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def count(folder, what):
+    """How many calls or loads there were, in all processes of the test."""
+    return (folder / what).stat().st_size if (folder / what).exists() else 0
+
+
+def sockets():
+    return [fd for fd in range(3, 64) if _is_socket(fd)]
+
+
+def _is_socket(descriptor):
+    try:
+        return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
+
+
+def batch(number=0, *names):
+    """A mini-batch of whole files of 3 rows each."""
+    files = (InputFile(name, f"/in/{name}", 3, "v") for name in names or ("a.csv",))
+    return MiniBatch(number, tuple(FileSlice(file) for file in files))

@@ -1,0 +1,64 @@
+"""Runs the tests with the lowest versions that pyproject.toml admits, in an environment of its own.
+
+Needs Python 3.10 or 3.11, for which those versions have wheels; says so and leaves it at that where neither is found.
+`lowest-3.10.txt` and `lowest-3.11.txt` pin the environments. Arguments go to pytest.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = ROOT / ".venv-lowest"
+VERSIONS = ("3.10", "3.11")
+LEFT_OUT = ("test_docs.py", "test_layers.py", "test_samples.py", "test_wheel.py")
+"""Tests of the repository rather than of the code."""
+
+
+def interpreter() -> tuple[str, str] | None:
+    """The first interpreter of a usable version that runs, as (version, path)."""
+    for version in VERSIONS:
+        installed = glob.glob(os.path.expanduser(f"~/.pyenv/versions/{version}.*/bin/python"))  # noqa: PTH207, PTH111  # sorted text
+        for path in [sys.executable, shutil.which(f"python{version}"), *sorted(installed)]:
+            if path and _version_of(path) == version:
+                return version, path
+    return None
+
+
+def _version_of(path: str) -> str:
+    ask = "import sys; print('%d.%d' % sys.version_info[:2])"
+    done = subprocess.run([path, "-c", ask], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def build(version: str, path: str) -> Path:
+    """Makes the environment, or brings it to its pinned state, and returns its interpreter."""
+    python = ENVIRONMENT / "bin" / "python"
+    uv = [sys.executable, "-m", "uv", "--quiet"]
+    if not python.exists() or _version_of(str(python)) != version:
+        subprocess.run([*uv, "venv", "--clear", "--python", path, str(ENVIRONMENT)], check=True)
+    pins = ROOT / "tests" / f"lowest-{version}.txt"
+    subprocess.run([*uv, "pip", "sync", "--python", str(python), str(pins)], check=True)
+    subprocess.run([*uv, "pip", "install", "--python", str(python), "--no-deps", "--editable", str(ROOT)], check=True)
+    return python
+
+
+def main() -> int:
+    found = interpreter()
+    if found is None:
+        print(f"test-lower: skipped, found none of Python {' and '.join(VERSIONS)} (python3.10 or python3.11 on PATH)")
+        return 0
+    python = build(*found)
+    print(f"test-lower: Python {found[0]} with the versions of tests/lowest-{found[0]}.txt", flush=True)
+    left_out = [f"--ignore=tests/{name}" for name in LEFT_OUT]
+    command = [str(python), "-m", "pytest", "-m", "not slow", *left_out, *sys.argv[1:]]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

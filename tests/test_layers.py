@@ -99,7 +99,7 @@ LATE = {
     ("readers", "readers"),
     ("writers", "writers"),
 }
-"""(importer, imported) of the house's modules that a function opens, or that are opened by name, so that what is slow is loaded when needed."""
+"""(importer, imported) of the house's modules that a function opens, or that are opened by name, when needed."""
 
 SLOW = {"mlflow", "pandas", "numpy", "pyarrow", "joblib", "fsspec", "tqdm", "yaml"}
 """Libraries that a function may import; nothing that `import batchscore` and `--help` do loads one."""

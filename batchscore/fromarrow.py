@@ -21,9 +21,8 @@ MOST = (1 << 63) - 1
 def plain(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """One array of the values themselves: dictionaries, runs and extension types decoded, NaN still NaN."""
     if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-        if isinstance(column, pa.ChunkedArray):  # what older versions give for no or many chunks
-            column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+        chunks = column.chunks or [pa.array([], column.type)]
+        return plain(chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks))
     if isinstance(column.type, pa.BaseExtensionType):
         return plain(column.storage)
     if pa.types.is_dictionary(column.type):
@@ -45,6 +44,15 @@ def is_list(form: pa.DataType) -> bool:
         or pa.types.is_list_view(form)
         or pa.types.is_large_list_view(form)
     )
+
+
+def entries(column: pa.Array) -> tuple[np.ndarray, pa.Array, pa.Array]:
+    """A map column's number of entries in each row, and their keys and values."""
+    if len(column) == 0:
+        return np.zeros(0, np.int32), column.keys.slice(0, 0), column.items.slice(0, 0)
+    offsets = np.asarray(column.offsets)
+    start, length = int(offsets[0]), int(offsets[-1] - offsets[0])
+    return np.diff(offsets), column.keys.slice(start, length), column.items.slice(start, length)
 
 
 def missing_as_null(column: pa.Array) -> pa.Array:
@@ -150,15 +158,5 @@ def _moments(column: pa.Array, scalar: Scalar) -> pa.Array:
         return _never(column, scalar)
     ticks = pc.cast(column, pa.int64())
     factor = PER_SECOND["ns"] // PER_SECOND[unit]
-    # the dates are shown as numbers where Python has none so late
-    fits = _within(ticks, -(MOST // factor), MOST // factor)
-    place = first(pc.invert(fits))
-    if place is not None:
-        raise scalar.refused(_shown(column, ticks, place), place)
+    refuse_first(column, scalar, (pc.invert(_within(ticks, -(MOST // factor), MOST // factor)), ""))
     return pc.multiply(ticks, factor).view(scalar.arrow)
-
-
-def _shown(column: pa.Array, ticks: pa.Array, place: int) -> pa.Array:
-    """The column as text, as far as the place: Arrow's own, which knows every year."""
-    naive = ticks.slice(0, place + 1).view(pa.timestamp(column.type.unit))
-    return pc.cast(naive, pa.string())

@@ -48,10 +48,10 @@ def count(prepared: Prepared, plan: tuple[MiniBatch, ...], settled: Iterable[Fil
 
 def ending_of(job: Job, status: Status, counts: Counts, outputs: list[Json], *, is_whole: bool) -> Ending:
     """The line a person reads last."""
-    scored = f"{counts.rows_scored:,} of {counts.rows:,} rows from {counts.files:,} files scored"
-    failed = f"{counts.files_failed:,} files failed"
+    scored = f"{counts.rows_scored:,} of {counts.rows:,} rows from {_files(counts.files)} scored"
+    failed = f"{_files(counts.files_failed)} failed"
     if status == "Completed":
-        to = outputs[0]["path"] if len(outputs) == 1 else f"{len(outputs):,} files"
+        to = outputs[0]["path"] if len(outputs) == 1 else _files(len(outputs))
         return Ending(status, f"{scored}, to {to}" + (f"; {failed}, see failures.jsonl" if counts.files_failed else ""))
     if not is_whole:
         return Ending(status, f"stopped early: {failed}, see failures.jsonl; {scored}", 1)
@@ -59,6 +59,10 @@ def ending_of(job: Job, status: Status, counts: Counts, outputs: list[Json], *, 
         return Ending(status, f"{failed} and no row was scored, see failures.jsonl", 1)
     allowed = f"more than the {job.error_threshold:,} that may (--error-threshold)"
     return Ending(status, f"{failed}, {allowed}; {scored} but not published, see failures.jsonl", 1)
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{number:,} files"
 
 
 def manifest_of(prepared: Prepared, ending: Ending, counts: Counts, outputs: list[Json]) -> Json:

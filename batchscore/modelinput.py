@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchscore.datatypes import children, item_type
-from batchscore.fromarrow import is_text, plain
+from batchscore.fromarrow import entries, is_text, plain
 from batchscore.jsonvalues import JSON_TEXT
 from batchscore.scalars import SCALARS, scalar_of
 
@@ -53,7 +53,8 @@ def _frame(features: pa.Table, columns: list[Any], *, copy: bool) -> pd.DataFram
     index = pd.RangeIndex(features.num_rows)
     series = [pd.Series(column, index=index, dtype=column.dtype, copy=False) for column in columns]
     names = features.column_names
-    return pd.DataFrame(dict(zip(names, series, strict=True)), index=index, columns=names, copy=copy)
+    frame: pd.DataFrame = pd.DataFrame(dict(zip(names, series, strict=True)), index=index, columns=names, copy=copy)
+    return frame
 
 
 def _frame_as_it_is(features: pa.Table) -> pd.DataFrame:
@@ -110,8 +111,7 @@ def _python(column: pa.Array, kind: Type, *, required: bool, is_item: bool = Fal
         case "object":
             values = _dicts(column, kind)
         case "map":
-            entries = column.flatten() if column.null_count < len(column) else column.items.flatten()[:0]
-            values = _maps(column, entries, kind, required=required)
+            values = _maps(column, kind, required=required)
         case _:
             values = _lists(column, item_type(kind), required=required)
     if column.null_count == 0:
@@ -132,16 +132,9 @@ def _scalars(column: pa.Array, kind: str, *, required: bool) -> list[Any]:
     return values
 
 
-def _bounds(column: pa.Array) -> itertools.pairwise[tuple[int, int]]:
-    return itertools.pairwise(_starts(column))
-
-
-def _starts(column: pa.Array) -> list[int]:
-    """Where each row's items start among all that are there; a missing row has none."""
-    lengths = np.diff(np.asarray(column.offsets))
-    lengths[np.asarray(column.is_null())] = 0
-    starts: list[int] = np.concatenate(([0], np.cumsum(lengths))).tolist()
-    return starts
+def _bounds(lengths: np.ndarray) -> itertools.pairwise[tuple[int, int]]:
+    """Where each row's items start and stop."""
+    return itertools.pairwise([0, *np.cumsum(lengths).tolist()])
 
 
 def _lists(column: pa.Array, kind: Type, *, required: bool) -> list[Any]:
@@ -152,7 +145,7 @@ def _lists(column: pa.Array, kind: Type, *, required: bool) -> list[Any]:
         if scalar is not None and kind in AS_ARRAYS
         else _python(items, kind, required=required, is_item=True)
     )
-    return [found[start:stop] for start, stop in _bounds(column)]
+    return [found[start:stop] for start, stop in _bounds(np.asarray(pc.list_value_length(column).fill_null(0)))]
 
 
 def _dicts(column: pa.Array, kind: Json) -> list[Any]:
@@ -162,10 +155,10 @@ def _dicts(column: pa.Array, kind: Json) -> list[Any]:
     return [dict(zip(names, row, strict=True)) for row in zip(*fields, strict=True)]
 
 
-def _maps(column: pa.Array, entries: pa.Array, kind: Json, *, required: bool) -> list[Any]:
-    keys = entries.field(0).to_pylist()
-    values = _python(entries.field(1), item_type(kind), required=required)
-    return [dict(zip(keys[start:stop], values[start:stop], strict=True)) for start, stop in _bounds(column)]
+def _maps(column: pa.Array, kind: Json, *, required: bool) -> list[Any]:
+    lengths, keys, items = entries(column)
+    pairs = list(zip(keys.to_pylist(), _python(items, item_type(kind), required=required), strict=True))
+    return [dict(pairs[start:stop]) for start, stop in _bounds(lengths)]
 
 
 def _tensors(schema: Schema, features: pa.Table) -> np.ndarray | dict[str, np.ndarray]:

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchscore.datatypes import children, item_type, type_text
-from batchscore.fromarrow import from_arrow, is_list, is_text, missing_as_null, plain
+from batchscore.fromarrow import entries, from_arrow, is_list, is_text, missing_as_null, plain
 from batchscore.jsonvalues import Number, flat, form_of, raw_form, shaped
-from batchscore.scalars import TENSOR_SCALARS, Refused, Scalar, first, holding_no_missing, scalar_of
+from batchscore.scalars import TENSOR_SCALARS, Refused, Scalar, first, holding_no_missing, scalar_of, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,11 +110,11 @@ def _containers(column: pa.Array, kind: Json, *, required: bool) -> pa.Array:
     if kind["type"] == "map" and pa.types.is_map(form):
         return _map(column, kind, required=required)
     if kind["type"] == "map" and pa.types.is_struct(form):
-        return _map(_struct_as_map(column), kind, required=required)
+        return _struct_as_map(column, kind)
     if kind["type"] in ("array", "sparkml_vector") and is_list(form):
         return _array(column, kind, required=required)
     if len(column):
-        raise Refused(0, str(column[0].as_py()), f"{type_text(kind)}: the column is {form}")
+        raise Refused(0, value_text(column, 0), f"{type_text(kind)}: the column is {form}")
     return pa.array([], form_of(kind))
 
 
@@ -128,10 +128,9 @@ def _array(column: pa.Array, kind: Json, *, required: bool) -> pa.Array:
 
 
 def _map(column: pa.Array, kind: Json, *, required: bool) -> pa.Array:
-    lengths = np.diff(np.asarray(column.offsets))
-    entries = column.flatten()
-    keys = _items(entries.field(0), lengths, "string", required=True)
-    values = _items(entries.field(1), lengths, item_type(kind), required=required)
+    lengths, keys, values = entries(column)
+    keys = _items(keys, lengths, "string", required=True)
+    values = _items(values, lengths, item_type(kind), required=required)
     return pa.MapArray.from_arrays(_offsets(lengths), keys, values)
 
 
@@ -157,7 +156,7 @@ def _object(column: pa.Array, kind: Json) -> pa.Array:
                 part, required = stated[name]
                 columns[name] = from_nested(field, part, required=required)
             elif (place := first(pc.is_valid(field))) is not None:
-                raise Refused(place, str(field[place].as_py()), f"no property {name!r} in {type_text(kind)}")  # noqa: TRY301  # compared with the others
+                raise Refused(place, value_text(field, place), f"no property {name!r} in {type_text(kind)}")  # noqa: TRY301  # compared with the others
         except Refused as refused:
             reason = refused.expected if name not in stated else f"{refused.expected} as its {name!r}"
             earliest = Refused(refused.index, refused.value, reason)
@@ -170,13 +169,16 @@ def _offsets(lengths: np.ndarray) -> pa.Array:
     return pa.array(np.concatenate(([0], np.cumsum(lengths))), pa.int32())
 
 
-def _struct_as_map(column: pa.Array) -> pa.Array:
+def _struct_as_map(column: pa.Array, kind: Json) -> pa.Array:
     """Dicts as pandas writes them, structs with every key, as maps of the keys that have a value."""
-    entries = [[(key, value) for key, value in row.items() if value is not None] for row in column.to_pylist()]
-    values = {field.type for field in column.type}
-    if len(values) > 1:
-        raise Refused(0, str(column[0].as_py()), f"values of one type: the column is {column.type}")
-    return pa.array(entries, pa.map_(pa.string(), values.pop() if values else pa.null()))
+    item = item_type(kind)
+    properties = {field.name: {"type": item, "required": False} for field in column.type}
+    found = _object(column, {"type": "object", "properties": properties})
+    rows = [[(key, value) for key, value in row.items() if value is not None] for row in found.to_pylist()]
+    forms = {field.type for field in found.type if field.type != pa.null()}
+    if item == "any" and len(forms) > 1:
+        raise Refused(0, str(rows[0]), f"{type_text(kind)} with values of one type: the column is {column.type}")
+    return pa.array(rows, pa.map_(pa.string(), forms.pop() if item == "any" and forms else form_of(item)))
 
 
 def _from_json(
@@ -216,7 +218,7 @@ def _flattened(column: pa.Array, sizes: tuple[int, ...], expected: str) -> tuple
     if depth not in (1, len(sizes)):
         if len(column) == 0:
             return pa.array([], pa.null()), None
-        return pa.nulls(0), Refused(0, str(column[0].as_py()), f"{expected}: the column is {column.type}")
+        return pa.nulls(0), Refused(0, value_text(column, 0), f"{expected}: the column is {column.type}")
     items, wrong, width = column, None, 1
     for length in lengths:
         items = pc.cast(items, pa.list_(items.type.value_type))
@@ -224,7 +226,7 @@ def _flattened(column: pa.Array, sizes: tuple[int, ...], expected: str) -> tuple
         place = first(pc.not_equal(found, length))
         if place is not None:
             row = place // width
-            wrong = Refused(row, str(column[row].as_py()), expected)
+            wrong = Refused(row, value_text(column, row), expected)
             items = items.slice(0, row * width)
         items, width = items.flatten(), width * length
     return items, wrong

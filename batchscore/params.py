@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -74,9 +75,9 @@ def _unknown(name: str, names: list[str]) -> str:
 def _parse(spec: ParamSpec, text: str) -> Any:
     kind = spec.whole_type
     try:
-        value = text if kind in ("string", "datetime") else json.loads(text)
+        value = text if kind in ("string", "datetime") else json.loads(text, parse_float=_finite)
         return value if value is None else _fitted(value, kind)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         example = "; lists and objects are JSON, such as [1, 2]" if isinstance(kind, dict) else ""
         raise UsageError(f"parameter {spec.name!r}: found {text!r}, expected {spec} ({error}){example}") from None
 
@@ -89,16 +90,16 @@ def _fitted(value: Any, kind: Type) -> Any:
         return _object(value, kind)
     if kind["type"] == "map":
         if not isinstance(value, dict):
-            raise ValueError("not a JSON object")
+            raise ValueError("not a JSON object")  # wrong JSON is a wrong value
         return {key: _fitted(part, item_type(kind)) for key, part in value.items()}
     if not isinstance(value, list):
-        raise ValueError("not a JSON list")
+        raise ValueError("not a JSON list")  # wrong JSON is a wrong value  # noqa: TRY004  # wrong JSON is a wrong value
     return [_fitted(part, item_type(kind)) for part in value]
 
 
 def _object(value: Any, kind: Json) -> Json:
     if not isinstance(value, dict):
-        raise ValueError("not a JSON object")
+        raise ValueError("not a JSON object")  # wrong JSON is a wrong value  # noqa: TRY004  # wrong JSON is a wrong value
     properties = {name: (part, required) for name, part, required in children(kind)}
     if unknown := [name for name in value if name not in properties]:
         raise ValueError(f"no such property: {', '.join(unknown)}")
@@ -126,8 +127,17 @@ def _scalar(value: Any, kind: str) -> Any:
             raise ValueError(f"beyond {-bound} to {bound - 1}")
         return int(value)
     if kind in ("double", "float") and is_number:
+        if isinstance(value, int) and float(value) != value:
+            raise ValueError("a double can't hold this integer exactly")
         return float(value)
     raise ValueError(f"{json.dumps(value)} is no {kind}")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("too large")
+    return value
 
 
 def _datetime(text: str) -> str:

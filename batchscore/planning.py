@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batchscore import readers
+from batchscore.child import WorkerSpec
 from batchscore.errors import FileRefused, UsageError
 from batchscore.inputs import Listing, Selection, list_inputs
 from batchscore.job import Job, ScoringSettings
@@ -21,7 +22,7 @@ from batchscore.journal import Receipts, read_journal
 from batchscore.minibatch import InputFile, Json, MiniBatch, compact
 from batchscore.modelfolder import ModelFolder, is_registered, read_model_folder
 from batchscore.params import parse_params
-from batchscore.slot import Slots, WorkerSpec
+from batchscore.slots import Slots
 from batchscore.storage import local_path, storage_errors
 from batchscore.workspace import Workspace
 

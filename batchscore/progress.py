@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -152,7 +154,7 @@ class Bar(Notes):
             unit_divisor=1024,
             colour=self._colour,
             leave=False,
-            dynamic_ncols=True,
+            **_width(self._stream),
             bar_format="{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}{postfix} [{elapsed}<{remaining}]",
         )
 
@@ -173,6 +175,14 @@ class Bar(Notes):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _width(stream: TextIO) -> dict[str, Any]:
+    """How wide the bar is: as the terminal at any time, or 80 columns where it doesn't say."""
+    with contextlib.suppress(OSError, ValueError):
+        if os.get_terminal_size(stream.fileno()).columns > 0:
+            return {"dynamic_ncols": True}
+    return {"ncols": 80, "nrows": 24}
 
 
 def watcher(stream: TextIO, *, quiet: bool, colour: bool, notes_only: bool = False) -> Watcher:

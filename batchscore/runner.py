@@ -29,7 +29,7 @@ from batchscore.planning import (
 )
 from batchscore.progress import Silent, Watcher
 from batchscore.publishing import conclude, conclude_broken
-from batchscore.slot import Slots
+from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
 from batchscore.summary import JobSummary, already_finished
 from batchscore.workspace import Workspace

@@ -70,8 +70,7 @@ class Scalar:
         return f"{described} ({self.word})"
 
     def refused(self, column: pa.Array, index: int, reason: str = "") -> Refused:
-        value = column[index].as_py()
-        return Refused(index, None if value is None else str(value), self.expected + (reason and f": {reason}"))
+        return Refused(index, value_text(column, index), self.expected + (reason and f": {reason}"))
 
     def nulls(self, length: int) -> pa.Array:
         return pa.nulls(length, self.arrow)
@@ -104,6 +103,15 @@ TENSOR_SCALARS: dict[str, Scalar] = {
 def scalar_of(kind: Type) -> Scalar | None:
     """The scalar of a column type; None for `any` and for arrays, objects and maps."""
     return SCALARS.get(kind) if isinstance(kind, str) else None
+
+
+def value_text(column: pa.Array, index: int) -> str | None:
+    """The value as a message shows it; None where it is missing."""
+    try:
+        value = column[index].as_py()
+    except (OverflowError, ValueError, KeyError):  # a date that Python doesn't have, a time zone that isn't installed
+        return str(column.slice(index, 1).to_string().strip("[] \n"))
+    return None if value is None else str(value)
 
 
 def first(mask: pa.Array) -> int | None:

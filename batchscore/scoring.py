@@ -32,7 +32,7 @@ class ModelScorer:
         self.parts = parts
 
     def facts(self) -> Json:
-        return self.model.facts()
+        return {}
 
     def score(self, mini_batch: MiniBatch, progress: Progress) -> Outcome:
         return score_mini_batch(self, mini_batch, progress)
@@ -56,7 +56,7 @@ def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progr
     path = Path(scorer.parts, f"{mini_batch.part_name}.{scorer.settings.format}")
     with writers.open_part(scorer.settings.format, str(path), _roles(scorer.settings)) as part:
         for call in _calls(_chunks(scorer, ledger), scorer.settings.rows_per_call):
-            answer = scorer.model.predict(model_input(scorer.model.inputs, _joined(call)))
+            answer = scorer.model.predict(_model_input(scorer.model, call))
             predictions = scorer.model.columns(answer, sum(chunk.rows for chunk in call))
             ledger.note(predictions.notes)
             start = 0
@@ -141,8 +141,11 @@ def _can_join(one: Chunk, other: Chunk) -> bool:
     return bool(one.features.schema.equals(other.features.schema))
 
 
-def _joined(call: list[Chunk]) -> pa.Table | pd.DataFrame:
-    return call[0].features if len(call) == 1 else pa.concat_tables([chunk.features for chunk in call])
+def _model_input(model: Model, call: list[Chunk]) -> Any:
+    """What goes to predict; a frame with inferred types is one chunk, and goes as it is."""
+    if isinstance(call[0].features, pd.DataFrame):
+        return call[0].features
+    return model_input(model.inputs, pa.concat_tables([chunk.features for chunk in call]))
 
 
 def _roles(settings: ScoringSettings) -> dict[str, str]:

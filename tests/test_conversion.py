@@ -79,14 +79,20 @@ def test_text_is_read_as_the_signature_says(kind, written, expected):
 @pytest.mark.parametrize(
     ("kind", "bad"),
     [
-        ("double", ["x", "", "0x1F", "1_000", "1,000", "1e400", "9007199254740993", "nan(1)", "++1", "1 2", "\xa01", "٣"]),
+        (
+            "double",
+            ["x", "", "0x1F", "1_000", "1,000", "1e400", "9007199254740993", "nan(1)", "++1", "1 2", "\xa01", "٣"],
+        ),
         ("float", ["x", "1e39", "-1e39", "1e400"]),
         ("long", ["1.5", "9223372036854775808", "1e19", "inf", "nan", "0x1F", "1_000", "", "9" * 50, "1e999999999"]),
         ("integer", ["2147483648", "3000000000", "0.1"]),
         ("boolean", ["yes", "no", "2", "", "t", "0.5"]),
         ("datetime", ["01/02/2026", "2026-1-1", "20260101", "2026-02-30", "2026-01-01T24:00", "2026-01-01T10:00:60"]),
         ("datetime", ["2026-01-01 10:00 UTC", "2026-01-01T10:00:00+24:00", "3000-01-01", "1600-01-01", "2026", ""]),
-        ("datetime", ["2262-04-11T23:47:16.854775808", "1677-09-21T00:12:43.145224192", "2026-01-01T00:00:00.1234567890"]),
+        (
+            "datetime",
+            ["2262-04-11T23:47:16.854775808", "1677-09-21T00:12:43.145224192", "2026-01-01T00:00:00.1234567890"],
+        ),
         ("binary", ["a", "é", "YQ", "Y Q="]),
     ],
 )
@@ -101,13 +107,15 @@ def test_text_that_is_something_else_is_refused_naming_row_column_value_and_type
 
 def test_datetimes_become_utc_without_a_zone():
     written = text(
-        "2026-01-31", "2026-01-31 10:11", "2026-01-31T10:11:12", "2026-01-31T10:11:12.123456789", "2026-01-31T10:11:12Z",
+        "2026-01-31", "2026-01-31 10:11", "2026-01-31T10:11:12", "2026-01-31T10:11:12.123456789",
+        "2026-01-31T10:11:12Z",
         "2026-01-31T10:11:12.5+02:00", "2026-01-31 10:11-0130", "2026-01-31T10:11+01", " 2026-01-31 ", None,
         "2262-04-11T23:47:16.854775807", "1677-09-21T00:12:43.145224193", "1969-12-31T23:59:59.999999999",
     )  # fmt: skip
     expected = np.array(
         [
-            "2026-01-31", "2026-01-31T10:11", "2026-01-31T10:11:12", "2026-01-31T10:11:12.123456789", "2026-01-31T10:11:12",
+            "2026-01-31", "2026-01-31T10:11", "2026-01-31T10:11:12", "2026-01-31T10:11:12.123456789",
+            "2026-01-31T10:11:12",
             "2026-01-31T08:11:12.5", "2026-01-31T11:41", "2026-01-31T09:11", "2026-01-31", "NaT",
             "2262-04-11T23:47:16.854775807", "1677-09-21T00:12:43.145224193", "1969-12-31T23:59:59.999999999",
         ],
@@ -116,6 +124,9 @@ def test_datetimes_become_utc_without_a_zone():
     found = parse_text(written, column("datetime"), name="c")
     assert found.type == pa.timestamp("ns")
     np.testing.assert_array_equal(found.to_numpy(zero_copy_only=False), expected)
+    for place in range(len(written)):  # by itself, where its neighbours don't need a slower way
+        alone = parse_text(written.slice(place, 1), column("datetime"), name="c")
+        np.testing.assert_array_equal(alone.to_numpy(zero_copy_only=False), expected[place : place + 1])
 
 
 @pytest.mark.parametrize(
@@ -217,7 +228,9 @@ def test_parquet_values_that_would_change_are_refused(kind, values, row, word):
 
 @pytest.mark.parametrize("kind", ["long", "integer", "boolean"])
 @pytest.mark.parametrize("required", [True, False])
-@pytest.mark.parametrize("values", [text("1", None), pa.array([1, None]), pa.array([1.0, NAN]), pa.array([1, None]).cast(pa.int8())])
+@pytest.mark.parametrize(
+    "values", [text("1", None), pa.array([1, None]), pa.array([1.0, NAN]), pa.array([1, None]).cast(pa.int8())]
+)
 def test_a_missing_value_that_the_type_cant_hold_is_refused_naming_the_row(kind, required, values):
     refused = refusal(values, column(kind, required=required), first_row=100)
     assert (refused.row, refused.column, refused.value) == (101, "c", None)
@@ -231,7 +244,9 @@ def test_an_all_empty_column_is_refused_where_the_type_cant_hold_missing_values(
 
 
 @pytest.mark.parametrize("kind", ["double", "float", "string", "datetime", "binary"])
-@pytest.mark.parametrize("values", [text(None, None), pa.nulls(2), pa.array([NAN, None]), pa.array([None, None], pa.int64())])
+@pytest.mark.parametrize(
+    "values", [text(None, None), pa.nulls(2), pa.array([NAN, None]), pa.array([None, None], pa.int64())]
+)
 def test_an_all_empty_column_is_all_missing_elsewhere(kind, values):
     found = pc.fill_null(read(values, kind), 0.5) if kind in ("double", "float") else read(values, kind)
     assert all(value is None or value == 0.5 or value != value for value in found.to_pylist())  # noqa: PLR0124
@@ -257,7 +272,9 @@ NUMERIC = st.one_of(
     st.integers(2**53 - 3, 2**53 + 3).map(str),
     st.floats().map(repr),
     st.from_regex(r"[ \t]?[+-]?[0-9]{0,25}\.?[0-9]{0,25}([eE][+-]?[0-9]{1,3})?[ \t]?", fullmatch=True),
-    st.sampled_from(["0x1F", "1e400", "1.0", "+1", "inf", "-INF", "nan(1)", "NAN", "-nan", "1_0", "1d", "infinity", " ", "."]),
+    st.sampled_from(
+        ["0x1F", "1e400", "1.0", "+1", "inf", "-INF", "nan(1)", "NAN", "-nan", "1_0", "1d", "infinity", " ", "."]
+    ),
     st.text(st.characters(codec="ascii", exclude_characters='"\r\n,\0'), max_size=6),
 )
 OTHER = st.one_of(
@@ -282,7 +299,9 @@ def test_what_pyarrow_reads_typed_is_what_its_text_is_read_as(values, spec):
             column_types={"c": form}, null_values=["missing"], strings_can_be_null=True, quoted_strings_can_be_null=True
         )
         parsing = pa.csv.ParseOptions(ignore_empty_lines=False)
-        return pa.csv.read_csv(io.BytesIO(f"c\n{lines}".encode()), convert_options=options, parse_options=parsing).column("c")
+        return pa.csv.read_csv(
+            io.BytesIO(f"c\n{lines}".encode()), convert_options=options, parse_options=parsing
+        ).column("c")
 
     try:
         typed = check_typed(by(reading_type(spec)), spec)
@@ -309,7 +328,10 @@ def verdict(values: pa.Array, spec, first_row: int = 0):
 @given(st.lists(OTHER | st.none(), max_size=8), st.integers(0, 8), st.sampled_from(SCALARS))
 def test_the_verdict_on_a_whole_column_is_the_first_among_its_pieces(values, cut, kind):
     whole = verdict(text(*values), column(kind))
-    first, second = verdict(text(*values[:cut]), column(kind)), verdict(text(*values[cut:]), column(kind), len(values[:cut]))
+    first, second = (
+        verdict(text(*values[:cut]), column(kind)),
+        verdict(text(*values[cut:]), column(kind), len(values[:cut])),
+    )
     pieces = first if isinstance(first, tuple) else second if isinstance(second, tuple) else first + second
     assert repr(whole) == repr(pieces)
 
@@ -333,7 +355,10 @@ def test_so_it_is_for_parquet(values, cut, kind):
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1), st.sampled_from(["double", "float", "long", "integer", "boolean"]))
+@given(
+    st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1),
+    st.sampled_from(["double", "float", "long", "integer", "boolean"]),
+)
 def test_integers_have_one_verdict_in_text_and_in_parquet(values, kind):
     as_text, as_integers = verdict(text(*map(str, values)), column(kind)), verdict(pa.array(values), column(kind))
     assert as_text[:2] == as_integers[:2] if isinstance(as_text, tuple) else as_text == as_integers

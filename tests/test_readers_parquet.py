@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 
 import pandas as pd
@@ -97,11 +97,11 @@ def test_dictionary_columns_are_decoded(written):
     assert chunk.features.schema.types == [pa.int64(), pa.float64(), pa.string()]
 
 
-def test_without_signature_all_columns_but_the_index_of_pandas(written, tmp_path):
+def test_without_signature_all_columns_but_the_index_of_pandas(written):
     """What pandas.read_parquet gives as columns, with Arrow's types, and the partitions as text."""
-    frame = pd.DataFrame({"a": [1, 2], "b": [datetime.date(2026, 1, 1), None]}, index=pd.Index([5, 9], name="key"))
+    frame = pd.DataFrame({"a": [1, 2], "b": [dt.date(2026, 1, 1), None]}, index=pd.Index([5, 9], name="key"))
     (chunk,) = read(written(pa.Table.from_pandas(frame), partitions=(("year", "2026"),)), None, keep=("key",))
-    assert chunk.features.to_pydict() == {"a": [1, 2], "b": [datetime.date(2026, 1, 1), None], "year": ["2026"] * 2}
+    assert chunk.features.to_pydict() == {"a": [1, 2], "b": [dt.date(2026, 1, 1), None], "year": ["2026"] * 2}
     assert chunk.kept.to_pydict() == {"key": [5, 9]}
     unnamed = written(pa.Table.from_pandas(frame.reset_index(drop=True).iloc[[1, 0]]))
     assert readers.columns(unnamed, CsvOptions()) == ["a", "b"]

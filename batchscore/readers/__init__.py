@@ -53,7 +53,7 @@ def read(piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> 
 
 
 def columns(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> list[str]:
-    """The names of the file's columns, as they stand there; those that ``read`` with this schema gives without a header."""
+    """The names of the file's columns as they stand there; without a header, those that ``read`` gives them."""
     return _reader(file).columns(file, csv, schema)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import pandas as pd
     import pyarrow as pa
@@ -42,6 +42,17 @@ class Rows:
         return Rows(count, self.features.slice(start, count), self.kept.slice(start, count))
 
 
+def join(runs: Sequence[Rows]) -> Rows:
+    """Give the rows of all runs, at least one, in order."""
+    import pyarrow as pa
+
+    return Rows(
+        sum(rows.count for rows in runs),
+        pa.concat_tables([rows.features for rows in runs]),
+        pa.concat_tables([rows.kept for rows in runs]),
+    )
+
+
 def regroup(runs: Iterable[Rows], piece: FileSlice, rows_per_call: int, notes: tuple[str, ...]) -> Iterator[Chunk]:
     """The same rows in chunks of exactly ``rows_per_call``, the last one shorter; 0 rows give one chunk of 0 rows.
 
@@ -68,16 +79,8 @@ def _split(waiting: list[Rows], count: int) -> tuple[list[Rows], Rows]:
 
 
 def _chunk(waiting: list[Rows], piece: FileSlice, first_row: int, notes: tuple[str, ...]) -> Chunk:
-    import pyarrow as pa
-
-    return Chunk(
-        piece,
-        first_row,
-        sum(rows.count for rows in waiting),
-        pa.concat_tables([rows.features for rows in waiting]),
-        pa.concat_tables([rows.kept for rows in waiting]),
-        notes,
-    )
+    rows = join(waiting)
+    return Chunk(piece, first_row, rows.count, rows.features, rows.kept, notes)
 
 
 def first_refusal(refusals: Iterable[FileRefused]) -> FileRefused:

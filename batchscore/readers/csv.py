@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from batchscore.errors import FileRefused
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def read(piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> Iterator[Chunk]:
-    """Chunks of the slice; without a schema the slice must be the whole file, and pandas infers the types from all of it."""
+    """Chunks of the slice; without a schema the slice is the whole file, and pandas infers the types from all of it."""
     if schema is None:
         from batchscore.readers.csv_inferred import read_inferred
 
@@ -50,7 +51,7 @@ def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:
         return whole
     return tuple(
         FileSlice(file, first.offset and first.offset + bom, last.offset + bom, first.records - csv.header)
-        for first, last in zip(points, points[1:], strict=False)
+        for first, last in pairwise(points)
     )
 
 

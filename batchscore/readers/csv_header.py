@@ -41,9 +41,9 @@ class Header:
 
 
 def read_header(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> Header:
-    """The names in the first record that isn't blank; without a header they come from the schema, or are
-    made up, and that record is body.
+    """The names in the first record that isn't blank, and the records behind it.
 
+    Without a header that record is body, and the names are the schema's or made up.
     Raises FileRefused for an empty file and for a header that can't be decoded.
     """
     delimiter = delimiter_of(file, csv)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -13,7 +14,8 @@ from batchscore.minibatch import FileSlice
 from batchscore.readers.chunks import Chunk
 from batchscore.readers.csv import delimiter_of
 from batchscore.readers.csv_header import read_header
-from batchscore.readers.csv_typed import RecordParser, read_rows
+from batchscore.readers.csv_parser import RecordParser
+from batchscore.readers.csv_typed import read_rows
 from batchscore.schema import ColumnSpec
 from batchscore.signature import ReadColumn, ReadPlan, plan_reading
 
@@ -44,48 +46,52 @@ def read_inferred(piece: FileSlice, settings: ScoringSettings) -> Iterator[Chunk
 def _checked_text(
     file: InputFile, names: Sequence[str], plan: ReadPlan, settings: ScoringSettings
 ) -> tuple[int, pa.Table]:
-    """The number of rows and the kept columns; FileRefused for ragged rows, wrong encodings and the like."""
-    texts = tuple(ReadColumn(name, at, name, ColumnSpec(name, "string", False)) for at, name in enumerate(names))
-    parser = RecordParser(ReadPlan(texts, plan.kept), names, file, settings.csv)
-    runs = list(_without_features(file, parser, settings))
-    return sum(count for count, _ in runs), pa.concat_tables([kept for _, kept in runs])
-
-
-def _without_features(
-    file: InputFile, parser: RecordParser, settings: ScoringSettings
-) -> Iterator[tuple[int, pa.Table]]:
-    for rows in read_rows(read_header(file, settings.csv).body, parser, FileSlice(file)):
-        yield rows.count, rows.kept
+    """Give the number of rows and the kept columns; FileRefused for ragged rows, wrong encodings and the like."""
+    csv = replace(settings.csv, delimiter=delimiter_of(file, settings.csv))
+    all_text = tuple(
+        ReadColumn(name, position, name, ColumnSpec(name, "string", required=False))
+        for position, name in enumerate(names)
+    )
+    parser = RecordParser(ReadPlan(all_text, plan.kept), names, file.partitions, csv)
+    count, kept = 0, []
+    for rows in read_rows(read_header(file, csv).body, parser, FileSlice(file), csv.delimiter):
+        count += rows.count
+        kept.append(rows.kept)
+    return count, pa.concat_tables(kept)
 
 
 def _inferred(file: InputFile, width: int, rows: int, settings: ScoringSettings) -> pd.DataFrame:
     """All columns, named by their positions."""
     if not rows:
-        return pd.DataFrame({position: pd.Series([], dtype=object) for position in range(width)})
+        empty: pd.DataFrame = pd.DataFrame({position: pd.Series([], dtype=object) for position in range(width)})
+        return empty
     body = io.BufferedReader(_Blocks(read_header(file, settings.csv).body))
-    frame = pd.read_csv(
-        body,
-        sep=delimiter_of(file, settings.csv),
-        header=None,
-        names=list(range(width)),
-        index_col=False,
-        na_values=list(settings.csv.missing_values),
-        keep_default_na=False,
-        low_memory=False,
-        **_exact_floats(),
-    )
+    try:
+        frame: pd.DataFrame = pd.read_csv(
+            body,
+            sep=delimiter_of(file, settings.csv),
+            header=None,
+            names=list(range(width)),
+            index_col=False,
+            na_values=list(settings.csv.missing_values),
+            keep_default_na=False,
+            low_memory=False,
+            float_precision=_float_precision(),
+        )
+    except pd.errors.ParserError as error:
+        raise FileRefused(f"pandas can't read the file: {error}") from error
     if len(frame) != rows:
         raise FileRefused(
-            f"pandas reads {len(frame)} rows where the file has {rows}; lines of nothing but spaces are skipped by pandas: "
+            f"pandas reads {len(frame)} rows where the file has {rows}: it skips lines of nothing but spaces; "
             "remove them, or log the model with a signature"
         )
     return frame
 
 
-def _exact_floats() -> dict[str, str]:
-    """The option that makes pandas parse floats exactly, which it does by itself from 3.1."""
+def _float_precision() -> Literal["round_trip"] | None:
+    """Parse floats exactly, which pandas does by itself from 3.1."""
     version = tuple(int(part) for part in pd.__version__.split(".")[:2])
-    return {} if version >= (3, 1) else {"float_precision": "round_trip"}
+    return None if version >= (3, 1) else "round_trip"
 
 
 def _features(frame: pd.DataFrame, plan: ReadPlan, partitions: dict[str, str | None]) -> pd.DataFrame:
@@ -98,7 +104,8 @@ def _features(frame: pd.DataFrame, plan: ReadPlan, partitions: dict[str, str | N
             columns[column.name] = frame[column.position]
         else:
             columns[column.name] = frame[column.position].astype(object)
-    return pd.DataFrame(columns, index=frame.index)
+    features: pd.DataFrame = pd.DataFrame(columns, index=frame.index)
+    return features
 
 
 class _Blocks(io.RawIOBase):

@@ -104,8 +104,8 @@ class RecordScanner:
         """Offsets behind each CR that no LF follows; a CR that is the block's last byte is left to the next block."""
         if b"\r" not in block and self._last != _CR:
             return np.empty(0, np.intp)
-        behind = np.flatnonzero(codes[:-1] == _CR) + 1
-        lone = behind[codes[behind] != _LF]
+        behind: Offsets = np.flatnonzero(codes[:-1] == _CR) + 1
+        lone: Offsets = behind[codes[behind] != _LF]
         if self._last == _CR and codes[0] != _LF:
             lone = np.concatenate((np.zeros(1, np.intp), lone))
         return lone
@@ -138,10 +138,12 @@ class RecordScanner:
 
     def _are_records(self, codes: Codes, ends: Offsets) -> npt.NDArray[np.bool_]:
         """False where nothing stands before the line end: the line is a LF, a CR or a CRLF."""
-        lengths = np.diff(ends, prepend=-self._unfinished)
+        lengths: Offsets = np.diff(ends, prepend=-self._unfinished)
         # where a line of two bytes begins with CR, that CR didn't end it, so LF follows
         first_of_two = np.where(ends > 1, codes[np.maximum(ends - 2, 0)], self._last)
-        return (lengths > 2) | ((lengths == 2) & ((first_of_two != _CR) | (ends == 0)))  # noqa: PLR2004  # CR and LF
+        is_crlf = (lengths == 2) & (first_of_two == _CR) & (ends > 0)  # noqa: PLR2004  # CR and LF
+        found: npt.NDArray[np.bool_] = (lengths > 1) & ~is_crlf
+        return found
 
 
 def whole_records(blocks: Iterable[bytes], delimiter: str) -> Iterator[bytes]:

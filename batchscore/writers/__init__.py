@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from batchscore.errors import AnswerRefused
 
@@ -111,9 +111,9 @@ def read_frame(path: str) -> pd.DataFrame:
     if path.endswith(".parquet"):
         return pd.read_parquet(path)
     if path.endswith(".jsonl"):
-        return pd.read_json(path, lines=True, dtype={"file": "object"})
+        return pd.read_json(path, lines=True, dtype={"file": str})
     exact: dict[str, Any] = {} if pd.__version__ >= "3.1" else {"float_precision": "round_trip"}
-    return pd.read_csv(path, dtype={"file": "object"}, **exact)
+    return pd.read_csv(path, dtype={"file": str}, **exact)
 
 
 def unify(a: Sequence[Column], b: Sequence[Column]) -> tuple[Column, ...]:

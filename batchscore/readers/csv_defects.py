@@ -1,0 +1,82 @@
+"""What is wrong with a block of CSV records, with the row, column and text where it is."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from batchscore.errors import FileRefused
+from batchscore.readers.records import record_offsets
+from batchscore.readers.source import displayed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SHOWN = 200
+"""Characters of a value that a message shows."""
+MAX_RECORD_CHARS = 65_536
+"""Of a record in a refusal; the rest is left out."""
+
+# pyarrow's words, the same from 19 to 26
+_RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
+
+
+def ragged(error: str, first_row: int, *, header: bool) -> FileRefused:
+    """Say what pyarrow's error says, with the number of the row in the file."""
+    match = _RAGGED.search(error)
+    if match is None:
+        return FileRefused(f"from row {first_row} on: the rows can't be read: {error}", row=first_row)
+    row, expected, found = int(match[1]) - 1 + first_row, match[2], match[3]
+    return FileRefused(
+        f"row {row}: found {found} fields, expected {expected} as in the {'header' if header else 'first row'}; "
+        "is a delimiter or a quote missing or too many?",
+        row=row,
+    )
+
+
+def undecodable(values: Sequence[bytes], encoding: str, name: str, first_row: int) -> FileRefused:
+    """Name the first of a column's values that isn't UTF-8, which the file's encoding was turned into."""
+    index = next(index for index, value in enumerate(values) if not _is_utf8(value))
+    row, value = first_row + index, displayed(values[index])[:SHOWN]
+    return FileRefused(
+        f"row {row}, column {name!r}: found {value!r}, which isn't {encoding}; "
+        "name the encoding with --encoding, such as latin-1 or cp1252",
+        row=row,
+        column=name,
+        value=value,
+    )
+
+
+def nul(block: bytes, delimiter: str, first_row: int) -> FileRefused:
+    """Name the row of the block's first NUL byte."""
+    place = block.index(b"\0")
+    row = first_row + max(sum(offset <= place for offset in record_offsets(block, delimiter)) - 1, 0)
+    return FileRefused(
+        f"row {row}: found a NUL byte, which text doesn't have; the file is damaged, or in UTF-16, "
+        "which needs --encoding utf-16",
+        row=row,
+    )
+
+
+def with_record(refusal: FileRefused, block: bytes, delimiter: str, first_row: int) -> FileRefused:
+    """Add the text of the refused row, which is in the block."""
+    if refusal.row is None or refusal.record is not None:
+        return refusal
+    offsets = record_offsets(block, delimiter)
+    index = refusal.row - first_row
+    record = displayed(block[offsets[index] : offsets[index + 1]]).strip("\r\n")
+    return FileRefused(
+        refusal.reason,
+        row=refusal.row,
+        column=refusal.column,
+        value=refusal.value,
+        record=record if len(record) <= MAX_RECORD_CHARS else record[:MAX_RECORD_CHARS] + " …",
+    )
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

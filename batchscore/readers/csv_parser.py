@@ -1,0 +1,169 @@
+"""Blocks of CSV records to columns of the signature's types, and to the text of kept columns."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+from batchscore.errors import FileRefused
+from batchscore.readers.chunks import Rows, first_refusal, join
+from batchscore.readers.csv_defects import nul, ragged, undecodable, with_record
+from batchscore.readers.records import record_offsets
+from batchscore.signature import check_typed, parse_text, reading_type
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batchscore.job import CsvOptions
+    from batchscore.signature import ReadColumn, ReadPlan
+
+# pyarrow's words, the same from 19 to 26
+_COLUMN = re.compile(r"In CSV column #(\d+)")
+_INVALID_UTF8 = "invalid UTF8"
+
+
+class RecordParser:
+    """Parses blocks of whole records by a plan.
+
+    Columns that pyarrow may convert are read typed, until a block doesn't convert or its values don't tell the verdict:
+    from there on that column is read as text and parsed by the signature's rules, which give the same values. Of all
+    that is wrong with the blocks, the first row's refusal is raised.
+    """
+
+    def __init__(
+        self, plan: ReadPlan, names: Sequence[str], partitions: Sequence[tuple[str, str | None]], csv: CsvOptions
+    ) -> None:
+        """Take the plan for a file with these names and partitions; the delimiter is that of ``csv``."""
+        self._plan = plan
+        self._names = tuple(names)
+        self._partitions = dict(partitions)
+        self._csv = csv
+        self._kept = {name: self._names.index(name) for name in plan.kept if name in self._names}
+        needed = {column.position for column in plan.features} | set(self._kept.values())
+        self._needed = sorted(needed - {-1}) or [0]
+        self._typed: dict[int, pa.DataType] = {
+            column.position: kind
+            for column in plan.features
+            if column.position not in {-1, *self._kept.values()}
+            and (kind := reading_type(column.spec)) not in (None, pa.string())
+        }
+        self._missing = pa.array(csv.missing_values, pa.string())
+
+    def parse(self, blocks: Sequence[bytes], first_row: int) -> Rows:
+        """Give the rows of the blocks; FileRefused at the first that can't be split, decoded or converted."""
+        try:
+            if not any(b"\0" in block for block in blocks):
+                return self._parse_at_once(blocks, first_row)
+        except (FileRefused, pa.ArrowInvalid) as problem:
+            if len(blocks) == 1:
+                raise self._refusal(blocks[0], first_row, problem) from None
+        if len(blocks) == 1:
+            raise self._unless_before(blocks[0], first_row, nul(blocks[0], self._csv.delimiter, first_row))
+        return self._parse_one_by_one(blocks, first_row)
+
+    def _parse_one_by_one(self, blocks: Sequence[bytes], first_row: int) -> Rows:
+        """Let the first bad row speak; which problem is met at once depends on the columns' order."""
+        runs: list[Rows] = []
+        for block in blocks:
+            runs.append(self.parse([block], first_row))
+            first_row += runs[-1].count
+        return join(runs)
+
+    def _parse_at_once(self, blocks: Sequence[bytes], first_row: int) -> Rows:
+        try:
+            table = pa.concat_tables([self._table(block, self._needed, pa.string()) for block in blocks or [b""]])
+        except pa.ArrowInvalid as error:
+            column = _COLUMN.search(str(error))
+            if column is None or self._typed.pop(int(column[1]), None) is None:
+                raise
+            return self._parse_at_once(blocks, first_row)
+        checked = {
+            column.position: check_typed(_one_array(table, column.position), column.spec)
+            for column in self._plan.features
+            if column.position in self._typed
+        }
+        untold = [position for position, column in checked.items() if column is None]
+        for position in untold:
+            del self._typed[position]
+        return self._parse_at_once(blocks, first_row) if untold else self._rows(table, checked, first_row)
+
+    def _table(self, block: bytes, positions: Sequence[int], text: pa.DataType) -> pa.Table:
+        """Give columns named by their positions: typed where they still are, else text without nulls."""
+        types = {str(position): self._typed.get(position, text) for position in positions}
+        if not block:
+            return pa.schema(types).empty_table()
+        # read_csv does the same, with an expensive handling of signals around each call
+        return pacsv.open_csv(
+            pa.py_buffer(block),
+            read_options=pacsv.ReadOptions(
+                use_threads=False, block_size=len(block) + 1, column_names=[str(i) for i in range(len(self._names))]
+            ),
+            parse_options=pacsv.ParseOptions(delimiter=self._csv.delimiter, newlines_in_values=b'"' in block),
+            convert_options=pacsv.ConvertOptions(
+                include_columns=list(types), column_types=types, null_values=self._csv.missing_values
+            ),
+        ).read_all()
+
+    def _rows(self, table: pa.Table, checked: dict[int, pa.Array], first_row: int) -> Rows:
+        features: list[pa.Array] = []
+        refusals: list[FileRefused] = []
+        for column in self._plan.features:
+            try:
+                typed = checked.get(column.position)
+                features.append(self._judged(column, table, first_row) if typed is None else typed)
+            except FileRefused as refusal:  # each column has its say
+                refusals.append(refusal)
+        if refusals:
+            raise first_refusal(refusals)
+        kept = [self._kept_text(name, table) for name in self._plan.kept]
+        return Rows(
+            table.num_rows,
+            pa.table(features, names=[column.name for column in self._plan.features]),
+            pa.table(kept, names=list(self._plan.kept)),
+        )
+
+    def _judged(self, column: ReadColumn, table: pa.Table, first_row: int) -> pa.Array:
+        if column.position == -1:
+            text = self._partition(column.source, table.num_rows)
+        else:
+            text = _one_array(table, column.position)
+            text = pc.if_else(pc.is_in(text, value_set=self._missing), pa.scalar(None, pa.string()), text)
+        return parse_text(text, column.spec, name=column.source, first_row=first_row)
+
+    def _kept_text(self, name: str, table: pa.Table) -> pa.Array:
+        if name not in self._kept:
+            return self._partition(name, table.num_rows)
+        text = _one_array(table, self._kept[name])
+        return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+
+    def _partition(self, name: str, rows: int) -> pa.Array:
+        return pa.repeat(pa.scalar(self._partitions[name], pa.string()), rows)
+
+    def _refusal(self, block: bytes, first_row: int, problem: FileRefused | pa.ArrowInvalid) -> FileRefused:
+        """Turn what parsing the block raised into the refusal of its first bad row."""
+        if isinstance(problem, FileRefused):
+            return with_record(problem, block, self._csv.delimiter, first_row)
+        column = _COLUMN.search(str(problem))
+        if column and _INVALID_UTF8 in str(problem):
+            position = int(column[1])
+            values = self._table(block, [position], pa.binary()).column(0).to_pylist()
+            defect = undecodable(values, self._csv.encoding, self._names[position], first_row)
+        else:
+            defect = ragged(str(problem), first_row, header=self._csv.header)
+        return self._unless_before(block, first_row, defect)
+
+    def _unless_before(self, block: bytes, first_row: int, defect: FileRefused) -> FileRefused:
+        """Give the defect; raises FileRefused where a row before it is refused."""
+        offsets = record_offsets(block, self._csv.delimiter)
+        if defect.row is not None and (before := block[: offsets[defect.row - first_row]]):
+            self.parse([before], first_row)
+        return with_record(defect, block, self._csv.delimiter, first_row)
+
+
+def _one_array(table: pa.Table, position: int) -> pa.Array:
+    column = table.column(str(position))
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from batchscore.errors import BatchscoreError, StorageError, UsageError
+from batchscore.minibatch import Json, MiniBatch, Outcome
 
 _RETRIES = "2"
 """Of a request to the tracking server; MLflow's default is 7 with growing pauses, minutes until a dead one is named."""
@@ -29,13 +32,42 @@ def resolve(uri: str, folder: str) -> tuple[str, str]:
     from mlflow.exceptions import MlflowException
 
     try:
-        resolved = _with_version(uri)
+        resolved = with_version(uri)
         return str(mlflow.artifacts.download_artifacts(artifact_uri=resolved, dst_path=folder)), resolved
     except (MlflowException, OSError) as error:
         raise _translated(error, uri) from error
 
 
-def _with_version(uri: str) -> str:
+class Reference:
+    """A registered model as a worker resolves it for its parent, which doesn't import MLflow."""
+
+    def __init__(self, path: str, resolved: str, newest: str) -> None:
+        self._facts = {"path": path, "resolved": resolved, "newest": newest}
+
+    def facts(self) -> Json:
+        """`path`: the local folder; `resolved`: the address with its version; `newest`: what it would be today."""
+        return self._facts
+
+    def score(self, mini_batch: MiniBatch, progress: Callable[[int], None]) -> Outcome:
+        raise NotImplementedError("a reference only resolves")
+
+
+def load_reference(setup: Json) -> Reference:
+    """Resolve and download the model `reference`; a job that goes on keeps the version it has `pinned`."""
+    Path(setup["folder"]).mkdir(parents=True, exist_ok=True)
+    if not setup["pinned"]:
+        path, resolved = resolve(setup["reference"], setup["folder"])
+        return Reference(path, resolved, resolved)
+    path, resolved = resolve(setup["pinned"], setup["folder"])
+    try:
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", _RETRIES)
+        newest = with_version(setup["reference"])
+    except Exception:  # noqa: BLE001 (the alias may be gone; the version is what counts)
+        newest = resolved
+    return Reference(path, resolved, newest)
+
+
+def with_version(uri: str) -> str:
     """`models:/name/3` for a name with an alias, a stage or `latest`; all else as it is."""
     match = re.fullmatch(r"models:/+(?P<name>[^@]+?)(?:@(?P<alias>.+)|/(?P<version>[^/]+))", uri)
     if not match or (match["version"] or "").isdigit():

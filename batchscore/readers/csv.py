@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from batchscore.errors import FileRefused
 from batchscore.minibatch import FileSlice
 from batchscore.readers.records import count_records, cut_points
-from batchscore.readers.source import is_ascii_compatible, is_compressed, read_blocks, utf8_blocks, without_bom
+from batchscore.readers.source import (
+    delimiter_of,
+    is_ascii_compatible,
+    is_compressed,
+    read_blocks,
+    utf8_blocks,
+    without_bom,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +45,7 @@ def columns(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> l
 
 
 def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:
-    """Slices that begin at the first record behind each multiple of ``size``, if all records are certain."""
+    """Slices of ``size`` bytes or a record more, if all records are certain; the last has half as many or more."""
     whole = (FileSlice(file),)
     if is_compressed(file) or not is_ascii_compatible(csv.encoding):
         return whole
@@ -62,7 +69,3 @@ def count_rows(file: InputFile, csv: CsvOptions) -> int:
     else:
         blocks = utf8_blocks(file, csv.encoding)
     return max(count_records(blocks, delimiter_of(file, csv)) - csv.header, 0)
-
-
-def delimiter_of(file: InputFile, csv: CsvOptions) -> str:
-    return "\t" if file.name.lower().endswith((".tsv", ".tsv.gz", ".tsv.zst")) else csv.delimiter

@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from batchscore.errors import FileRefused
-from batchscore.readers.csv import delimiter_of
 from batchscore.readers.records import record_offsets, whole_records
-from batchscore.readers.source import displayed, utf8_blocks
+from batchscore.readers.source import delimiter_of, displayed, utf8_blocks
 from batchscore.signature import names_without_header
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ import pyarrow as pa
 from batchscore.errors import FileRefused
 from batchscore.minibatch import FileSlice
 from batchscore.readers.chunks import Chunk
-from batchscore.readers.csv import delimiter_of
 from batchscore.readers.csv_header import read_header
 from batchscore.readers.csv_parser import RecordParser
 from batchscore.readers.csv_typed import read_rows
+from batchscore.readers.source import delimiter_of
 from batchscore.schema import ColumnSpec
 from batchscore.signature import ReadColumn, ReadPlan, plan_reading
 

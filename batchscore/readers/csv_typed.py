@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from batchscore.errors import FileRefused
 from batchscore.readers.chunks import Chunk, Rows, regroup
-from batchscore.readers.csv import delimiter_of
 from batchscore.readers.csv_header import read_slice
 from batchscore.readers.csv_parser import RecordParser
 from batchscore.readers.records import record_offsets
+from batchscore.readers.source import delimiter_of
 from batchscore.signature import plan_reading
 
 if TYPE_CHECKING:

@@ -200,7 +200,7 @@ class CutPoint:
 
 
 def cut_points(blocks: Iterable[bytes], delimiter: str, size: int, *, header: bool) -> tuple[CutPoint, ...] | None:
-    """The body's beginning, then the first record at or behind each multiple of ``size`` from there, then the end.
+    """The body's beginning, each time the first record ``size`` bytes or more behind the point before, then the end.
 
     The last slice has at least size/2 bytes. None where the records aren't certain or there is no header to skip.
     """
@@ -220,7 +220,7 @@ def cut_points(blocks: Iterable[bytes], delimiter: str, size: int, *, header: bo
             target = int(ends[index]) + size
         while points and (index := index + int(np.searchsorted(ends[index:], target))) < len(ends):
             points.append(CutPoint(int(ends[index]), records + int(np.count_nonzero(lines.are_records[: index + 1]))))
-            target += size * ((int(ends[index]) - target) // size + 1)
+            target = int(ends[index]) + size
         records += int(np.count_nonzero(lines.are_records))
         offset += len(block)
     if scanner.in_quotes or not points:

@@ -13,6 +13,7 @@ from batchscore.errors import FileRefused
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from batchscore.job import CsvOptions
     from batchscore.minibatch import InputFile
 
 BLOCK_BYTES = 1 << 20
@@ -32,6 +33,10 @@ def opened(file: InputFile) -> Iterator[BinaryIO]:
 
 def is_compressed(file: InputFile) -> bool:
     return file.name.lower().endswith((".gz", ".zst"))
+
+
+def delimiter_of(file: InputFile, csv: CsvOptions) -> str:
+    return "\t" if file.name.lower().endswith((".tsv", ".tsv.gz", ".tsv.zst")) else csv.delimiter
 
 
 def read_blocks(file: InputFile, start: int = 0, stop: int | None = None) -> Iterator[bytes]:

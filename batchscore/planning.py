@@ -131,7 +131,7 @@ def scoring_settings(job: Job, model: ModelFolder, listing: Listing, threads: in
         predict_fn=job.predict_fn,
         params=parse_params(signature.params, job.params),
         rename=job.rename,
-        keep=_all_columns(listing, job) if keeps_all else job.keep,
+        keep=_all_columns(listing, job, model) if keeps_all else job.keep,
         keep_all=keeps_all,
         add=job.add,
         csv=job.csv,
@@ -141,11 +141,11 @@ def scoring_settings(job: Job, model: ModelFolder, listing: Listing, threads: in
     return settings
 
 
-def _all_columns(listing: Listing, job: Job) -> tuple[str, ...]:
+def _all_columns(listing: Listing, job: Job, model: ModelFolder) -> tuple[str, ...]:
     """The columns of the first file that can be read."""
     for file in listing.files:
         try:
-            return tuple(readers.columns(file, job.csv))
+            return tuple(readers.columns(file, job.csv, model.signature.inputs))
         except (FileRefused, OSError):
             continue  # its worker will say why
     return ()

@@ -63,7 +63,8 @@ def same(found: pa.Array, expected: pa.Array) -> bool:
         ("double", ["inf", "-Infinity", "nan", "1e-400"], [float("inf"), float("-inf"), NAN, 0.0]),
         ("double", ["9007199254740992", "9007199254740994", "9007199254740993.0"], [2.0**53, 2.0**53 + 2, 2.0**53]),
         ("float", ["0.1", "16777217", "inf", None], [float(np.float32(0.1)), 16777216.0, float("inf"), None]),
-        ("long", ["1.0", "+1", " 1", "1e3", "007", "-0", "1e18"], [1, 1, 1, 1000, 7, 0, 10**18]),
+        ("long", ["1.0", "+1", " 1", "1e3", "-007", "-0", "1e18"], [1, 1, 1, 1000, -7, 0, 10**18]),
+        ("long", ["+" + "0" * 60 + "1"], [1]),
         ("long", ["9223372036854775807", "-9223372036854775808"], [2**63 - 1, -(2**63)]),
         ("integer", ["2147483647", "-2147483648.0"], [2**31 - 1, -(2**31)]),
         ("boolean", ["0", "1", "true", "FALSE", " True ", "1.0"], [False, True, True, False, True, True]),
@@ -315,6 +316,23 @@ def test_what_pyarrow_reads_typed_is_what_its_text_is_read_as(values, spec):
 def test_ordinary_numbers_are_read_typed(kind):
     typed = pa.array(["a", "b"]) if kind == "string" else pa.array([1.0, 2.0])
     assert check_typed(typed, column(kind)).type == parse_text(text(), column(kind), name="c").type
+
+
+@pytest.mark.parametrize(
+    ("spec", "values"),
+    [
+        (column("double"), [2.0**53]),
+        (column("double"), [float("inf")]),
+        (column("double"), [NAN]),
+        (column("long"), [1.5]),
+        (column("long"), [None]),
+        (column("integer"), [2.0**31]),
+        (TensorSpec(None, "float16", (-1,)), [7e4]),
+        (TensorSpec(None, "uint8", (-1,)), [-1.0]),
+    ],
+)
+def test_what_the_number_alone_doesnt_tell_is_read_as_text(spec, values):
+    assert check_typed(pa.array(values, pa.float64()), spec) is None
 
 
 def verdict(values: pa.Array, spec, first_row: int = 0):

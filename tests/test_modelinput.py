@@ -239,6 +239,23 @@ def test_a_struct_with_more_than_the_object_is_refused_at_the_first_value():
     assert caught.value.row == 1
 
 
+def test_the_first_bad_row_is_named_whatever_property_it_is_in():
+    kind = {"type": "object", "properties": {name: {"type": "integer"} for name in "abc"}}
+    rows = [{"a": 1, "b": 1, "c": 1}, {"a": 1, "b": 2**40, "c": 1}, {"a": 2**40, "b": 1, "c": 2**40}]
+    for values in (pa.array(rows), pa.array([json.dumps(row) for row in rows])):
+        with pytest.raises(FileRefused, match="its 'b'") as caught:
+            convert(values, schema_of(kind).columns[0], name="c0")
+        assert caught.value.row == 1
+
+
+@pytest.mark.parametrize("values", [pa.array([None, [1], None, [2**40]]), pa.array([None, "[1]", None, "[1.5]"])])
+def test_rows_are_counted_with_missing_ones_in_between(values):
+    schema = schema_of({"type": "array", "items": {"type": "integer"}, "required": False})
+    with pytest.raises(FileRefused) as caught:
+        convert(values, schema.columns[0], name="c0")
+    assert caught.value.row == 3
+
+
 def test_missing_required_nested_values_are_refused():
     with pytest.raises(FileRefused, match="required") as caught:
         parse_text(pa.array(["[1]", None, "x"]), schema_of(ARRAY).columns[0], name="c0")

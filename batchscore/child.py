@@ -48,6 +48,8 @@ main()
 _TAIL_LINES = 20
 _TAIL_BYTES = 16 << 10
 _MAX_FRAMES = 20_000
+_POLL = 0.02
+"""Seconds between looks at a worker whose end can't be awaited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,12 @@ class WorkerSpec:
 
 def _is_here(entry: str) -> bool:
     """Whether an entry of PYTHONPATH means the working directory without naming it."""
-    return not Path(entry).is_absolute() and Path(entry).resolve() == Path.cwd()
+    if not entry or Path(entry).is_absolute():
+        return not entry
+    try:
+        return Path(entry).resolve() == Path.cwd()
+    except FileNotFoundError:  # a working directory that is gone
+        return True
 
 
 class Child:
@@ -129,12 +136,19 @@ class Child:
 
     def _watch(self) -> None:
         """Wait for the end, kill what is left of the group, wake up who waits for an answer."""
-        lifeline.wait_for_end(self.pid)
-        lifeline.kill_group(self.pid)
-        with self._lock:
-            ended = lifeline.collect(self.pid)
-            self._process.returncode = ended.code or 0
-            self._exit = ended
+        is_awaited = lifeline.wait_for_end(self.pid)
+        if is_awaited:
+            lifeline.kill_group(self.pid)
+        while self._exit is None:
+            with self._lock:  # so that nobody kills a pid that may be another's by now
+                ended = lifeline.collect(self.pid)
+                if ended:
+                    self._process.returncode = ended.code or 0
+                    self._exit = ended
+            if not ended:
+                time.sleep(_POLL)
+        if not is_awaited:
+            lifeline.kill_group(self.pid)
         self.channel.interrupt()
 
     def ending(self, patience: float) -> str:

@@ -72,7 +72,7 @@ def option(heading: str, *names: str, **settings: Any) -> Callable[[Command], Co
     return click.option(*names, cls=GroupedOption, heading=heading, **settings)
 
 
-class Pair(click.ParamType):
+class Pair(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
     """NAME=VALUE as a pair."""
 
     name = "pair"

@@ -49,7 +49,7 @@ def die_with_parent(lifeline: int) -> None:
     the kernel does it; elsewhere a shell in the same group that waits for the pipe's end. The caller leads its group.
     """
     os.set_inheritable(lifeline, False)
-    if os.environ.get(MODE_VARIABLE) == "watcher" or not _let_the_kernel_kill(lifeline):
+    if _is_plain() or not _let_the_kernel_kill(lifeline):
         watcher = subprocess.Popen(
             ["/bin/sh", "-c", _WATCHER], stdin=lifeline, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -94,18 +94,30 @@ def peak_rss(pid: int) -> int:
     return int(match[1]) * 1024 if match else 0
 
 
-def wait_for_end(pid: int) -> None:
-    """Wait until the child has ended, but leave it to ``collect`` (so its pid can't be another's), where possible."""
-    if hasattr(os, "waitid"):
-        with contextlib.suppress(ChildProcessError):  # collected elsewhere
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+def wait_for_end(pid: int) -> bool:
+    """Wait until the child has ended, but leave it to ``collect``: until then its pid can't be another's.
+
+    False, at once, where the platform can't do so.
+    """
+    if _is_plain() or not hasattr(os, "waitid"):  # macOS, before Python 3.13
+        return False
+    with contextlib.suppress(ChildProcessError):  # collected elsewhere
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return True
 
 
-def collect(pid: int) -> Exit:
-    """Wait for the child's end and take its exit status and its peak memory."""
+def collect(pid: int) -> Exit | None:
+    """The child's exit status and its peak memory, once; None while it lives."""
     try:
-        _, status, usage = os.wait4(pid, 0)
+        collected, status, usage = os.wait4(pid, os.WNOHANG)
     except ChildProcessError:  # the embedding program waits for any child, or ignores SIGCHLD
         return Exit(None, 0)
+    if not collected:
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
     return Exit(os.waitstatus_to_exitcode(status), usage.ru_maxrss * unit)
+
+
+def _is_plain() -> bool:
+    """Whether to do without what Linux alone offers, so that tests take the other way here too."""
+    return os.environ.get(MODE_VARIABLE) == "watcher"

@@ -93,13 +93,13 @@ def _fitted(value: Any, kind: Type) -> Any:
             raise ValueError("not a JSON object")  # wrong JSON is a wrong value
         return {key: _fitted(part, item_type(kind)) for key, part in value.items()}
     if not isinstance(value, list):
-        raise ValueError("not a JSON list")  # wrong JSON is a wrong value  # noqa: TRY004  # wrong JSON is a wrong value
+        raise ValueError("not a JSON list")  # wrong JSON is a wrong value  # wrong JSON is a wrong value
     return [_fitted(part, item_type(kind)) for part in value]
 
 
 def _object(value: Any, kind: Json) -> Json:
     if not isinstance(value, dict):
-        raise ValueError("not a JSON object")  # wrong JSON is a wrong value  # noqa: TRY004  # wrong JSON is a wrong value
+        raise ValueError("not a JSON object")  # wrong JSON is a wrong value  # wrong JSON is a wrong value
     properties = {name: (part, required) for name, part, required in children(kind)}
     if unknown := [name for name in value if name not in properties]:
         raise ValueError(f"no such property: {', '.join(unknown)}")

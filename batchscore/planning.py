@@ -76,7 +76,7 @@ def find_model(job: Job, workspace: Workspace) -> FoundModel:
         return FoundModel(job.model, path, read_model_folder(path))
     pinned = _pinned_model(job, workspace)
     setup = {"reference": job.model, "pinned": pinned, "folder": str(Path(workspace.folder, "model"))}
-    spec = WorkerSpec(setup, loader="batchscore.model:load_reference")
+    spec = WorkerSpec(setup, loader="batchscore.model.registry:load_reference")
     with Slots(spec, 1, Path(workspace.logs)) as slots:  # a process of its own: MLflow takes seconds to import
         facts = slots.ready()
     notes: tuple[str, ...] = ()

@@ -212,6 +212,10 @@ def forks(*_):
     os.fork()
 
 
+def starts_a_child(folder, *_):
+    Path(folder, "child").write_text(str(subprocess.Popen(["sleep", "60"]).pid))
+
+
 def leaves_children(folder, *_):
     """Exit, leaving a child in the group, and a forked one outside it that keeps every descriptor."""
     child = subprocess.Popen(["sleep", "60"])
@@ -226,6 +230,7 @@ def leaves_children(folder, *_):
 ACTIONS = {
     "S": scores,
     "A": scores,
+    "1": starts_a_child,
     "B": raises_huge,
     "C": closes_everything,
     "D": raises_another,

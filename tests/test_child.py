@@ -54,6 +54,18 @@ def test_a_folder_that_pythonpath_names_absolutely_stays(tmp_path, monkeypatch):
     assert {str(tmp_path), "/elsewhere", str(tmp_path / "relative")} <= set(surroundings(tmp_path)["path"])
 
 
+def test_a_working_directory_that_is_gone_is_no_obstacle(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setenv("PYTHONPATH", "relative:")
+    try:
+        assert surroundings(tmp_path)["leads_group"]
+    finally:
+        os.chdir(tmp_path)
+
+
 def test_a_worker_sees_this_very_batchscore_and_only_the_standard_library_so_far(tmp_path):
     found = surroundings(tmp_path)
     assert found["files"][2] == batchscore.__file__

@@ -125,6 +125,15 @@ def test_a_platform_without_the_kernels_help_takes_the_watcher(monkeypatch):
     assert not lifeline._let_the_kernel_kill(0)
 
 
+def test_a_platform_that_can_not_wait_without_collecting_says_so_and_collects_once_it_has_ended(monkeypatch):
+    monkeypatch.setenv(lifeline.MODE_VARIABLE, "watcher")
+    process = subprocess.Popen(["sleep", "60"])
+    assert not lifeline.wait_for_end(process.pid)
+    assert lifeline.collect(process.pid) is None
+    process.kill()
+    process.wait()
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [(0, "exited with code 0"), (-9, "was killed by SIGKILL"), (-40, "was killed by signal 40"), (None, "ended")],
@@ -135,13 +144,13 @@ def test_how_a_process_ended_in_words(code, words):
 
 def test_an_end_is_awaited_without_collecting_it():
     process = subprocess.Popen(["sh", "-c", "exit 7"])
-    lifeline.wait_for_end(process.pid)
+    assert lifeline.wait_for_end(process.pid)
     assert Path(f"/proc/{process.pid}").exists()
     ending = lifeline.collect(process.pid)
     process.returncode = ending.code
     assert ending.code == 7
     assert ending.peak_rss > 0
     assert lifeline.collect(process.pid) == Exit(None, 0)
-    lifeline.wait_for_end(process.pid)
+    assert lifeline.wait_for_end(process.pid)
     lifeline.kill_group(process.pid)
     assert lifeline.peak_rss(process.pid) == 0

@@ -13,8 +13,15 @@ from fake_worker import batch, count, gone_within, is_running, spec
 from batchscore.child import WorkerSpec
 from batchscore.errors import StorageError, UsageError
 from batchscore.faults import Abandoned, ModelNotLoaded, ScoringRaised, WorkerDied, WorkerFault, WorkerTimedOut
+from batchscore.lifeline import MODE_VARIABLE
 from batchscore.minibatch import Scored
 from batchscore.slot import Slot
+
+
+@pytest.fixture(params=["", "watcher"], ids=["linux", "elsewhere"])
+def platform(request, monkeypatch):
+    """Both ways that platforms take."""
+    monkeypatch.setenv(MODE_VARIABLE, request.param)
 
 
 @pytest.fixture
@@ -77,6 +84,7 @@ def test_a_huge_message_is_cut_in_its_middle(slot):
     assert fault.value.reason.endswith("xxxend")
 
 
+@pytest.mark.usefixtures("platform")
 @pytest.mark.parametrize(
     ("letters", "reason", "detail"),
     [
@@ -103,6 +111,7 @@ def test_a_worker_that_dies_or_talks_nonsense_is_replaced(slot, letters, reason,
     assert slot.ask(batch(), 5).notes != (f"pid {pid}",)
 
 
+@pytest.mark.usefixtures("platform")
 def test_a_death_is_noticed_although_children_keep_the_connection_and_those_in_the_group_die_too(slot, tmp_path):
     slot = slot("V")
     started = time.monotonic()
@@ -119,6 +128,7 @@ def test_an_outcome_that_is_no_json_is_a_fault_of_the_attempt(slot):
         slot("T").ask(batch(), 5)
 
 
+@pytest.mark.usefixtures("platform")
 @pytest.mark.parametrize("letters", ["H", "G"])
 def test_a_worker_that_hangs_is_killed_with_its_children_and_says_where_it_hung(slot, tmp_path, letters):
     slot = slot(letters)
@@ -161,6 +171,14 @@ def test_a_worker_that_died_before_it_got_the_mini_batch_is_not_held_against_it(
     assert gone_within(1, pid)
     assert isinstance(slot.ask(batch(), 5).slices[0], Scored)
     assert count(tmp_path, "calls") == 1
+
+
+@pytest.mark.usefixtures("platform")
+def test_the_children_of_a_worker_that_dies_between_mini_batches_die_at_once(slot, tmp_path):
+    slot = slot("1")
+    slot.ask(batch(), 5)
+    os.kill(slot.ready()["pid"], signal.SIGKILL)
+    assert gone_within(1, int((tmp_path / "child").read_text()))
 
 
 def test_a_copy_of_the_worker_that_the_model_forked_does_not_answer_too(slot):
@@ -216,6 +234,7 @@ def test_what_a_model_prints_goes_to_a_log_that_only_its_user_reads(slot, tmp_pa
     assert (tmp_path / "worker.log").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.usefixtures("platform")
 @pytest.mark.parametrize("letters", ["H", "G"])
 def test_kill_from_another_thread_frees_who_waits(slot, letters):
     slot = slot(letters)
@@ -261,6 +280,7 @@ def test_an_interrupted_ask_leaves_no_worker_behind_in_the_middle_of_an_answer(s
     assert gone_within(1, pid)
 
 
+@pytest.mark.usefixtures("platform")
 def test_a_slot_gives_back_its_descriptors_and_threads(slot):
     slot = slot("XXX")
     slot.ready()

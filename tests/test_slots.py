@@ -47,6 +47,7 @@ def test_two_failed_loads_without_a_success_end_the_job_with_the_models_tracebac
         slots.start()
         with pytest.raises(ModelLoadError, match=r"(?s)RuntimeError: no such layer\nTraceback.*in load"):
             slots.ask(batch(), 5)
+    assert 2 <= count(tmp_path, "loads") <= workers + 1
 
 
 def test_one_failed_load_is_forgiven(tmp_path):

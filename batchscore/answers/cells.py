@@ -51,7 +51,10 @@ def numpy_array(values: np.ndarray[Any, Any], name: str) -> pa.Array:
         return items
     if values.dtype == object:
         return cells_array([None if mask is not None and mask[at] else value for at, value in enumerate(values)], name)
-    return plain(pa.array(_arrow_ready(values, name), mask=mask, from_pandas=True))
+    try:
+        return plain(pa.array(_arrow_ready(values, name), mask=mask, from_pandas=True))
+    except (pa.ArrowException, UnicodeError) as error:
+        raise AnswerRefused(f"the column {name!r} ({values.dtype}) can't be written: {error}") from error
 
 
 def _empty(values: np.ndarray[Any, Any]) -> pa.Array:
@@ -60,6 +63,8 @@ def _empty(values: np.ndarray[Any, Any]) -> pa.Array:
 
 def _arrow_ready(values: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
     """The array in a dtype that Arrow knows: native byte order, at most 64 bits, a unit of time that it has."""
+    if not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
     dtype = values.dtype
     if dtype.kind == "c":
         raise AnswerRefused(f"the column {name!r} has complex numbers ({dtype}); expected real numbers, text or times")
@@ -71,8 +76,6 @@ def _arrow_ready(values: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any
         return values if unit in known else values.astype(f"{dtype.kind}8[s]")
     if dtype.kind in "SV" and dtype.names is None:
         return values.astype(object)
-    if not dtype.isnative:
-        return values.astype(dtype.newbyteorder("="))
     return values
 
 

@@ -1,0 +1,137 @@
+"""Why a model can't be loaded: what it requires beside what is installed, and its own traceback."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGES = {
+    "sklearn": "scikit-learn", "cv2": "opencv-python", "PIL": "pillow", "yaml": "pyyaml", "skimage": "scikit-image",
+    "bs4": "beautifulsoup4", "dateutil": "python-dateutil", "google.protobuf": "protobuf",
+}  # fmt: skip
+"""Packages that bear another name than what is imported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A package that the model was logged with, and what is installed of it."""
+
+    name: str
+    wanted: str
+    """Such as `==1.1.3`; empty where any version does."""
+    installed: str | None
+
+    @property
+    def line(self) -> str:
+        return f"{self.name}{self.wanted}"
+
+    @property
+    def remark(self) -> str:
+        if self.installed is None:
+            return "missing"
+        exact = re.fullmatch(r"===?\s*([^,*]+)", self.wanted)
+        return "differs" if exact and exact[1].strip() != self.installed.split(" ")[0] else ""
+
+
+def requirements(folder: str) -> tuple[Requirement, ...]:
+    """What the model's requirements.txt lists, without options, addresses and comments; empty where there is none."""
+    return tuple(
+        Requirement(name, wanted, installed_version(name))
+        for name, wanted in _listed(Path(folder) / "requirements.txt")
+    )
+
+
+def _listed(path: Path) -> Iterator[tuple[str, str]]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        text = re.split(r"\s#|;|\s--", line.strip(), maxsplit=1)[0]
+        match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*((?:[=<>!~]=?=?[^@]*)?)", text.strip())
+        if match:
+            yield match[1], match[2].strip()
+
+
+def installed_version(name: str) -> str | None:
+    """The installed version of a package; mlflow-skinny counts as mlflow."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        if name == "mlflow" and (skinny := installed_version("mlflow-skinny")):
+            return f"{skinny} (mlflow-skinny)"
+        return None
+
+
+def explained(error: BaseException, folder: str) -> str:
+    """What went wrong, what to install, required and installed packages, and the model's own traceback."""
+    required = requirements(folder)
+    parts = [f"the model in {folder} can't be loaded: {_headline(error)}", _advice(error, required, folder)]
+    parts += ["", *_table(required, folder)] if required else []
+    return "\n".join([*parts, "", "".join(traceback.format_exception(error)).rstrip()])
+
+
+def _headline(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+def _advice(error: BaseException, required: tuple[Requirement, ...], folder: str) -> str:
+    module = _missing_module(error)
+    if module is not None:
+        top = module.partition(".")[0]
+        package = _PACKAGES.get(module, _PACKAGES.get(top, top))
+        same = {_normal(package), _normal(top)}
+        line = next((each.line for each in required if _normal(each.name) in same), package)
+        return f'Install what is missing: "{sys.executable}" -m pip install "{line}"'
+    if any(each.remark for each in required):
+        file = Path(folder) / "requirements.txt"
+        return (
+            f"The packages below aren't the ones that the model was logged with. Install them (pip install -r {file}), "
+            "or give the interpreter of an environment that has them with --python"
+        )
+    return "The model's own code failed; see the traceback"
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _missing_module(error: BaseException | None) -> str | None:
+    """The module that couldn't be found, here or in what led here."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            return error.name
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _table(required: tuple[Requirement, ...], folder: str) -> list[str]:
+    rows = [("required", "installed", "")]
+    if python := _python_version(folder):
+        rows.append((f"python=={python}", platform.python_version(), _python_remark(python)))
+    rows += [(each.line, each.installed or "-", each.remark) for each in required]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    return [f"  {row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}".rstrip() for row in rows]
+
+
+def _python_version(folder: str) -> str | None:
+    try:
+        text = (Path(folder) / "python_env.yaml").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    match = re.search(r"^python:\s*['\"]?([0-9.]+)", text, re.MULTILINE)
+    return match[1] if match else None
+
+
+def _python_remark(wanted: str) -> str:
+    """Python's third number makes no difference to what is installed."""
+    return "" if wanted.split(".")[:2] == platform.python_version().split(".")[:2] else "differs"

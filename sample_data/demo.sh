@@ -20,10 +20,7 @@ show "head -n 4 demo-output/predictions.csv"
 say "The same files, but one value of the second is no number."
 show "cp -r sample_data/breast_cancer demo-damaged"
 show "sed 's/patient-115,medium,11.93/patient-115,medium,eleven/' sample_data/breast_cancer/part-2.csv > demo-damaged/part-2.csv"
-code=0
-show "batchscore run -m sample_data/models/breast_cancer -i demo-damaged -o demo-repaired --predict-fn predict_proba --keep id" || code=$?
-show "echo \"exit code $code\""
-test "$code" -eq 1
+show "batchscore run -m sample_data/models/breast_cancer -i demo-damaged -o demo-repaired --predict-fn predict_proba --keep id || echo \"exit code \$?\""
 show "cat demo-repaired/failures.jsonl"
 
 say "Repair the file and run the same command again: only that file is scored."

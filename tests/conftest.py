@@ -144,12 +144,13 @@ def _save_estimator(estimator: Any, folder: Path, **options: Any) -> Path:
 
 
 def _is_installed() -> bool:
-    """Whether a process in another folder finds batchscore by itself."""
+    """Whether a process in another folder finds this very batchscore by itself."""
     found = subprocess.run(
-        [sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", "import batchscore"],
+        [sys.executable, "-c", "import batchscore; print(batchscore.__file__)"],
         cwd="/",
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         capture_output=True,
+        text=True,
         check=False,
     )
-    return found.returncode == 0
+    return found.stdout.strip() == str(ROOT / "batchscore" / "__init__.py")

@@ -93,5 +93,6 @@ def test_the_demo_spoils_repairs_and_agrees_with_itself(tmp_path, clean_environm
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "eleven" in done.stdout.split("failures.jsonl")[1]
+    assert "exit code 1" in done.stdout
+    assert '"value": "eleven"' in done.stdout
     assert done.stdout.endswith("identical\n")

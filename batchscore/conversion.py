@@ -1,0 +1,126 @@
+"""The verdict on a chunk's column: to the signature's type, or the first row that doesn't fit.
+
+A value's verdict depends on the value, the column's type in the file and the signature alone, never on its neighbours.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batchscore.errors import FileRefused
+from batchscore.fromarrow import is_list, missing_as_null, plain
+from batchscore.fromtext import EXACT, rounded
+from batchscore.nested import from_nested, scalars, tensor_rows
+from batchscore.scalars import TENSOR_SCALARS, Refused, Scalar, scalar_of
+from batchscore.schema import ColumnSpec
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from batchscore.schema import TensorSpec
+
+    Spec: TypeAlias = ColumnSpec | TensorSpec | None
+    Column: TypeAlias = pa.Array | pa.ChunkedArray
+
+SHOWN = 200
+"""Characters of a value that a message shows."""
+
+
+def reading_type(spec: Spec) -> pa.DataType | None:
+    """What pyarrow's CSV reader may convert to directly; None: read strings, then `parse_text`.
+
+    What was read so goes through `check_typed`. Whole numbers are read as doubles too: read as integers, `0x1F` would
+    pass for 31 and `1.0` wouldn't.
+    """
+    scalar = _scalar(spec)
+    if scalar is None or scalar.kind not in ("number", "whole", "string"):
+        return None
+    return pa.string() if scalar.kind == "string" else pa.float64()
+
+
+def check_typed(column: Column, spec: Spec) -> pa.Array | None:
+    """A column that was read as `reading_type` in the signature's type, as `parse_text` gives it for its text.
+
+    None: read this chunk's column as text, for `parse_text` to judge: pyarrow's reading alone doesn't tell (integers
+    beyond 2^53, texts for NaN and infinity, fractions and missing values in whole numbers).
+    """
+    scalar = _scalar(spec)
+    column = plain(column)
+    if scalar is None or scalar.kind == "string":
+        return column if scalar is None or scalar.holds_missing or column.null_count == 0 else None
+    # NaN isn't less than anything
+    if not pc.all(pc.less(pc.abs(column), float(EXACT))).as_py():
+        return None
+    if scalar.kind == "number":
+        shorter, large = rounded(column, scalar)
+        return None if pc.any(large).as_py() else shorter
+    if column.null_count:
+        return None
+    try:
+        return pc.cast(column, scalar.arrow)
+    except pa.ArrowInvalid:  # a fraction, or out of range
+        return None
+
+
+def parse_text(column: Column, spec: Spec, *, name: str, first_row: int = 0) -> pa.Array:
+    """Text as it stands in the CSV (null: missing) in the signature's type; as it is where there is none.
+
+    Raises FileRefused for the first bad row, counted from first_row.
+    """
+    return convert(column, spec, name=name, first_row=first_row)
+
+
+def convert(column: Column, spec: Spec, *, name: str, first_row: int = 0) -> pa.Array:
+    """A Parquet column in the signature's type, with the verdicts of the same values as text.
+
+    Text in a Parquet column is judged as text in a CSV. Raises FileRefused for the first bad row, counted from
+    first_row.
+    """
+    column = plain(column)
+    if spec is None:
+        return column
+    try:
+        if isinstance(spec, ColumnSpec):
+            return _column(column, spec)
+        return _tensor(column, spec)
+    except Refused as refused:
+        raise _file_refused(refused, spec, name, first_row) from None
+
+
+def _column(column: pa.Array, spec: ColumnSpec) -> pa.Array:
+    scalar = scalar_of(spec.type)
+    if scalar is not None:
+        return scalars(column, scalar, may_miss=scalar.holds_missing)
+    return from_nested(missing_as_null(column) if spec.type != "any" else column, spec.type, required=spec.required)
+
+
+def _tensor(column: pa.Array, spec: TensorSpec) -> pa.Array:
+    scalar = _scalar(spec)
+    if scalar is not None and not (len(spec.shape) > 1 and is_list(column.type)):
+        return scalars(column, scalar, may_miss=scalar.holds_missing)
+    return column if spec.dtype == "object" else tensor_rows(missing_as_null(column), spec)
+
+
+def _scalar(spec: Spec) -> Scalar | None:
+    """The scalar of a column, or of a tensor with one item for each row."""
+    if spec is None:
+        return None
+    if isinstance(spec, ColumnSpec):
+        return scalar_of(spec.type)
+    return TENSOR_SCALARS.get(spec.dtype) if spec.shape in ((-1,), (-1, 1)) else None
+
+
+def _file_refused(refused: Refused, spec: ColumnSpec | TensorSpec, name: str, first_row: int) -> FileRefused:
+    row = first_row + refused.index
+    value = refused.value
+    shown = None if value is None else value[:SHOWN] + ("…" if len(value) > SHOWN else "")
+    found = "the value is missing" if shown is None else f"found {shown!r}"
+    remedy = ""
+    scalar = _scalar(spec)
+    if value is None and scalar is not None and scalar.kind in ("whole", "boolean"):
+        remedy = f"; {spec} can't hold a missing value: fill it in, or log the model with a double for this column"
+    message = f"row {row}, column {name!r}: {found}, expected {refused.expected}{remedy}"
+    return FileRefused(message, row=row, column=name, value=shown)

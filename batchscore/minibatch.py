@@ -90,7 +90,11 @@ class MiniBatch:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the output: name, Arrow type as text (``str(pa.DataType)``), and where it comes from."""
+    """A column of the output: name, Arrow type as text (``str(pa.DataType)``), and where it comes from.
+
+    A kept column of a CSV, where the output has types, is `text<integer>`, `text<long>`, `text<double>`,
+    `text<string>` or `text<null>`: what all of its text reads as without losing a character.
+    """
 
     name: str
     type: str

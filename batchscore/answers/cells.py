@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import decimal
@@ -50,7 +51,10 @@ def numpy_array(values: np.ndarray[Any, Any], name: str) -> pa.Array:
             )
         return items
     if values.dtype == object:
-        return cells_array([None if mask is not None and mask[at] else value for at, value in enumerate(values)], name)
+        cells = list(values)
+        return cells_array(
+            [None if out else cell for cell, out in zip(cells, mask, strict=True)] if mask is not None else cells, name
+        )
     try:
         return plain(pa.array(_arrow_ready(values, name), mask=mask, from_pandas=True))
     except (pa.ArrowException, UnicodeError) as error:
@@ -93,11 +97,18 @@ def plain(array: pa.Array) -> pa.Array:
     return array
 
 
+_PLAIN: tuple[set[type], ...] = ({float}, {int}, {str}, {bool})
+"""Values that Arrow takes as they are."""
+
+
 def cells_array(values: Sequence[Any], name: str) -> pa.Array:
     """Python values of one kind; whole numbers with fractions widen to double, dicts become JSON text.
 
     Raises AnswerRefused where text and numbers, or truth values and numbers, are mixed.
     """
+    if set(map(type, values)) - {type(None)} in _PLAIN:
+        with contextlib.suppress(pa.ArrowException, OverflowError, UnicodeError):
+            return pa.array(values, from_pandas=True)
     cells = [_cell(value) for value in values]
     kinds = {kind: cell for cell in reversed(cells) if (kind := _kind(cell)) is not None}
     if not kinds:

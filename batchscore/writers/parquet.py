@@ -157,10 +157,12 @@ def _rows_between(piece: Piece) -> Iterator[pa.RecordBatch]:
 
 def _batches(path: str) -> Iterator[pa.RecordBatch]:
     with storage_errors("read", path), pa.memory_map(path) as source:
-        options = pa.ipc.IpcReadOptions(use_threads=False)
-        reader = pa.ipc.open_file(source, options=options)
-        for number in range(reader.num_record_batches):
-            yield reader.get_batch(number)
+        try:
+            reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(use_threads=False))
+            for number in range(reader.num_record_batches):
+                yield reader.get_batch(number)
+        except pa.ArrowInvalid as error:
+            raise OSError(f"it isn't whole: {error}") from error
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:

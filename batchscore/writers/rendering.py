@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -72,11 +73,10 @@ def json_strings(array: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise('"', array, '"', "")
 
 
-def quoted(array: pa.Array, delimiter: str = ",") -> pa.Array:
-    """CSV fields: quotes only around text with a delimiter, a quote or a line end, and around empty text."""
-    special = [ord(character) for character in (delimiter, '"', "\r", "\n")]
-    if _has_any(array, lambda data: np.isin(data, special)):
-        needy = pc.match_substring_regex(array, f'[{delimiter}"\r\n]')
+def quoted(array: pa.Array) -> pa.Array:
+    """CSV fields: quotes only around text with a comma, a quote or a line end, and around empty text."""
+    if _has_any(array, lambda data: np.isin(data, list(b',"\r\n'))):
+        needy = pc.match_substring_regex(array, '[,"\r\n]')
         doubled = pc.binary_join_element_wise('"', pc.replace_substring(array, '"', '""'), '"', "")
         array = pc.if_else(pc.fill_null(needy, False), doubled, array)
     if pc.min(pc.binary_length(array)).as_py() == 0:
@@ -139,6 +139,15 @@ def _duration_text(array: pa.Array) -> pa.Array:
     return pc.if_else(pa.array(valid), texts, pa.scalar(None, pa.string()))
 
 
+def _ticks(text: str) -> int:
+    """A duration in the unit that the number of its digits says."""
+    days, hours, minutes, seconds, digits = re.fullmatch(  # type: ignore[union-attr]  # our own text
+        r"(-?\d+) days \+?(\d\d):(\d\d):(\d\d)\.?(\d*)", text
+    ).groups()
+    whole = ((int(days) * 24 + int(hours)) * 60 + int(minutes)) * 60 + int(seconds)
+    return int(whole * 10 ** len(digits)) + int(digits or 0)
+
+
 def _json_lists(array: pa.Array) -> pa.Array:
     items = json_text(array.flatten())
     lengths = pc.fill_null(pc.list_value_length(array), 0)
@@ -160,9 +169,7 @@ def parsed(texts: pa.Array, kind: pa.DataType) -> pa.Array:  # noqa: PLR0911  # 
     if types.is_list(kind):
         return _parsed_lists(texts, kind)
     if types.is_duration(kind):
-        import pandas as pd
-
-        return pa.array(pd.to_timedelta(pd.Series(texts.to_pylist(), dtype=object)).dt.as_unit(kind.unit), kind)
+        return pa.array([None if text is None else _ticks(text) for text in texts.to_pylist()], pa.int64()).cast(kind)
     if types.is_binary(kind):
         return pa.array([None if text is None else base64.b64decode(text) for text in texts.to_pylist()], kind)
     return pc.cast(texts, kind)

@@ -6,7 +6,9 @@ the part holds its text, the word in the brackets says what all of it can be rea
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -24,7 +26,7 @@ TEXT_KINDS = ("null", "integer", "long", "double", "string")
 
 _UNITS = ("s", "ms", "us", "ns")
 _TEXT_TYPES = {
-    "null": pa.null(),
+    "null": pa.string(),
     "integer": pa.int64(),
     "long": pa.int64(),
     "double": pa.float64(),
@@ -72,20 +74,33 @@ def canonical(column: pa.ChunkedArray) -> pa.Array:
         array = pa.concat_arrays(array.chunks)
     kind = canonical_type(array.type)
     if kind is None:
-        texts = [
-            None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in _pythonic(array)
-        ]
-        return pa.array(texts, pa.string())
+        return pa.array(
+            [None if value is None else _own_text(value, array.type) for value in array.to_pylist()], pa.string()
+        )
     if array.type != kind:
         array = pc.cast(array, kind)
     return _without_nan(array)
 
 
-def _pythonic(array: pa.Array) -> list[Any]:
-    """Python values, with a map as a dict."""
-    if pa.types.is_map(array.type):
-        return [None if value is None else dict(value) for value in array.to_pylist()]
-    return list(array.to_pylist())
+def _own_text(value: Any, kind: pa.DataType) -> str:
+    """A struct, map or list of these as JSON; a value of an extension type as Python writes it."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return str(value)
+    return json.dumps(_json_ready(dict(value) if pa.types.is_map(kind) else value), ensure_ascii=False)
+
+
+def _json_ready(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _json_ready(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json_ready(item) for item in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def canonical_type(kind: pa.DataType) -> pa.DataType | None:  # noqa: PLR0911  # one line for each family of types
@@ -132,7 +147,7 @@ def widen_column(a: Column, b: Column) -> Column:
     text, other_text = text_kind(a.type), text_kind(b.type)
     if text is not None and other_text is not None:
         return replace(a, type=f"text<{_widen_text(text, other_text)}>")
-    one, other = arrow_type(a.type), arrow_type(b.type)
+    one, other = (pa.null() if each.type == "text<null>" else arrow_type(each.type) for each in (a, b))
     kind = _widen_kept(one, other) if a.role == "kept" else _widen(one, other)
     if kind is None:
         raise AnswerRefused(

@@ -142,7 +142,7 @@ class _BatchReader:
         sources = {column.source for column in self._features if column.position != -1}
         names = self._parquet.schema_arrow.names
         needed = [name for name in names if name in sources or name in self._plan.kept] or names[:1]
-        return self._parquet.iter_batches(  # type: ignore[no-any-return]  # pyarrow has no types
+        return self._parquet.iter_batches(
             batch_size=rows, row_groups=list(range(self._piece.start, stop)), columns=needed, use_threads=False
         )
 

@@ -21,7 +21,7 @@ from batchscore.job import Job, ScoringSettings
 from batchscore.journal import Receipts, read_journal
 from batchscore.minibatch import InputFile, Json, MiniBatch, compact
 from batchscore.modelfolder import ModelFolder, is_registered, read_model_folder
-from batchscore.params import parse_params
+from batchscore.schema.params import parse_params
 from batchscore.slots import Slots
 from batchscore.storage import local_path, storage_errors
 from batchscore.workspace import Workspace

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchscore.conversion import check_typed, convert, parse_text, reading_type
 from batchscore.errors import FileRefused
 from batchscore.schema import ColumnSpec, TensorSpec
+from batchscore.signature.conversion import check_typed, convert, parse_text, reading_type
 
 SCALARS = ["double", "float", "long", "integer", "boolean", "string", "datetime", "binary"]
 NAN = float("nan")

@@ -18,40 +18,15 @@ PACKAGE = ROOT / "batchscore"
 
 SAME_LAYER = {
     ("channel", "minibatch"),
-    ("conversion", "fromarrow"),
-    ("conversion", "fromtext"),
-    ("conversion", "nested"),
-    ("conversion", "scalars"),
-    ("conversion", "schema"),
-    ("fromarrow", "fromtext"),
-    ("fromarrow", "scalars"),
-    ("fromtext", "scalars"),
+    ("child", "scoring"),
     ("inputs", "readers"),
-    ("jsonvalues", "datatypes"),
-    ("jsonvalues", "scalars"),
     ("manifest", "planning"),
     ("model", "answers"),
-    ("modelinput", "datatypes"),
-    ("modelinput", "fromarrow"),
-    ("modelinput", "jsonvalues"),
-    ("modelinput", "scalars"),
-    ("modelinput", "schema"),
-    ("nested", "datatypes"),
-    ("nested", "fromarrow"),
-    ("nested", "jsonvalues"),
-    ("nested", "scalars"),
-    ("nested", "schema"),
-    ("params", "datatypes"),
     ("publishing", "manifest"),
     ("publishing", "planning"),
     ("runner", "planning"),
     ("runner", "publishing"),
-    ("scalars", "datatypes"),
-    ("schema", "datatypes"),
-    ("schema", "params"),
-    ("signature", "conversion"),
     ("signature", "job"),
-    ("signature", "modelinput"),
     ("signature", "schema"),
     ("slot", "child"),
     ("slots", "child"),
@@ -59,14 +34,10 @@ SAME_LAYER = {
     ("summary", "journal"),
     ("summary", "readers"),
     ("summary", "writers"),
-    ("child", "scoring"),
 }
 """(importer, imported) within one layer; a circle is refused all the same."""
 
-FRAMES = {
-    "signature", "conversion", "modelinput", "nested", "jsonvalues", "fromtext", "fromarrow", "scalars",
-    "readers", "writers", "model", "answers", "scoring",
-}  # fmt: skip
+FRAMES = {"signature", "readers", "writers", "model", "answers", "scoring"}
 DOORS = {
     "click": {"cli"},
     "yaml": {"modelfolder"},
@@ -81,7 +52,7 @@ DOORS = {
 """The modules that may import a library; a library that isn't here may not be imported at all."""
 
 BESIDE_THE_MODEL = {
-    *FRAMES, "worker", "channel", "lifeline", "schema", "params", "datatypes", "minibatch", "errors", "job",
+    *FRAMES, "worker", "channel", "lifeline", "schema", "minibatch", "errors", "job",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"mlflow", "pandas", "numpy", "pyarrow"}
 

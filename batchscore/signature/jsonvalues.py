@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from batchscore.datatypes import children, item_type
-from batchscore.scalars import scalar_of
+from batchscore.schema.datatypes import children, item_type
+from batchscore.signature.scalars import scalar_of
 
 if TYPE_CHECKING:
-    from batchscore.datatypes import Type
+    from batchscore.schema.datatypes import Type
 
 JSON_TEXT = pa.struct([pa.field("JSON text", pa.string())])
 """How a value of type `any` within JSON text is held, apart from Parquet's own strings."""

@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from batchscore.datatypes import Type, children, item_type, stated_type, type_text
 from batchscore.errors import UsageError
+from batchscore.schema.datatypes import Type, children, item_type, stated_type, type_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

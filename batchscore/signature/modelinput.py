@@ -11,15 +11,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchscore.datatypes import children, item_type
-from batchscore.fromarrow import entries, is_text, plain
-from batchscore.jsonvalues import JSON_TEXT
-from batchscore.scalars import SCALARS, scalar_of
+from batchscore.schema.datatypes import children, item_type
+from batchscore.signature.fromarrow import entries, is_text, plain
+from batchscore.signature.jsonvalues import JSON_TEXT
+from batchscore.signature.scalars import SCALARS, scalar_of
 
 if TYPE_CHECKING:
-    from batchscore.datatypes import Type
     from batchscore.minibatch import Json
     from batchscore.schema import Schema, TensorSpec
+    from batchscore.schema.datatypes import Type
 
 AS_ARRAYS = frozenset({"float", "integer", "datetime"})
 """Items that MLflow takes in numpy arrays only: of a list it makes doubles, longs and numbers of nanoseconds."""

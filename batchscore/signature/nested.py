@@ -15,17 +15,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchscore.datatypes import children, item_type, type_text
-from batchscore.fromarrow import entries, from_arrow, is_list, is_text, missing_as_null, plain
-from batchscore.jsonvalues import Number, flat, form_of, raw_form, shaped
-from batchscore.scalars import TENSOR_SCALARS, Refused, Scalar, first, holding_no_missing, scalar_of, value_text
+from batchscore.schema.datatypes import children, item_type, type_text
+from batchscore.signature.fromarrow import entries, from_arrow, is_list, is_text, missing_as_null, plain
+from batchscore.signature.jsonvalues import Number, flat, form_of, raw_form, shaped
+from batchscore.signature.scalars import (
+    TENSOR_SCALARS,
+    Refused,
+    Scalar,
+    first,
+    holding_no_missing,
+    scalar_of,
+    value_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batchscore.datatypes import Type
     from batchscore.minibatch import Json
     from batchscore.schema import TensorSpec
+    from batchscore.schema.datatypes import Type
 
 
 def from_nested(column: pa.Array, kind: Type, *, required: bool) -> pa.Array:

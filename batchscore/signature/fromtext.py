@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchscore.scalars import first_failing, refuse_first
+from batchscore.signature.scalars import first_failing, refuse_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from batchscore.scalars import Kind, Scalar
+    from batchscore.signature.scalars import Kind, Scalar
 
 EXACT = 1 << 53
 """Up to here a double holds every whole number."""

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batchscore.datatypes import Type
+    from batchscore.schema.datatypes import Type
 
 Kind: TypeAlias = Literal["number", "whole", "boolean", "string", "datetime", "binary"]
 

@@ -1,4 +1,4 @@
-"""Which columns of a file a model gets, and in which types; the way into the verdicts on their values."""
+"""Which columns of a file a model gets, and in which types."""
 
 from __future__ import annotations
 
@@ -8,27 +8,13 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from batchscore.conversion import check_typed, convert, parse_text, reading_type
 from batchscore.errors import FileRefused
-from batchscore.modelinput import model_input
 from batchscore.schema import TENSOR_BYTES, ColumnSpec, Schema, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from batchscore.job import ScoringSettings
-
-__all__ = [
-    "ReadColumn",
-    "ReadPlan",
-    "check_typed",
-    "convert",
-    "model_input",
-    "names_without_header",
-    "parse_text",
-    "plan_reading",
-    "reading_type",
-]
 
 Spec: TypeAlias = ColumnSpec | TensorSpec
 Partitions: TypeAlias = "tuple[tuple[str, str | None], ...]"

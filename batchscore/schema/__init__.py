@@ -7,9 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from batchscore.datatypes import Type, stated_type, type_text
 from batchscore.errors import UsageError
-from batchscore.params import ParamSpec, parse_params
+from batchscore.schema.datatypes import Type, stated_type, type_text
+from batchscore.schema.params import ParamSpec, parse_params
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchscore.errors import FileRefused
-from batchscore.fromarrow import is_list, missing_as_null, plain
-from batchscore.fromtext import EXACT, rounded
-from batchscore.nested import from_nested, scalars, tensor_rows
-from batchscore.scalars import TENSOR_SCALARS, Refused, Scalar, scalar_of
 from batchscore.schema import ColumnSpec
+from batchscore.signature.fromarrow import is_list, missing_as_null, plain
+from batchscore.signature.fromtext import EXACT, rounded
+from batchscore.signature.nested import from_nested, scalars, tensor_rows
+from batchscore.signature.scalars import TENSOR_SCALARS, Refused, Scalar, scalar_of
 
 if TYPE_CHECKING:
     from typing import TypeAlias

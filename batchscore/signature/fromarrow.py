@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchscore.fromtext import EXACT, first_inexact, from_text, rounded
-from batchscore.scalars import first, refuse_first
+from batchscore.signature.fromtext import EXACT, first_inexact, from_text, rounded
+from batchscore.signature.scalars import first, refuse_first
 
 if TYPE_CHECKING:
-    from batchscore.scalars import Scalar
+    from batchscore.signature.scalars import Scalar
 
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 MOST = (1 << 63) - 1

@@ -112,6 +112,8 @@ def _cast(array: pa.Array, old: str, new: str) -> pa.Array:
     kind = arrow_type(new)
     if array.type == kind:
         return array
+    if array.null_count == len(array):
+        return pa.nulls(len(array), kind)
     if pa.types.is_string(kind):
         return as_text(array)
     return pc.cast(array, kind, safe=not _is_rounding(array.type, kind))

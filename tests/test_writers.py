@@ -289,6 +289,7 @@ KEPT = st.sampled_from(
         (pa.string(), st.sampled_from(["1", "2"])),
         (pa.float64(), st.sampled_from([1.0, 0.5, -0.0])),
         (pa.int64(), st.integers(-9, 9)),
+        (pa.null(), st.none()),
     ]
 )
 
@@ -311,7 +312,7 @@ def changing_tables(draw):
 
 def test_the_fixture_of_kept_columns_mixes_types():
     """The property below is about changes of type: they must happen."""
-    assert len({str(kind) for kind, _ in KEPT.elements}) == 3  # type: ignore[attr-defined]  # sampled_from keeps its elements
+    assert len({str(kind) for kind, _ in KEPT.elements}) == 4  # type: ignore[attr-defined]  # sampled_from keeps its elements
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -147,7 +147,7 @@ def widen_column(a: Column, b: Column) -> Column:
     text, other_text = text_kind(a.type), text_kind(b.type)
     if text is not None and other_text is not None:
         return replace(a, type=f"text<{_widen_text(text, other_text)}>")
-    if "null" in {text, a.type}:
+    if a.type == "null" or (text == "null" and b.type != "null"):
         return b
     if "null" in {other_text, b.type}:
         return a

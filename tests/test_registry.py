@@ -37,15 +37,12 @@ print(run.info.run_id)
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[str]:
     """The address of an MLflow server in an environment of its own: the server isn't part of mlflow-skinny."""
-    import mlflow
-
     folder = tmp_path_factory.mktemp("server")
     python = folder / "environment/bin/python"
     uv = [sys.executable, "-m", "uv", "--quiet"]
     subprocess.run([*uv, "venv", "--python", sys.executable, python.parent.parent], check=True, timeout=60)
-    pins = ["--constraint", ROOT / "constraints.txt"]
-    install = [*uv, "pip", "install", "--python", python, *pins, f"mlflow=={mlflow.__version__}"]
-    subprocess.run(install, check=True, timeout=300)
+    pins = ROOT / "tests" / "mlflow-server.txt"
+    subprocess.run([*uv, "pip", "install", "--python", python, "--requirement", pins], check=True, timeout=300)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -38,7 +38,7 @@ def read_model_folder(path: str) -> ModelFolder:
     Raises UsageError: no such folder, no MLmodel in it, no pyfunc flavour.
     """
     folder = Path(path)
-    if not folder.exists():
+    if not os.path.exists(path):  # noqa: PTH110  # False for a name that is too long, too
         raise UsageError(f"MODEL {path} isn't there; give a local MLflow model folder, models:/name/version or runs:/…")
     if not folder.is_dir() or not (folder / "MLmodel").is_file():
         raise UsageError(f"MODEL {path} is not an MLflow model: it has no MLmodel file{_nearby(folder)}")
@@ -51,7 +51,7 @@ def read_model_folder(path: str) -> ModelFolder:
         )
     if "python_function" not in flavors:
         raise UsageError(
-            f"MODEL {path} has no python_function flavour, only {', '.join(flavors) or 'none'}; "
+            f"MODEL {path} has no python_function flavour, only {', '.join(map(str, flavors)) or 'none'}; "
             "save it with an MLflow flavour that has one"
         )
     signature = content.get("signature")

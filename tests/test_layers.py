@@ -31,6 +31,7 @@ SAME_LAYER = {
     ("slot", "child"),
     ("slots", "child"),
     ("slots", "slot"),
+    ("interpreter", "child"),
     ("summary", "journal"),
     ("summary", "readers"),
     ("summary", "writers"),

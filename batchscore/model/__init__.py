@@ -104,10 +104,8 @@ def _raw(loaded: Any) -> Any:
     """What MLflow wraps: an estimator, a booster, the user's PythonModel; the wrapper itself where there is nothing."""
     from mlflow.exceptions import MlflowException
 
-    try:
+    with contextlib.suppress(NotImplementedError, MlflowException, AttributeError):  # MLflow has it from 2.16 on
         return loaded.get_raw_model()
-    except (NotImplementedError, MlflowException):
-        pass
     try:
         return loaded.unwrap_python_model()
     except MlflowException:

@@ -65,7 +65,7 @@ def load(path: str, *, predict_fn: str = "predict", params: Mapping[str, Any] | 
 
             loaded = mlflow.pyfunc.load_model(os.path.abspath(path), suppress_warnings=True)  # noqa: PTH100  # links stay as they are
             stated = loaded.metadata.signature.to_dict() if loaded.metadata.signature is not None else None
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # a model's code may raise anything
         raise ModelLoadError(explained(error, path)) from error
     signature = ModelSignature.from_mlmodel(stated)
     raw = _raw(loaded)

@@ -2,6 +2,7 @@
 
 A column's type is an Arrow type written as text. A kept column of a CSV, where the format has types, is a `text<…>`:
 the part holds its text, the word in the brackets says what all of it can be read as without losing a character.
+A kept column of whole numbers beyond 2^53, keys for the most part, is a `long<…>`: with fractions it becomes text.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ def text_kind(name: str) -> str | None:
     return name[5:-1] if name.startswith("text<") else None
 
 
+def _is_long(name: str) -> bool:
+    return name.startswith("long<")
+
+
 def arrow_type(name: str) -> pa.DataType:
     """The Arrow type that a column's type names, in the prediction file.
 
@@ -48,6 +53,8 @@ def arrow_type(name: str) -> pa.DataType:
     kind = text_kind(name)
     if kind is not None:
         return _TEXT_TYPES[kind]
+    if _is_long(name):
+        return arrow_type(name[5:-1])
     if name.startswith("list<item: "):
         return pa.list_(arrow_type(name[len("list<item: ") : -1]))
     for pattern, build in (
@@ -147,8 +154,9 @@ def widen_column(a: Column, b: Column) -> Column:
     text, other_text = text_kind(a.type), text_kind(b.type)
     if text is not None and other_text is not None:
         return replace(a, type=f"text<{_widen_text(text, other_text)}>")
-    one, other = (pa.null() if each.type == "text<null>" else arrow_type(each.type) for each in (a, b))
-    kind = _widen_kept(one, other) if a.role == "kept" else _widen(one, other)
+    if a.role == "kept":
+        return replace(a, type=_widen_kept(a.type, b.type))
+    kind = _widen(arrow_type(a.type), arrow_type(b.type))
     if kind is None:
         raise AnswerRefused(
             f"the column {a.name!r} is {a.type} in one answer and {b.type} in another; numbers are widened, "
@@ -164,13 +172,31 @@ def _widen_text(a: str, b: str) -> str:
     return max(a, b, key=TEXT_KINDS.index)
 
 
-def _widen_kept(a: pa.DataType, b: pa.DataType) -> pa.DataType:
-    """Numbers widen; otherwise both become text, so that the order in which types are met makes no difference."""
-    if pa.types.is_null(a) or pa.types.is_null(b):
-        return b if pa.types.is_null(a) else a
-    if _is_number(a) and _is_number(b):
-        return _widen_numbers(a, b)
-    return a if a == b else pa.string()
+def _widen_kept(a: str, b: str) -> str:
+    """Numbers widen where that loses none; otherwise both become text.
+
+    The order in which types are met makes no difference.
+    """
+    one, other = (pa.null() if name == "text<null>" else arrow_type(name) for name in (a, b))
+    long, other_long = (_is_long(name) or name == "text<long>" for name in (a, b))
+    if pa.types.is_null(one) or pa.types.is_null(other):
+        kind = other if pa.types.is_null(one) else one
+    elif not (_is_number(one) and _is_number(other)):
+        kind = one if one == other else pa.string()
+    elif long or other_long:
+        kind = _widen_long(one, other, long, other_long)
+    else:
+        kind = _widen_numbers(one, other)
+        kind = pa.int64() if pa.types.is_decimal(kind) else kind  # where no number is beyond 2^53
+    return f"long<{kind}>" if (long or other_long) and pa.types.is_integer(kind) else str(kind)
+
+
+def _widen_long(a: pa.DataType, b: pa.DataType, is_long: bool, other_is_long: bool) -> pa.DataType:  # noqa: FBT001  # one for each type
+    """The type of numbers of which some (is_long) are beyond 2^53: of 64 bits if it holds all, else text."""
+    wide = {kind for kind, is_wide in ((a, is_long), (b, other_is_long)) if is_wide}
+    narrow = {kind for kind, is_wide in ((a, is_long), (b, other_is_long)) if not is_wide}
+    holds = pa.types.is_unsigned_integer if wide == {pa.uint64()} else pa.types.is_integer
+    return wide.pop() if len(wide) == 1 and all(map(holds, narrow)) else pa.string()
 
 
 def _widen(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:  # noqa: PLR0911  # one line for each family of types
@@ -190,7 +216,14 @@ def _widen(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:  # noqa: PLR09
     if types.is_list(a) and types.is_list(b):
         item = _widen(a.value_type, b.value_type)
         return pa.list_(item) if item is not None else None
+    if _are_json(a, b) or _are_json(b, a):
+        return pa.string()
     return None
+
+
+def _are_json(a: pa.DataType, b: pa.DataType) -> bool:
+    """Whether lists without any item meet text, such as that of lists of dicts: then both are JSON text."""
+    return bool(pa.types.is_list(a) and pa.types.is_null(a.value_type) and pa.types.is_string(b))
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -198,7 +231,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _widen_numbers(a: pa.DataType, b: pa.DataType) -> pa.DataType:
-    """The rule of numpy but for a small integer with float32: whole numbers with fractions are double."""
+    """The rule of numpy but for a small integer with float32 (whole numbers with fractions are double), and no loss."""
     types = pa.types
     if types.is_floating(a) or types.is_floating(b):
         return a if a == b else pa.float64()
@@ -206,7 +239,7 @@ def _widen_numbers(a: pa.DataType, b: pa.DataType) -> pa.DataType:
         return max(a, b, key=lambda kind: kind.bit_width)
     signed, unsigned = (a, b) if types.is_signed_integer(a) else (b, a)
     width = max(signed.bit_width, unsigned.bit_width * 2)
-    return {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}.get(width, pa.float64())
+    return {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}.get(width, pa.decimal128(20, 0))
 
 
 def _widen_decimals(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:

@@ -12,10 +12,10 @@ help: ## what there is
 demo: .venv/demo ## score sample_data/, spoil a file, repair it
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sample_data/demo.sh
 
-test: lint test-lower ## everything that CI runs
+test: lint ## the checks and all tests
 	$(BIN)/python -m pytest
 
-test-lower: .venv/dev ## the tests of the code beside the model, with the oldest supported libraries
+test-lower: .venv/dev ## the tests with the oldest supported libraries
 	$(BIN)/python tests/lower_bounds.py
 
 lint: .venv/dev ## ruff and mypy

@@ -149,11 +149,6 @@ def _without_nan(array: pa.Array) -> pa.Array:
 
 def widen_column(a: Column, b: Column) -> Column:
     """The column that holds the values of both; AnswerRefused names both types where there is none."""
-    if a.type == b.type:
-        return a
-    text, other_text = text_kind(a.type), text_kind(b.type)
-    if text is not None and other_text is not None:
-        return replace(a, type=f"text<{_widen_text(text, other_text)}>")
     if a.role == "kept":
         return replace(a, type=_widen_kept(a.type, b.type))
     kind = _widen(arrow_type(a.type), arrow_type(b.type))
@@ -177,26 +172,33 @@ def _widen_kept(a: str, b: str) -> str:
 
     The order in which types are met makes no difference.
     """
-    one, other = (pa.null() if name == "text<null>" else arrow_type(name) for name in (a, b))
-    long, other_long = (_is_long(name) or name == "text<long>" for name in (a, b))
-    if pa.types.is_null(one) or pa.types.is_null(other):
-        kind = other if pa.types.is_null(one) else one
-    elif not (_is_number(one) and _is_number(other)):
-        kind = one if one == other else pa.string()
-    elif long or other_long:
-        kind = _widen_long(one, other, long, other_long)
-    else:
-        kind = _widen_numbers(one, other)
-        kind = pa.int64() if pa.types.is_decimal(kind) else kind  # where no number is beyond 2^53
-    return f"long<{kind}>" if (long or other_long) and pa.types.is_integer(kind) else str(kind)
+    texts = [kind for kind in (text_kind(a), text_kind(b)) if kind is not None]
+    if len(texts) == 2:  # noqa: PLR2004  # both
+        return f"text<{_widen_text(*texts)}>"
+    for nothing in ("null", "text<null>"):
+        if nothing in {a, b}:
+            return b if a == nothing else a
+    if texts:  # a CSV's text and a typed file's values have only text in common
+        return "string"
+    return _widen_typed(a, b)
 
 
-def _widen_long(a: pa.DataType, b: pa.DataType, is_long: bool, other_is_long: bool) -> pa.DataType:  # noqa: FBT001  # one for each type
-    """The type of numbers of which some (is_long) are beyond 2^53: of 64 bits if it holds all, else text."""
-    wide = {kind for kind, is_wide in ((a, is_long), (b, other_is_long)) if is_wide}
-    narrow = {kind for kind, is_wide in ((a, is_long), (b, other_is_long)) if not is_wide}
-    holds = pa.types.is_unsigned_integer if wide == {pa.uint64()} else pa.types.is_integer
-    return wide.pop() if len(wide) == 1 and all(map(holds, narrow)) else pa.string()
+def _widen_typed(a: str, b: str) -> str:
+    """Of two typed files' columns."""
+    if not (_is_number(arrow_type(a)) and _is_number(arrow_type(b))):
+        return a if a == b else "string"
+    if _is_long(a) or _is_long(b):
+        return _widen_long(a, b)
+    kind = _widen_numbers(arrow_type(a), arrow_type(b))
+    return "int64" if pa.types.is_decimal(kind) else str(kind)  # neither holds a number beyond 2^53
+
+
+def _widen_long(a: str, b: str) -> str:
+    """Whole numbers of which some are beyond 2^53, with others: of 64 bits where these hold all, else text."""
+    longs = {name for name in (a, b) if _is_long(name)}
+    holds = pa.types.is_unsigned_integer if longs == {"long<uint64>"} else pa.types.is_integer
+    is_held = all(holds(arrow_type(name)) for name in (a, b) if not _is_long(name))
+    return longs.pop() if len(longs) == 1 and is_held else "string"
 
 
 def _widen(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:  # noqa: PLR0911  # one line for each family of types

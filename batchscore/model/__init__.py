@@ -130,7 +130,9 @@ def _no_such_method(raw: Any, name: str, reason: str) -> UsageError:
     there = [
         method
         for method in dir(raw)
-        if not method.startswith("_") and ("predict" in method or method in _ALSO_PREDICT) and _is_callable(raw, method)
+        if not method.startswith(("_", "fit_"))
+        and ("predict" in method or method in _ALSO_PREDICT)
+        and _is_callable(raw, method)
     ]
     kind = f"{type(raw).__module__}.{type(raw).__qualname__}"
     return UsageError(

@@ -111,6 +111,7 @@ def main_group() -> None:
     "-m",
     "--model",
     required=True,
+    type=click.Path(),
     metavar="MODEL",
     help="MLflow model: a local folder, models:/name/version, models:/name@alias or runs:/…",
 )
@@ -120,10 +121,11 @@ def main_group() -> None:
     "--input",
     "inputs",
     multiple=True,
+    type=click.Path(),
     metavar="INPUT",
     help="File, folder or glob to score; may be repeated.",
 )
-@option(MAIN, "-o", "--output", required=True, metavar="OUTPUT", help="Folder of the predictions.")
+@option(MAIN, "-o", "--output", required=True, type=click.Path(), metavar="OUTPUT", help="Folder of the predictions.")
 @option(
     OUTPUT,
     "--layout",
@@ -165,6 +167,7 @@ def main_group() -> None:
 @option(
     MODEL,
     "--python",
+    type=click.Path(),
     default=None,
     metavar="PATH",
     help="Interpreter of the workers, such as that of the model's own environment.",
@@ -265,7 +268,7 @@ def main_group() -> None:
     show_default=True,
     help="warning: no progress, only notes and errors.",
 )
-@click.argument("more_inputs", nargs=-1, metavar="[INPUT]...")
+@click.argument("more_inputs", nargs=-1, type=click.Path(), metavar="[INPUT]...")
 def run(**given: Any) -> None:
     """Score every row of INPUT with MODEL, into OUTPUT.
 

@@ -134,7 +134,9 @@ def _no_such_method(raw: Any, name: str, reason: str) -> UsageError:
         and ("predict" in method or method in _ALSO_PREDICT)
         and _is_callable(raw, method)
     ]
-    kind = f"{type(raw).__module__}.{type(raw).__qualname__}"
+    module = type(raw).__module__
+    # MLflow makes up the name of a model's own module
+    kind = f"{'' if module.startswith('code_model_') else f'{module}.'}{type(raw).__qualname__}"
     return UsageError(
         f"the model is a {kind}, which has no method {name} ({reason}); "
         + (f"it has {', '.join(there)}" if there else "it has no method for predictions but MLflow's predict")

@@ -150,10 +150,11 @@ def conclude(prepared: Prepared, plan: tuple[MiniBatch, ...]) -> JobSummary:
         ready = join_predictions(job, workspace, files, columns or empty_columns(prepared), receipts.columns)
         withdraw(workspace, job, prepared.earlier.replaces)
         outputs = put_in_place(workspace, ready)
-        workspace.is_done = True
     publish_failures(workspace, settled)
     ending = ending_of(job, status, counts, outputs, is_whole=is_whole)
-    return _summed_up(prepared, ending, counts, outputs)
+    summary = _summed_up(prepared, ending, counts, outputs)
+    workspace.is_done = status == "Completed"
+    return summary
 
 
 def conclude_broken(prepared: Prepared, plan: tuple[MiniBatch, ...], error: BatchscoreError) -> JobSummary:

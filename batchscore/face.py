@@ -7,12 +7,13 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchscore.job import CsvOptions, Format, Job, MiniBatchSize, OutputFiles, output_name_and_format
 from batchscore.progress import watcher
-from batchscore.runner import run_job
-from batchscore.summary import JobSummary
+
+if TYPE_CHECKING:
+    from batchscore.summary import JobSummary
 
 Location = str | os.PathLike[str]
 _CSV = CsvOptions()
@@ -92,6 +93,8 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
         allow_empty=allow_empty,
         overwrite=overwrite,
     )
+    from batchscore.runner import run_job
+
     summary = run_job(job, watcher(sys.stderr, quiet=not progress, colour=True))
     if summary.exit_code == 128 + signal.SIGINT:
         raise KeyboardInterrupt(summary.message)

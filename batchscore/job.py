@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -186,6 +187,10 @@ class Job:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        if os.name == "nt":
+            raise UsageError(
+                "batchscore runs on Linux and macOS; on Windows use it in WSL (Windows Subsystem for Linux)"
+            )
         least = {
             "workers": 1,
             "rows_per_call": 1,

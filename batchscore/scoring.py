@@ -155,17 +155,25 @@ def _roles(settings: ScoringSettings) -> dict[str, str]:
 
 def _output_rows(chunk: Chunk, predictions: pa.Table, settings: ScoringSettings) -> pa.Table:
     """file, row, kept, added and prediction columns of one chunk. Raises UsageError where names clash."""
-    columns: list[tuple[str, Any]] = [
-        ("file", pa.repeat(pa.scalar(chunk.slice.file.name, pa.string()), chunk.rows)),
-        ("row", pa.array(np.arange(chunk.first_row, chunk.first_row + chunk.rows, dtype=np.int64))),
-        *zip(chunk.kept.column_names, chunk.kept.columns, strict=True),
-        *((name, pa.repeat(pa.scalar(value, pa.string()), chunk.rows)) for name, value in settings.add),
+    rows = range(chunk.first_row, chunk.first_row + chunk.rows)
+    columns: list[tuple[pa.Field, Any]] = [
+        (pa.field("file", pa.string()), pa.repeat(pa.scalar(chunk.slice.file.name, pa.string()), chunk.rows)),
+        (pa.field("row", pa.int64()), pa.array(np.arange(rows.start, rows.stop, dtype=np.int64))),
+        *zip(_kept_fields(chunk), chunk.kept.columns, strict=True),
+        *((pa.field(name, pa.string()), pa.repeat(pa.scalar(value), chunk.rows)) for name, value in settings.add),
     ]
-    taken = {name for name, _ in columns}
+    taken = {field.name for field, _ in columns}
     if clashing := [name for name in predictions.column_names if name in taken]:
         raise UsageError(
             f"the prediction column {clashing[0]!r} has the name of another output column; "
             "leave it out of --keep, or name the one of --add otherwise"
         )
-    columns += zip(predictions.column_names, predictions.columns, strict=True)
-    return pa.Table.from_arrays([values for _, values in columns], names=[name for name, _ in columns])
+    columns += zip(predictions.schema, predictions.columns, strict=True)
+    return pa.Table.from_arrays([values for _, values in columns], schema=pa.schema([field for field, _ in columns]))
+
+
+def _kept_fields(chunk: Chunk) -> list[pa.Field]:
+    """The kept columns' fields; text of a file that states its types is text, that of a CSV may be numbers."""
+    if not readers.is_typed(chunk.slice.file.name):
+        return list(chunk.kept.schema)
+    return [field.with_metadata(writers.TYPED) for field in chunk.kept.schema]

@@ -85,3 +85,12 @@ def test_only_what_shapes_the_output_is_the_jobs_identity() -> None:
     same = Job(model="m", inputs=("i",), output="o", workers=3, timeout=1, max_retries=0, error_threshold=-1)
     other = Job(model="m", inputs=("i",), output="o", keep=("id",))
     assert job.shaping() == same.shaping() != other.shaping()
+
+
+def test_windows_gets_one_clear_message(monkeypatch) -> None:
+    monkeypatch.setattr("batchscore.job.os.name", "nt")
+    try:
+        with pytest.raises(UsageError, match="WSL"):
+            Job(model="m", inputs=("i",), output="o")
+    finally:
+        monkeypatch.undo()

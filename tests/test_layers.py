@@ -65,6 +65,8 @@ LATE = {
     ("child", "scoring"),
     ("cli", "progress"),
     ("cli", "runner"),
+    ("face", "runner"),
+    ("face", "summary"),
     ("engines", "engines"),
     ("planning", "model"),
     ("readers", "readers"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import functools
 import io
 import json
 import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -287,6 +289,7 @@ KEPT = st.sampled_from(
         (pa.string(), st.sampled_from(["1", "2"])),
         (pa.float64(), st.sampled_from([1.0, 0.5, -0.0])),
         (pa.int64(), st.integers(-9, 9)),
+        (pa.null(), st.none()),
     ]
 )
 
@@ -309,7 +312,7 @@ def changing_tables(draw):
 
 def test_the_fixture_of_kept_columns_mixes_types():
     """The property below is about changes of type: they must happen."""
-    assert len({str(kind) for kind, _ in KEPT.elements}) == 3  # type: ignore[attr-defined]  # sampled_from keeps its elements
+    assert len({str(kind) for kind, _ in KEPT.elements}) == 4  # type: ignore[attr-defined]  # sampled_from keeps its elements
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -460,12 +463,27 @@ def test_text_of_a_typed_file_stays_text(tmp_path):
 
 
 def test_kept_columns_of_different_files_become_numbers_or_text(tmp_path):
-    assert kept_type(tmp_path, "1", more=[table(0.5, kept=[2.5])]) == (pa.float64(), [1.0, 2.5])
+    assert kept_type(tmp_path, more=[table(0.5, kept=[1]), table(0.5, kept=[2.5])]) == (pa.float64(), [1.0, 2.5])
+    assert kept_type(tmp_path, "1", more=[table(0.5, kept=[2.5])]) == (pa.string(), ["1", "2.5"])
+    assert kept_type(tmp_path, None, more=[table(0.5, kept=[[2]])]) == (pa.list_(pa.int64()), [None, [2]])
     assert kept_type(tmp_path, "x", more=[table(0.5, kept=[2.0]), table(0.5, kept=[3])]) == (
         pa.string(),
         ["x", "2", "3"],
     )
     assert kept_type(tmp_path, more=[table(0.5, kept=[True]), table(0.5, kept=[1])]) == (pa.string(), ["True", "1"])
+
+
+def test_a_large_part_is_encoded_again_block_by_block(tmp_path):
+    """Line ends within fields, and a field larger than a block, stand where blocks end."""
+    texts = [f'{number},"\n"\n' * (number % 90) for number in range(4_000)] + ["\n" * 3_000_000]
+    whole = table(*range(len(texts)), t=texts)
+    part = open_part("csv", str(tmp_path / "part"), ROLES)
+    part.write(whole)
+    part.close()
+    wider = (*part.columns[:3], replace(part.columns[3], type="double"))
+    target = io.BytesIO()
+    join("csv", [Piece(str(tmp_path / "part"), 0, part.position(len(texts)), part.columns)], target, wider)
+    assert target.getvalue() == written(tmp_path, "csv", [whole.set_column(3, "y", whole["y"].cast(pa.float64()))])
 
 
 def test_a_part_is_written_again_where_a_later_table_widens_it(tmp_path):
@@ -590,6 +608,27 @@ def test_joining_text_needs_no_pyarrow(tmp_path):
         "assert not {'pyarrow', 'pandas', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent.parent)
+
+
+CHANGES = [
+    Column("y", kind, "kept")
+    for kind in (
+        "null", "int8", "uint8", "int64", "uint64", "float", "double", "string", "bool", "timestamp[s]",
+        "timestamp[us]", "list<item: int64>", "text<null>", "text<integer>", "text<long>", "text<double>",
+        "text<string>",
+    )
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(CHANGES), min_size=1), st.data())
+def test_kept_columns_widen_to_the_same_type_in_any_order(columns, data):
+    shuffled = data.draw(st.permutations(columns))
+    middle = data.draw(st.integers(0, len(shuffled)))
+
+    def united(those):
+        return functools.reduce(unify, [(each,) for each in those], ())
+
+    assert united(columns) == unify(united(shuffled[:middle]), united(shuffled[middle:]))
 
 
 TYPES = st.recursive(

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import datetime as dt
 import decimal
+import itertools
 import json
 import math
 import numbers
@@ -101,12 +102,20 @@ _PLAIN: tuple[set[type], ...] = ({float}, {int}, {str}, {bool})
 """Values that Arrow takes as they are."""
 
 
+def _is_plain(values: Sequence[Any]) -> bool:
+    """Whether all values, or all items of lists, are of one of these types."""
+    types = set(map(type, values)) - {type(None)}
+    if types == {list}:
+        types = set(map(type, itertools.chain.from_iterable(filter(None, values)))) - {type(None)}
+    return types in _PLAIN
+
+
 def cells_array(values: Sequence[Any], name: str) -> pa.Array:
     """Python values of one kind; whole numbers with fractions widen to double, dicts become JSON text.
 
     Raises AnswerRefused where text and numbers, or truth values and numbers, are mixed.
     """
-    if set(map(type, values)) - {type(None)} in _PLAIN:
+    if _is_plain(values):
         with contextlib.suppress(pa.ArrowException, OverflowError, UnicodeError):
             return pa.array(values, from_pandas=True)
     cells = [_cell(value) for value in values]

@@ -107,11 +107,13 @@ def _cast(array: pa.Array, old: str, new: str) -> pa.Array:
 
     Whole numbers beyond 2^53 are rounded where a column becomes double. Text stays text in a `text<…>`.
     """
-    if old == new or text_kind(new) is not None:
+    if old == new:
         return array
-    kind = arrow_type(new)
+    kind = pa.string() if text_kind(new) is not None else arrow_type(new)
     if array.type == kind:
         return array
+    if array.null_count == len(array):
+        return pa.nulls(len(array), kind)
     if pa.types.is_string(kind):
         return as_text(array)
     return pc.cast(array, kind, safe=not _is_rounding(array.type, kind))

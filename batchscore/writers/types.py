@@ -147,7 +147,13 @@ def widen_column(a: Column, b: Column) -> Column:
     text, other_text = text_kind(a.type), text_kind(b.type)
     if text is not None and other_text is not None:
         return replace(a, type=f"text<{_widen_text(text, other_text)}>")
-    one, other = (pa.null() if each.type == "text<null>" else arrow_type(each.type) for each in (a, b))
+    if a.type == "null" or (text == "null" and b.type != "null"):
+        return b
+    if "null" in {other_text, b.type}:
+        return a
+    if text is not None or other_text is not None:  # a CSV's text and a typed file's values have only text in common
+        return replace(a, type="string")
+    one, other = arrow_type(a.type), arrow_type(b.type)
     kind = _widen_kept(one, other) if a.role == "kept" else _widen(one, other)
     if kind is None:
         raise AnswerRefused(
@@ -166,8 +172,6 @@ def _widen_text(a: str, b: str) -> str:
 
 def _widen_kept(a: pa.DataType, b: pa.DataType) -> pa.DataType:
     """Numbers widen; otherwise both become text, so that the order in which types are met makes no difference."""
-    if pa.types.is_null(a) or pa.types.is_null(b):
-        return b if pa.types.is_null(a) else a
     if _is_number(a) and _is_number(b):
         return _widen_numbers(a, b)
     return a if a == b else pa.string()

@@ -148,7 +148,7 @@ def _all_columns(listing: Listing, job: Job, model: ModelFolder) -> tuple[str, .
     """The columns of the first file that can be read."""
     for file in listing.files:
         try:
-            return tuple(readers.columns(file, job.csv, model.signature.inputs))
+            return tuple(name.strip() for name in readers.columns(file, job.csv, model.signature.inputs))
         except (FileRefused, OSError):
             continue  # its worker will say why
     return ()

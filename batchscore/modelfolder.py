@@ -42,7 +42,7 @@ def read_model_folder(path: str) -> ModelFolder:
         raise UsageError(f"MODEL {path} isn't there; give a local MLflow model folder, models:/name/version or runs:/…")
     if not folder.is_dir() or not (folder / "MLmodel").is_file():
         raise UsageError(f"MODEL {path} is not an MLflow model: it has no MLmodel file{_nearby(folder)}")
-    content = _read_mlmodel(folder / "MLmodel")
+    content = read_yaml(folder / "MLmodel")
     flavors = content.get("flavors") or {}
     if "python_function" not in flavors:
         raise UsageError(
@@ -55,14 +55,15 @@ def read_model_folder(path: str) -> ModelFolder:
     )
 
 
-def _read_mlmodel(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file; an empty one has none. Raises UsageError."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"can't read {file}: {error}") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{file} is not an MLmodel file: found {type(content).__name__}, expected keys and values")
-    return content
+    if content is not None and not isinstance(content, dict):
+        raise UsageError(f"{file} is not as expected: found {type(content).__name__}, expected keys and values")
+    return content or {}
 
 
 def _nearby(folder: Path) -> str:

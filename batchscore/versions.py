@@ -62,9 +62,11 @@ def admits(specifier: str, lowest: str) -> bool:
     bounds = [parse(lowest), *(parse(text) for _, text in wanted), ((_BEYOND,), 0)]
     known = [bound for bound in bounds if bound is not None]
     just_above = [((*release, *[0] * 4, 1), 0) for release, _ in known]
+    padded = [(*release, 0, 0, 0) for release, _ in known]
+    next_series = [((*each[:length], each[length] + 1), 0) for each in padded for length in range(len(each))]
     return any(
         candidate >= known[0] and all(_meets(candidate, operator, text) for operator, text in wanted)
-        for candidate in known + just_above
+        for candidate in known + just_above + next_series
     )
 
 

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import pwd
 import shutil
 import sys
 import time
@@ -71,13 +72,13 @@ def cache_folder() -> Path:
     common = os.environ.get("XDG_CACHE_HOME", "")
     if Path(common).is_absolute():
         return Path(common) / "batchscore" / "environments"
-    try:
-        home = Path.home()
-    except RuntimeError:
-        home = Path()
-    if not home.is_absolute():
+    home = os.environ.get("HOME", "")
+    if not home:
+        with contextlib.suppress(KeyError):  # a user without an entry, as in containers
+            home = pwd.getpwuid(os.getuid()).pw_dir
+    if not Path(home).is_absolute():
         raise UsageError("there is no home folder to keep environments in; name a folder with BATCHSCORE_CACHE")
-    return home / ".cache" / "batchscore" / "environments"
+    return Path(home) / ".cache" / "batchscore" / "environments"
 
 
 def build(environment: Environment, *, cache: Path, note: Note, python: str | None = None) -> str:

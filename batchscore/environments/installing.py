@@ -30,14 +30,15 @@ def install(lines: Lines, base: str, uv: Uv) -> None:
     Raises ModelLoadError, StorageError.
     """
     uv.run("venv", "--quiet", "--no-project", "--allow-existing", "--python", base, str(uv.folder))
-    sources = uv.folder / "sources"
+    scratch = uv.folder / "scratch"
     try:
-        lines = _with_copies(lines, sources)
+        scratch.mkdir()
+        lines = _with_copies(lines, scratch)
         _install(lines, uv)
         if not _goes_together(uv.folder):
             _install(lines + Lines((Requirement("pyarrow", ARROW_FOR_NUMPY_1),)), uv)
     finally:
-        shutil.rmtree(sources, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
     _try_out(uv)
 
 
@@ -61,7 +62,7 @@ def _install(lines: Lines, uv: Uv) -> None:
     has_more_indexes = any(option.startswith("--extra-index-url=") for option in lines.options)
     if has_more_indexes and "UV_INDEX_STRATEGY" not in os.environ:
         arguments += ["--index-strategy", "unsafe-best-match"]  # as pip does, with which the model was saved
-    constraints = uv.folder / "constraints.txt"
+    constraints = uv.folder / "scratch" / "constraints.txt"
     if lines.constraints:
         constraints.write_text("".join(f"{line}\n" for line in lines.constraints), encoding="utf-8")
         arguments += ["--constraint", str(constraints)]

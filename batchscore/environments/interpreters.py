@@ -44,7 +44,7 @@ def fitting(wanted: str, source: str, given: str | None) -> Interpreter:
             "with a later Python too: try one with --python PATH, or what is installed here with --env-manager local"
         )
     found: dict[str, Interpreter] = {}
-    for path in _candidates():
+    for path in _candidates(wanted):
         interpreter = _asked(path)
         if interpreter is None:
             continue
@@ -77,15 +77,22 @@ def _by_version(interpreter: Interpreter) -> tuple[int, ...]:
     return version[0] if version else ()
 
 
-def _candidates() -> Iterator[str]:
-    """The running interpreter, those on PATH by version, pyenv's (whose shims may lead nowhere), uv's."""
+def _candidates(wanted: str) -> Iterator[str]:
+    """The running interpreter, those on PATH by version, pyenv's (whose shims may lead nowhere), uv's.
+
+    Of those whose path names a version, the ones that may fit come first.
+    """
     yield sys.executable
-    for place in os.get_exec_path():
-        yield from _named(Path(place))
+    paths = [path for place in os.get_exec_path() for path in _named(Path(place))]
     root = os.environ.get("PYENV_ROOT") or str(Path("~").expanduser() / ".pyenv")
-    for folder in sorted(Path(root, "versions").glob("3.*")):
-        yield str(folder / "bin" / "python")
+    paths += [str(folder / "bin" / "python") for folder in sorted(Path(root, "versions").glob("3.*"))]
+    yield from sorted(paths, key=lambda path: not _may_fit(path, wanted))
     yield from _known_to_uv()
+
+
+def _may_fit(path: str, wanted: str) -> bool:
+    named = re.search(r"3\.\d+(?:\.\d+)?(?=/bin/python$|$)", path)
+    return bool(named and allows(wanted, named[0]))
 
 
 def _named(folder: Path) -> list[str]:

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from batchscore.errors import UsageError
 from batchscore.storage import redact
+from batchscore.versions import clauses
 
 PASSED_ON = {
     "-i": "--index-url", "--index-url": "--index-url", "--pypi-url": "--index-url",
@@ -91,7 +92,11 @@ def parse(text: str, folder: Path, source: str, *, seen: tuple[Path, ...] = ()) 
     found = Lines()
     for line in _logical(text):
         try:
-            found += _option(line, folder, seen) if line.startswith("-") else Lines((requirement(line, folder),))
+            if not line.startswith("-"):
+                found += Lines((requirement(line, folder),))
+                continue
+            for option in re.split(r"\s+(?=--?[a-z])", line):
+                found += _option(option, folder, seen)
         except ValueError as error:
             raise UsageError(f"{source}: {redact(line)!r} is not a requirement: {redact(str(error))}") from error
     return found
@@ -144,6 +149,7 @@ def requirement(line: str, folder: Path) -> Requirement:
     if not match or (match["rest"] and not re.match(r"[=<>!~(]", match["rest"])):
         raise ValueError("expected NAME, NAME==VERSION, NAME @ URL, a URL or a path")
     specifier = re.sub(r"\s+", "", match["rest"].strip("()"))
+    clauses(specifier)
     return Requirement(normal(match["name"]), specifier, match["extras"] or "", marker, "", hashes)
 
 
@@ -175,7 +181,7 @@ def _address(text: str, folder: Path) -> str:
         text = unquote(urlsplit(text).path)
     elif _URL.match(text):
         return text
-    path = (folder / Path(text).expanduser()).resolve()
+    path = (folder / Path(text.partition("#")[0]).expanduser()).resolve()
     if not path.exists():
         raise ValueError(f"there is no {path}")
     return str(path)

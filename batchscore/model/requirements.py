@@ -115,7 +115,7 @@ def _advice(error: BaseException, required: tuple[Requirement, ...], folder: str
         file = Path(folder) / "requirements.txt"
         return (
             f"The packages below aren't the ones that the model was logged with. Install them (pip install -r {file}), "
-            "or give the interpreter of an environment that has them with --python"
+            "have --env-manager uv build an environment of them, or give the interpreter of one with --python"
         )
     return "The model's own code failed; see the traceback"
 

@@ -26,6 +26,7 @@ from batchscore.environments import build, cache_folder, environment_of, environ
 from batchscore.environments.interpreters import fitting
 from batchscore.environments.lines import parse
 from batchscore.environments.needs import LOWEST
+from batchscore.environments.uv import variables
 from batchscore.errors import ModelLoadError, StorageError, UsageError
 from batchscore.model.requirements import differences
 
@@ -233,6 +234,15 @@ def test_old_numpy_comes_with_a_pyarrow_that_works_with_it(text, is_old, model):
     assert ("pyarrow<26" in requirements_of(model(requirements__txt=text))) is is_old
 
 
+def test_setuptools_comes_where_it_was_there_when_the_model_was_saved(model):
+    folder = model(python_env__yaml="build_dependencies: [pip==23.0, setuptools==65.5.0, wheel]\ndependencies: [six]\n")
+    assert requirements_of(folder)[-1] == "setuptools<81"
+    Path(folder, "python_env.yaml").write_text("build_dependencies: [setuptools]\ndependencies: [setuptools==70.0]\n")
+    assert [line for line in requirements_of(folder) if "setuptools" in line] == ["setuptools==70.0"]
+    Path(folder, "python_env.yaml").write_text("dependencies: [six]\n")
+    assert "setuptools<81" not in requirements_of(folder)
+
+
 # The interpreter, uv, the cache
 
 
@@ -274,6 +284,15 @@ def test_without_uv_the_message_says_how_to_install_it(model, tmp_path, monkeypa
     environment = environment_of(model(requirements__txt=""))
     with pytest.raises(UsageError, match=r"pip install \"batchscore\[uv\]\""):
         build(environment, cache=tmp_path / "cache", note=print)
+
+
+def test_uv_downloads_no_interpreter_unless_the_user_allows_it(monkeypatch):
+    monkeypatch.delenv("UV_PYTHON_DOWNLOADS", raising=False)
+    monkeypatch.setenv("VIRTUAL_ENV", "/another")
+    assert variables()["UV_PYTHON_DOWNLOADS"] == "never"
+    assert "VIRTUAL_ENV" not in variables()
+    monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "automatic")
+    assert variables()["UV_PYTHON_DOWNLOADS"] == "automatic"
 
 
 def test_the_cache_lies_where_the_environment_says(monkeypatch):
@@ -425,6 +444,22 @@ def test_pyarrow_follows_a_numpy_that_another_package_brought(small, uv_calls, t
     assert (found["numpy"], found["pyarrow"]) == ("1.26.4", "25.0.0")
 
 
+def test_the_best_version_of_all_indexes_is_taken_as_pip_does(model, index, uv_calls, tmp_path):
+    (tmp_path / "few").mkdir()
+    few = [wheel(tmp_path / "few", "numpy", "1.20"), wheel(tmp_path / "few", "six", "1.0")]
+    urls = []
+    for place, wheels in {"main": list(index.iterdir()), "extra": few}.items():
+        for path in wheels:
+            page = tmp_path / place / path.name.partition("-")[0].replace("_", "-") / "index.html"
+            page.parent.mkdir(parents=True, exist_ok=True)
+            with page.open("a") as stream:
+                stream.write(f'<a href="{path.as_uri()}">{path.name}</a>\n')
+        urls.append((tmp_path / place).as_uri())
+    folder = model(requirements__txt=f"--index-url {urls[0]} --extra-index-url {urls[1]}\nsix\n")
+    found = installed(build(environment_of(folder), cache=tmp_path / "cache", note=print))
+    assert (found["numpy"], found["six"]) == ("2.3.0", "1.0")
+
+
 def test_constraints_and_local_wheels_and_folders_are_installed(small, uv_calls, tmp_path):
     (tmp_path / "wheels").mkdir()
     path = wheel(tmp_path / "wheels", "thing", "1.0")
@@ -560,10 +595,13 @@ def test_an_interrupted_build_leaves_no_uv_and_is_done_again(number, builder, uv
         assert time.monotonic() < deadline, "uv outlives its parent"
         time.sleep(0.02)
     hook.write_text("")
+    left = next(path.parent for path in (tmp_path / "cache").glob("*/bin"))
+    (left / "half a file").touch()
     again = builder()
     text, _ = again.communicate(timeout=60)
     assert again.returncode == 0
     assert installed(text.splitlines()[-1])["pandas"] == "2.3.3"
+    assert not (left / "half a file").exists()
 
 
 def _runs(pid: int) -> bool:

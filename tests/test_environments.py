@@ -141,6 +141,8 @@ def test_python_env_yaml_comes_first_then_requirements_then_conda(model):
         return environment.python, [str(line) for line in environment.lines.requirements][:2]
 
     assert stated() == ("==3.12.*", ["attrs", "six"])
+    Path(folder, "python_env.yaml").write_text(python_env.partition("\n")[2])
+    assert stated() == ("==3.10.*", ["attrs", "six"])
     Path(folder, "python_env.yaml").unlink()
     assert stated() == ("==3.10.*", ["attrs", f"mlflow-skinny>={LOWEST['mlflow-skinny']}"])
     Path(folder, "requirements.txt").unlink()
@@ -426,16 +428,17 @@ def installed(python: str) -> dict[str, str]:
 
 
 def test_an_environment_is_built_once_and_found_again_without_uv(small, uv_calls, tmp_path):
-    environment = small("pandas==2.3.3")
+    environment = small("pandas==2.3.3\nsix @ https://user:secret@host/six.whl ; python_version < '3.0'")
     notes: list[str] = []
     python = build(environment, cache=tmp_path / "cache", note=notes.append)
     assert installed(python) == {"numpy": "2.3.0", "pandas": "2.3.3", "pyarrow": "26.0.0", "mlflow-skinny": "3.4.0"}
     assert [call.split()[0] for call in uv_calls()] == ["venv", "pip"]
     assert notes[0].startswith("building the environment that ")
-    assert list(Path(python).parent.parent.glob("lib/python*/site-packages/__pycache__/pandas.*.pyc"))
+    assert list(Path(python).parent.parent.glob("lib/python*/site-packages/__pycache__/mlflow_skinny.*.pyc"))
 
     assert build(environment, cache=tmp_path / "cache", note=pytest.fail) == python
     assert len(uv_calls()) == 2
+    assert "secret" not in (Path(python).parent.parent / "complete.json").read_text()
 
 
 def test_pyarrow_follows_a_numpy_that_another_package_brought(small, uv_calls, tmp_path):
@@ -470,10 +473,10 @@ def test_constraints_and_local_wheels_and_folders_are_installed(small, uv_calls,
         "[project]\nname = 'own'\nversion = '0.1'\n"
     )
     (own / "backend.py").write_text(BACKEND)
-    environment = small(f"{path}\n-e ../own package\n-c constraints.txt", constraints__txt="numpy<2\n")
+    environment = small(f"{path}\n-e ../own package\n-c constraints.txt", constraints__txt="pyarrow<26\n")
     python = build(environment, cache=tmp_path / "cache", note=print)
     found = installed(python)
-    assert (found["thing"], found["own"], found["numpy"]) == ("1.0", "0.1", "1.26.4")
+    assert (found["thing"], found["own"], found["pyarrow"]) == ("1.0", "0.1", "25.0.0")
     assert sorted(os.listdir(own)) == ["backend.py", "pyproject.toml"], "nothing is written beside the sources"
     assert not (Path(python).parent.parent / "scratch").exists()
 

@@ -253,7 +253,7 @@ def test_the_running_interpreter_fits_its_own_version():
     assert fitting("", "python_env.yaml", None).path == sys.executable
 
 
-def test_where_no_interpreter_fits_the_message_lists_those_there_are():
+def test_where_no_interpreter_fits_the_message_lists_those_there_are(uv_calls):
     with pytest.raises(ModelLoadError, match="wants Python 3.99, and there is none; found ") as caught:
         fitting("==3.99.*", "python_env.yaml", None)
     assert f"{platform.python_version()} (" in str(caught.value)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
+
+from batchscore.errors import UsageError
 
 Style = Literal["settings", "root"]
 """Where the settings stand: under `settings:` (with `type: model`), or at the root (older, without a type)."""
@@ -14,6 +16,24 @@ ModelType = Literal["custom_model", "mlflow_model", "triton_model"]
 AZURE_TIMEOUT = 30
 """Seconds that Azure gives a mini-batch where the YAML is silent."""
 
+LEAST = {
+    "instance_count": 1,
+    "max_concurrency_per_instance": 1,
+    "mini_batch_size": 1,
+    "max_retries": 0,
+    "timeout": 1,
+    "error_threshold": -1,
+}
+INT_MAX = (1 << 31) - 1
+"""Azure's int.MaxValue."""
+
+
+def _refuse_out_of_range(settings: object, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        if isinstance(value, bool) or not isinstance(value, int) or not LEAST[name] <= value <= INT_MAX:
+            raise UsageError(f"{name} must be a whole number from {LEAST[name]} to {INT_MAX}, found {value!r}")
+
 
 @dataclass(frozen=True, slots=True)
 class RetrySettings:
@@ -23,6 +43,9 @@ class RetrySettings:
     """Attempts after the first."""
     timeout: int = 600
     """Seconds for each mini-batch. Where the YAML is silent this isn't Azure's value, which is AZURE_TIMEOUT."""
+
+    def __post_init__(self) -> None:
+        _refuse_out_of_range(self, "max_retries", "timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +132,11 @@ class Deployment:
     """The settings that the YAML or --set states, whatever the style: `mini_batch_size`, `retry_settings.timeout`."""
     notes: tuple[str, ...] = ()
     """What to tell the user once, such as keys that mean nothing here."""
+
+    def __post_init__(self) -> None:
+        _refuse_out_of_range(
+            self, "instance_count", "max_concurrency_per_instance", "mini_batch_size", "error_threshold"
+        )
+        for name, words in (("output_action", get_args(OutputAction)), ("logging_level", get_args(LoggingLevel))):
+            if getattr(self, name) not in words:
+                raise UsageError(f"{name} must be one of {', '.join(words)}; found {getattr(self, name)!r}")

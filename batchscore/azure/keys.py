@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from batchscore.azure.document import Value, refusal
 from batchscore.azure.kinds import (
@@ -26,8 +26,17 @@ from batchscore.azure.kinds import (
     version,
     whole,
 )  # fmt: skip
-from batchscore.azure.references import parse_model_reference
-from batchscore.deployment import EnvironmentReference, LocalModel, ModelReference, Style
+from batchscore.azure.references import parse_environment_reference, parse_model_reference
+from batchscore.deployment import (
+    LEAST,
+    EnvironmentReference,
+    LocalModel,
+    LoggingLevel,
+    ModelReference,
+    ModelType,
+    OutputAction,
+    Style,
+)
 from batchscore.errors import UsageError
 from batchscore.job import output_name_and_format
 
@@ -77,9 +86,7 @@ def _model(value: Value) -> ModelReference:
 
 def _environment(value: Value) -> EnvironmentReference:
     if isinstance(value.content, str):
-        if not value.content.startswith("azureml:"):
-            raise refusal(value, "azureml:<name>:<version>, or keys such as conda_file and image")
-        return EnvironmentReference(reference=value.content)
+        return EnvironmentReference(reference=parse_environment_reference(value))
     stated = ENVIRONMENT(value)
     conda = dict([stated["conda_file"]] if "conda_file" in stated else [])
     return EnvironmentReference(image=stated.get("image"), build=stated.get("build", {}).get("path"), **conda)
@@ -99,7 +106,7 @@ def _templates(value: Value) -> list[Any]:
 
 MODEL = Keys(
     {
-        "path": filled, "type": one_of("custom_model", "mlflow_model", "triton_model"), "name": text,
+        "path": filled, "type": one_of(*get_args(ModelType)), "name": text,
         "version": version, "description": text, "tags": mapping, "properties": mapping, "flavors": mapping,
         "stage": text, "datastore": text, "system_metadata": mapping, "default_deployment_template": TEMPLATE,
         "allowed_deployment_templates": _templates, "id": anything, "utc_time_created": anything,
@@ -122,16 +129,16 @@ ENVIRONMENT = Keys(
     refused={"channels": CONDA_KEYS, "dependencies": CONDA_KEYS},
 )  # fmt: skip
 
-RETRY_SETTINGS: Mapping[str, Kind] = {"max_retries": whole(0), "timeout": whole(1)}
+RETRY_SETTINGS: Mapping[str, Kind] = {name: whole(LEAST[name]) for name in ("max_retries", "timeout")}
 
 SETTINGS: Mapping[str, Kind] = {
-    "max_concurrency_per_instance": whole(1),
-    "mini_batch_size": whole(1),
-    "output_action": one_of("append_row", "summary_only"),
+    "max_concurrency_per_instance": whole(LEAST["max_concurrency_per_instance"]),
+    "mini_batch_size": whole(LEAST["mini_batch_size"]),
+    "output_action": one_of(*get_args(OutputAction)),
     "output_file_name": _file_name,
     "retry_settings": Keys(RETRY_SETTINGS),
-    "error_threshold": whole(-1),
-    "logging_level": one_of("warning", "info", "debug"),
+    "error_threshold": whole(LEAST["error_threshold"]),
+    "logging_level": one_of(*get_args(LoggingLevel)),
     "environment_variables": variables,
 }
 

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.azure.document import Value, refusal
+from batchscore.deployment import INT_MAX
 from batchscore.errors import UsageError
 
 Kind = Callable[[Value], Any]
-
-INT_MAX = (1 << 31) - 1
-"""Azure's int.MaxValue."""
 
 
 def text(value: Value) -> str:
@@ -120,7 +118,7 @@ def variables(value: Value) -> tuple[tuple[str, str], ...]:
 def _variable(name: str, value: Value) -> str:
     if not name or "=" in name or "\0" in name:
         raise UsageError(
-            f"{value.place}: found the name {name.partition('=')[0]!r} with = or NUL; expected an environment variable's"
+            f"{value.place}: found a name that is empty or has = or NUL in it; expected an environment variable's"
         )
     if not _is_scalar(value) or "\0" in value.text:
         raise UsageError(f"{value.place}: expected text, found something else; put the value in quotes")

@@ -40,7 +40,7 @@ def answer(question: dict[str, str]) -> dict[str, Any]:
     names = {"settings": "load_model_batch_deployment", "root": "load_batch_deployment"}
     try:
         deployment = getattr(_load_functions, names[question["style"]])(question["file"])
-        deployment._validate()  # noqa: SLF001 (what its create_or_update does first)
+        deployment._validate()
     except ValidationError as error:
         messages = (error.__context__ or error).messages
         return {"accepted": False, "keys": list(keys_of(messages)), "error": str(messages)[:500]}

@@ -68,7 +68,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
         {},
         optional={
             "path": st.sampled_from(["model", "./model", "nowhere"]) | oddities,
-            "type": st.sampled_from(["mlflow_model", "MLFLOW_MODEL", "custom_model", "triton_model", "mlflow"]) | oddities,
+            "type": st.sampled_from(["mlflow_model", "MLFLOW_MODEL", "custom_model", "triton_model", "mlflow", 3]),
             "name": st.just("m") | oddities,
             "version": st.sampled_from(["1", 1, 1.5]),
             "flavors": st.just({"a": {}}),
@@ -112,7 +112,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
             "instances": st.just(2),
         },
     ),
-    "output_action": st.sampled_from(["append_row", "APPEND_ROW", "summary_only", "Summary_Only", "AppendRow"]) | oddities,
+    "output_action": st.sampled_from(["append_row", "APPEND_ROW", "Summary_Only", "AppendRow"]) | oddities,
     "output_file_name": st.sampled_from(["predictions.csv", "a.txt", "a/b.csv", "..", "job.json"]) | oddities,
     "logging_level": st.sampled_from(["info", "DEBUG", "Warning", "verbose"]) | oddities,
     "environment_variables": variables | oddities,
@@ -197,7 +197,6 @@ def verdict(folder: Path, document: Document) -> Deployment | str:
     try:
         return read_deployment(str(folder / "deployment.yml"))
     except UsageError as error:
-        assert f"{folder}/deployment.yml:" in str(error)
         return str(error)
 
 
@@ -226,7 +225,7 @@ def differences(document: Document, style: str) -> set[str]:
 
 def is_fraction_or_out_of_range(value: Any, least: int) -> bool:
     try:
-        return isinstance(value, float) and value != int(value) or not least <= int(value) <= INT_MAX
+        return (isinstance(value, float) and value != int(value)) or not least <= int(value) <= INT_MAX
     except (TypeError, ValueError, OverflowError):
         return False
 
@@ -263,6 +262,7 @@ def check(folder: Path, ask: Ask, style: str, document: Document) -> None:
             assert at(document, "model.path") == "nowhere", "only a model's path may be looked for later, for -m"
             return
         keys = {*answer.get("keys", ()), *listed}
+        assert found.startswith(f"{folder}/deployment.yml:")
         stumbles = answer.get("error", "").startswith(
             ("TypeError", "AttributeError", "MlException")
         )  # and names no key

@@ -10,6 +10,7 @@ from batchscore.azure.document import Value, read_document, refusal
 from batchscore.azure.endpoints import find_deployment, is_endpoint
 from batchscore.azure.foreign import refuse_other_documents
 from batchscore.azure.keys import ENVIRONMENT, RESOURCES, SETTINGS, deployment_keys
+from batchscore.azure.kinds import beside
 from batchscore.azure.overrides import apply_overrides
 from batchscore.deployment import CodeConfiguration, Deployment, RetrySettings, Style
 from batchscore.errors import UsageError
@@ -84,10 +85,8 @@ def _refuse_combinations(document: Value, settings: Mapping[str, Any], prefix: s
         raise refusal(count, "no settings.instance_count beside resources; write resources.instance_count")
     script = document.find("code_configuration.scoring_script")
     code = document.find("code_configuration.code")
-    if script and code:
-        folder = Path(code.place.file).absolute().parent / code.text
-        if not (folder / script.text).is_file():
-            raise refusal(script, f"a file in {code.text}; there is none")
+    if script and code and not Path(beside(code), script.text).is_file():
+        raise refusal(script, f"a file in {code.text}; there is none")
 
 
 MEANINGLESS = (

@@ -85,8 +85,9 @@ def read_document(path: str) -> Value:
     Raises UsageError: not there, not UTF-8, not YAML, more than one document, keys that come twice, tags that the
     safe loader doesn't know, and files that grow past all bounds when their aliases are expanded.
     """
-    loader = yaml.SafeLoader(_text(path))
+    text = _text(path)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             raise UsageError(f"{path} is empty; expected the YAML of a batch deployment")
@@ -94,11 +95,10 @@ def read_document(path: str) -> Value:
     except yaml.MarkedYAMLError as error:
         raise UsageError(_syntax(path, error)) from error
     except yaml.YAMLError as error:
-        raise UsageError(f"{path} can't be read as YAML: {error}") from error
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{path} can't be read as YAML: {reason}") from error
     except RecursionError:
         raise UsageError(f"{path} is nested too deeply; a deployment has four levels") from None
-    finally:
-        loader.dispose()
     if not isinstance(value.content, dict):
         raise refusal(value, "keys and values, as a batch deployment has them")
     return value

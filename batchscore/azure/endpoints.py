@@ -14,9 +14,8 @@ ENDPOINT_ONLY = ("defaults", "auth_mode", "scoring_uri", "openapi_uri", "identit
 
 def is_endpoint(document: Value) -> bool:
     """Whether a document is a batch endpoint's YAML rather than a deployment's."""
-    if schema_name(document):
-        return schema_name(document) == "batchendpoint"
-    return "endpoint_name" not in document.content and any(key in document.content for key in ENDPOINT_ONLY)
+    says_so = schema_name(document) == "batchendpoint" or any(key in document.content for key in ENDPOINT_ONLY)
+    return says_so and "endpoint_name" not in document.content
 
 
 def find_deployment(endpoint: Value, deployment_name: str | None) -> Value:

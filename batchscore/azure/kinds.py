@@ -112,14 +112,13 @@ def variables(value: Value) -> tuple[tuple[str, str], ...]:
     """Environment variables, each with its text as written; values are secrets, which no message shows."""
     if not isinstance(value.content, dict):
         raise UsageError(f"{value.place}: expected names and values of environment variables (NAME: value)")
-    return tuple((name, _variable(name, value.content[name])) for name in named(value))
+    for name in named(value):
+        if not name or "=" in name or "\0" in name:
+            raise UsageError(f"{value.place}: found a name that is empty or has = or NUL in it; expected NAME: value")
+    return tuple((name, _variable(item)) for name, item in value.content.items())
 
 
-def _variable(name: str, value: Value) -> str:
-    if not name or "=" in name or "\0" in name:
-        raise UsageError(
-            f"{value.place}: found a name that is empty or has = or NUL in it; expected an environment variable's"
-        )
+def _variable(value: Value) -> str:
     if not _is_scalar(value) or "\0" in value.text:
         raise UsageError(f"{value.place}: expected text, found something else; put the value in quotes")
     return value.text

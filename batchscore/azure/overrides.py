@@ -44,5 +44,5 @@ def _with(value: Value, parts: Sequence[str], option: str, text: str) -> Value:
         return Value({**content, parts[0]: Value(text, place, text)}, value.place)
     below = content.get(parts[0], Value({}, place))
     if not isinstance(below.content, dict):
-        raise UsageError(f"--set {option}: {below.place.key} is {below} ({below.place}), which has no keys to set")
+        raise UsageError(f"--set {option}: there are no keys to set below {below.place.key} ({below.place})")
     return Value({**content, parts[0]: _with(below, parts[1:], option, text)}, value.place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from batchscore.azure.document import Value, refusal
+from batchscore.azure.kinds import is_uri
 from batchscore.deployment import CloudModel, ModelReference, RegisteredModel
 
 # azureml:/subscriptions/…/models/<name>/versions/<version>, azureml://registries/<registry>/models/… and their likes
@@ -21,7 +22,7 @@ def parse_model_reference(value: Value) -> ModelReference:
     """
     reference = str(value.content)
     if not ASSET.fullmatch(reference):
-        local = reference if reference and not reference.startswith("azureml:") else "./model"
+        local = "./model" if not reference or is_uri(reference) else reference
         raise refusal(
             value,
             "azureml:<name>:<version> for a registered model, or for a local folder "

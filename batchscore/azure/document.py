@@ -114,7 +114,7 @@ def _text(path: str) -> str:
     try:
         if file.stat().st_size > MAX_BYTES:
             raise UsageError(f"{path} has more than {MAX_BYTES:,} bytes; that is no deployment's YAML")
-        return file.read_bytes().decode("utf-8-sig")
+        return file.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from error
     except OSError as error:

@@ -134,11 +134,13 @@ TYPED = tuple(name.partition(".")[0] for name in SETTINGS)
 
 @st.composite
 def documents(draw: st.DrawFn, style: str) -> Document:
-    """A deployment with some plain keys and up to three odd ones, missing ones or ones in the wrong place."""
+    """A deployment with some plain keys, mostly one odd one, and some missing or in the wrong place."""
     document = {key: value for key, value in PLAIN.items() if key in {"name", "endpoint_name"} or draw(st.booleans())}
     if style == "settings":
         document["compute"] = "azureml:cpu"
-    for key in draw(st.lists(st.sampled_from(list(VALUES)), max_size=3, unique=True)):
+    for key in draw(
+        st.lists(st.sampled_from(list(VALUES)), max_size=draw(st.sampled_from([0, 1, 1, 1, 3])), unique=True)
+    ):
         document[key] = draw(VALUES[key])
     if draw(st.integers(0, 9)) == 0:
         document.pop(draw(st.sampled_from(["name", "endpoint_name", "compute"])), None)
@@ -220,7 +222,19 @@ def differences(document: Document, style: str) -> set[str]:
         found |= {"error_threshold", "environment_variables"} & document.keys()
     if not are_variables(at(document, f"{prefix}environment_variables")):
         found.add(f"{prefix}environment_variables")
-    return found | local_paths(document)
+    return found | local_paths(document) | dropped_from_environment(document.get("environment"))
+
+
+def dropped_from_environment(value: Any) -> set[str]:
+    """What Azure's client lets pass unread in an environment that stands in the deployment itself."""
+    if not isinstance(value, Mapping):
+        return set()
+    found = {"environment.name"} if "name" in value and not isinstance(value["name"], str) else set()
+    found |= (
+        {"environment.version"} if "version" in value and isinstance(value["version"], list | dict | None) else set()
+    )
+    found |= {"environment.conda_file"} if value.get("conda_file", 1) in (0, "", []) else set()
+    return found | ({"environment.build.path"} if at(dict(value), "build.path") == "" else set())
 
 
 def is_fraction_or_out_of_range(value: Any, least: int) -> bool:
@@ -259,7 +273,9 @@ def check(folder: Path, ask: Ask, style: str, document: Document) -> None:
     if not answer["accepted"] or listed:
         if isinstance(found, Deployment):
             assert answer.get("keys") == ["model"], answer
-            assert at(document, "model.path") == "nowhere", "only a model's path may be looked for later, for -m"
+            path = at(document, "model.path")  # is looked for later: -m may name another model
+            assert isinstance(path, str), (found, answer)
+            assert not (folder / path).exists(), (found, answer)
             return
         keys = {*answer.get("keys", ()), *listed}
         assert found.startswith(f"{folder}/deployment.yml:")
@@ -314,6 +330,47 @@ def test_verdicts_and_values_are_those_of_azures_client(
     folder: Path, ask: Ask, style: str, data: st.DataObject
 ) -> None:
     check(folder, ask, style, data.draw(documents(style)))
+
+
+ODD: tuple[Any, ...] = (
+    None, True, 0, 1, -1, -2, 5, INT_MAX, INT_MAX + 1, 1.5, 10.0, float("inf"), "", " 7 ", "7", "1.5", "ten", "text",
+    [], ["a"], [1], {}, {"a": 1}, {"a": "b"}, {1: 2}, {"unknown": "x"}, "append_row", "SUMMARY_ONLY", "Info", "Model",
+    "src", "conda.yml", "azureml:m:1", "m:1", "Linux", "MLflow_model",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("style", ["settings", "root"])
+def test_every_key_takes_what_azures_client_takes(folder: Path, ask: Ask, style: str) -> None:
+    """Every key and an unknown one beside it, with every odd value, in a deployment that is plain otherwise."""
+    keys = dotted_keys(style)
+    unknown = {f"{key.rpartition('.')[0]}.unknown".removeprefix(".") for key in keys}
+    for dotted in [*keys, *sorted(unknown)]:
+        for value in ODD:
+            document: Document = {"name": "d", "endpoint_name": "e", "compute": "c"}
+            if style == "settings":
+                document |= {"type": "model", "settings": {"mini_batch_size": 5}}
+            for part in ("model", "code_configuration", "environment"):
+                document |= {part: PLAIN[part]} if dotted.startswith(part) else {}
+            check(folder, ask, style, with_value(document, dotted, value))
+
+
+@pytest.mark.parametrize("style", ["settings", "root"])
+def test_combinations_are_refused_as_azures_client_refuses_them(folder: Path, ask: Ask, style: str) -> None:
+    plain = {"name": "d", "endpoint_name": "e", "compute": "c"}
+    below = {"mini_batch_size": 5, "output_action": "summary_only"}
+    below |= {"instance_count": 2} if style == "settings" else {}
+    for names in (below, ["mini_batch_size", "output_action"], ["mini_batch_size", "instance_count"]):
+        for more in ({}, {"output_file_name": "a.csv"}):
+            for resources in ({}, {"resources": {}}, {"resources": {"instance_count": 3}}):
+                found = {name: below[name] for name in names if name in below} | more
+                inside = {"type": "model", "settings": found} if style == "settings" else found
+                check(folder, ask, style, {**plain, **inside, **resources})
+
+
+def with_value(document: Document, dotted: str, value: Any) -> Document:
+    first, _, rest = dotted.partition(".")
+    below = document.get(first)
+    return {**document, first: with_value(below if isinstance(below, dict) else {}, rest, value) if rest else value}
 
 
 @pytest.mark.parametrize("style", ["settings", "root"])

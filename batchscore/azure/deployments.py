@@ -77,12 +77,12 @@ def _with_environment_file(document: Value) -> Value:
 
 def _refuse_combinations(document: Value, settings: Mapping[str, Any], prefix: str) -> None:
     """Refuse what Azure's client takes key by key, but not together; and a script that isn't there."""
-    name = document.find(f"{prefix}output_file_name")
-    if name and settings.get("output_action") == "summary_only":
-        raise refusal(name, "no output_file_name with output_action: summary_only, which writes no such file")
     count = document.find("settings.instance_count")
     if count and document.find("resources"):
         raise refusal(count, "no settings.instance_count beside resources; write resources.instance_count")
+    name = document.find(f"{prefix}output_file_name")
+    if name and settings.get("output_action") == "summary_only":
+        raise refusal(name, "no output_file_name with output_action: summary_only, which writes no such file")
     script = document.find("code_configuration.scoring_script")
     code = document.find("code_configuration.code")
     if script and code and not Path(beside(code), script.text).is_file():

@@ -67,8 +67,14 @@ def _conda(value: Value) -> tuple[str, str]:
     return "conda_file", beside(value)
 
 
+def _asset(value: Value) -> str:
+    if not text(value).startswith("azureml:"):
+        raise refusal(value, "the id of an asset of Azure's, azureml:…")
+    return text(value)
+
+
 def _build_path(value: Value) -> str:
-    if is_uri(filled(value)):
+    if re.match(r"(https?|ftps?)://.", filled(value)):
         return text(value)
     if not Path(beside(value)).exists():
         raise refusal(value, f"a Docker build context; there is nothing at {beside(value)}")
@@ -79,6 +85,8 @@ def _model(value: Value) -> ModelReference:
     if isinstance(value.content, str):
         return parse_model_reference(value)
     stated = MODEL(value)
+    if "version" in stated and "name" not in stated:
+        raise refusal(value.content["version"], "no version without a name beside it")
     path = value.content["path"]
     location = stated["path"] if is_uri(stated["path"]) else beside(path)
     return LocalModel(location, stated.get("type", "custom_model"), is_type_stated="type" in stated)
@@ -118,13 +126,17 @@ MODEL = Keys(
 
 CONDA_KEYS = "this is a conda file's key; keep it in a file of its own and name that with environment.conda_file"
 
+AUTO_DELETE = Keys(
+    {"condition": one_of("created_greater_than", "last_accessed_greater_than"), "value": text},
+)
+
 ENVIRONMENT = Keys(
     {
         "conda_file": _conda, "image": text, "build": Keys({"path": _build_path, "dockerfile_path": text}),
-        "name": text, "version": version, "id": anything, "description": text, "tags": named, "properties": mapping,
+        "name": text, "version": version, "id": _asset, "description": text, "tags": named,
         "os_type": one_of("linux", "windows"), "datastore": text, "creation_context": anything,
         "inference_config": Keys(ROUTES, required=dict.fromkeys(ROUTES, "")), "latest_version": anything,
-        "auto_delete_setting": mapping, "intellectual_property": anything,
+        "auto_delete_setting": AUTO_DELETE, "intellectual_property": anything,
     },
     refused={"channels": CONDA_KEYS, "dependencies": CONDA_KEYS},
 )  # fmt: skip

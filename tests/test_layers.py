@@ -42,7 +42,7 @@ SAME_LAYER = {
 FRAMES = {"signature", "readers", "writers", "model", "answers", "scoring"}
 DOORS = {
     "click": {"cli"},
-    "yaml": {"modelfolder"},
+    "yaml": {"azure", "modelfolder"},
     "fsspec": {"storage"},
     "joblib": {"engines"},
     "mlflow": {"model"},

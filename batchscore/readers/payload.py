@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from batchscore.schema import Schema
 
 MAX_BYTES = 64 << 20
-"""Of a document, which is parsed whole and takes some fifteen times as much memory."""
+"""Of a document, which is parsed whole and takes some twenty-five times as much memory."""
 
 
 def read(piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> Iterator[Chunk]:

@@ -165,6 +165,8 @@ def of_width(rows: list[Any], width: int, first_row: int = 0) -> list[Any]:
 
 def _columns(content: dict[str, Any]) -> Payload:
     """Lists by name; an object that has other values too is one record, as for MLflow's server."""
+    if not content:
+        raise FileRefused("found an empty object; expected lists by name, a value for each row")
     if not all(isinstance(part, list) for part in content.values()):
         return Payload("records", [content])
     lengths = {name: len(part) for name, part in content.items()}

@@ -79,7 +79,7 @@ def _series(values: list[Any]) -> pd.Series:
     """A column as pandas infers it, texts as Python strings."""
     found = _plain(values)
     if not any(isinstance(value, (list, dict)) for value in found):
-        series: pd.Series = pd.Series(found)
+        series: pd.Series = pd.Series(found, dtype=None if found else object)
         if pd.api.types.is_numeric_dtype(series.dtype):
             return series
     if all(value is None or isinstance(value, str) for value in found):

@@ -49,7 +49,7 @@ def plan(
 ) -> Reading:
     """How to read a file that begins with these rows; FileRefused where its columns aren't the model's."""
     sized = schema
-    if any(-1 in spec.shape[1:] for spec in schema.tensors) and payload.rows:
+    if any(-1 in spec.shape[1:] for spec in schema.tensors):
         sized = Schema(tensors=tuple(_sized(spec, payload, schema) for spec in schema.tensors))
     if not payload.rows and not names:
         names = _names_without_rows(sized, settings, piece)
@@ -57,6 +57,8 @@ def plan(
     if payload.kind == "items" and payload.rows:
         names = tuple(map(str, range(len(payload.body[0])))) if is_wide else (_name_for_items(sized),)
     found = plan_reading(sized, names, settings, piece.file.partitions)
+    if payload.kind == "items" and sized.tensors:  # its rows are the tensor's, never one item each
+        found = replace(found, features=(replace(found.features[0], spec=sized.tensors[0]),))
     return Reading(found, sized, sized == schema, len(names) if is_wide else None)
 
 
@@ -91,7 +93,11 @@ def _is_wide(payload: Payload, schema: Schema) -> bool:
 
 
 def _sized(spec: TensorSpec, payload: Payload, schema: Schema) -> TensorSpec:
-    """The tensor with the sizes of the first row in the place of unknown ones."""
+    """The tensor with the sizes of the first row in the place of unknown ones; 1 where there are no rows."""
+    if not payload.rows and not (spec.name is None and len(payload.names) > 1):
+        return replace(spec, shape=(*spec.shape[:1], *(1 if size == -1 else size for size in spec.shape[1:])))
+    if not payload.rows:
+        return spec
     if payload.kind == "items":
         if len(schema.specs) > 1:
             return spec
@@ -173,7 +179,7 @@ def kept_table(payload: Payload, plan: ReadPlan, piece: FileSlice) -> pa.Table:
 
     Text of the JSON is marked as such, so that text such as 007 isn't taken for a number.
     """
-    names = names_of(payload)
+    names = names_of(payload) if plan.kept else ()
     arrays, fields = [], []
     for name in plan.kept:
         if name in dict(plan.partitions):

@@ -35,6 +35,8 @@ def from_values(values: Sequence[Any], spec: ColumnSpec | TensorSpec, scalar: Sc
     """The values in the type's Arrow form; Refused for the first that doesn't fit."""
     if isinstance(spec, TensorSpec):
         if scalar is not None:
+            if len(spec.shape) == 1:
+                return _scalars(values, scalar)
             alone = [value[0] if isinstance(value, list) and len(value) == 1 else value for value in values]
             return _scalars(alone, scalar)
         return _objects(values, spec) if spec.dtype == "object" else _tensor(values, spec)
@@ -94,10 +96,10 @@ def _reason(value: Any, scalar: Scalar) -> str:
 
 def _json_texts(values: Sequence[Any]) -> pa.Array:
     """`any`, as within JSON text."""
-    texts: list[dict[str, str] | None] = []
+    texts: list[dict[str, str | None]] = []
     for place, value in enumerate(values):
         try:
-            texts.append(None if value is None else {"JSON text": json.dumps(native(value), allow_nan=False)})
+            texts.append({"JSON text": None if value is None else json.dumps(native(value), allow_nan=False)})
         except ValueError:
             raise Refused(place, json_text(value), "numbers that Python holds") from None
     return pa.array(texts, JSON_TEXT)
@@ -108,12 +110,19 @@ def _tensor(values: Sequence[Any], spec: TensorSpec) -> pa.Array:
     rows: list[list[str | None] | None] = []
     for place, value in enumerate(values):
         try:
-            rows.append(None if value is None else flat(value, sizes))
+            rows.append(None if value is None else _flat(value, sizes))
         except ValueError as error:
             tensor_rows(pa.array(rows, pa.list_(pa.string())), spec)
             expected = f"a list of {math.prod(sizes)} items, flat or nested as {sizes} ({spec}): {error}"
             raise Refused(place, json_text(value), expected) from None
     return tensor_rows(pa.array(rows, pa.list_(pa.string())), spec)
+
+
+def _flat(value: Any, sizes: tuple[int, ...]) -> list[str | None]:
+    """As `flat`, without a copy of a list of numbers."""
+    if len(sizes) == 1 and isinstance(value, list) and len(value) == sizes[0] and set(map(type, value)) <= {Number}:
+        return value
+    return flat(value, sizes)
 
 
 def _objects(values: Sequence[Any], spec: TensorSpec) -> pa.Array:

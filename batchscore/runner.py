@@ -12,6 +12,7 @@ from types import FrameType
 from batchscore import attempts, engines
 from batchscore.attempts import RetryPolicy
 from batchscore.errors import BatchscoreError, Stopped
+from batchscore.interpreter import check_interpreter
 from batchscore.job import Job
 from batchscore.journal import Journal
 from batchscore.minibatch import MiniBatch, Outcome
@@ -52,6 +53,7 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
         earlier = take_over(job, workspace, identity, listing)
         settings = scoring_settings(job, model.folder, listing, earlier.threads)
         prepared = Prepared(job, workspace, model, listing, identity, earlier, settings)
+        check_interpreter(worker_spec(prepared))
         watch.opened(len(listing.files), listing.folders, len(listing.skipped), (*model.notes, *earlier.notes))
         with Journal(workspace.journal, prepared.header()) as journal:
             write_inputs(workspace, listing)

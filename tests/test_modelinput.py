@@ -395,3 +395,24 @@ def test_object_tensors_take_values_as_they_are():
     assert given["a"].dtype == object
     assert given["b"].tolist() == ["x", "yz"]
     enforced(schema, given)
+
+
+@pytest.mark.parametrize(
+    "specs",
+    [
+        [tensor("float64", [-1, 1])],
+        [tensor("float64", [-1])],
+        [tensor("float64", [-1, -1])],
+        [tensor("float64", [-1], "a")],
+        [tensor("float64", [-1, 1], "a")],
+    ],
+    ids=str,
+)
+def test_a_model_may_write_into_its_tensors(specs):
+    """MLflow hands arrays on as they are: Arrow's own memory would be read-only."""
+    column = pa.array([1.0, 2.0])
+    given = model_input(Schema.from_json(specs), pa.table({"a": column}))
+    array = given["a"] if isinstance(given, dict) else given
+    array *= 2
+    assert array.reshape(-1).tolist() == [2.0, 4.0]
+    assert column.to_pylist() == [1.0, 2.0]

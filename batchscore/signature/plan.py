@@ -120,7 +120,11 @@ def _kept(columns: Sequence[ReadColumn], header: Sequence[str], settings: Scorin
     there = [column.source for column in columns]
     missing = [name for name, column in found.items() if column is None]
     if missing:
-        raise FileRefused(f"columns to keep are missing: {_missing(missing, there)}", column=missing[0])
+        similar = difflib.get_close_matches(missing[0], there, n=1)
+        hint = f"did you mean --keep {similar[0]}" if similar else "name others with --keep"
+        raise FileRefused(
+            f"columns to keep are missing: {_quoted(missing)}; the file has {_quoted(there)}; {hint}", column=missing[0]
+        )
     sources = tuple(column.source for column in found.values() if column is not None)
     extra = [name for name in header if name not in sources]
     if settings.keep_all and extra:
@@ -155,6 +159,8 @@ def _by_name(schema: Schema, columns: Sequence[ReadColumn], notes: list[str]) ->
 
 
 def _missing(missing: Sequence[str], there: Sequence[str]) -> str:
+    if len(there) == 1 and (used := next((sign for sign in ";\t|" if sign in there[0]), None)):
+        return f"{_quoted(missing)}; the file has one column, {there[0]!r}: try --delimiter {used!r}"
     hints = []
     for name in missing:
         folded = {each.strip().casefold(): each for each in there}
@@ -163,7 +169,17 @@ def _missing(missing: Sequence[str], there: Sequence[str]) -> str:
             [f"{folded[similar[0]]!r} is similar to {name!r}: --rename {folded[similar[0]]}={name}"] if similar else []
         )
     hint = "; ".join(hints) or "rename the file's columns with --rename OLD=NEW"
+    if there and all(_is_number(each) for each in there[1:] or there):
+        hint = "is that a header? A CSV without one takes --no-header, and columns in the signature's order"
     return f"{_quoted(missing)}; the file has {_quoted(there) or 'none'}; {hint}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _by_position(schema: Schema, columns: Sequence[ReadColumn], kept: Sequence[str]) -> tuple[ReadColumn, ...]:

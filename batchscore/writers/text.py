@@ -31,6 +31,8 @@ _SAME_DIGITS = frozenset(
         "uint16",
         "uint32",
         "uint64",
+        "long<int64>",
+        "long<uint64>",
         "text<integer>",
         "text<long>",
         "text<double>",

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from batchscore.errors import UsageError
 from batchscore.minibatch import InputFile
-from batchscore.readers import is_readable
+from batchscore.readers import is_payload, is_readable
 from batchscore.storage import local_path
 
 TABLE_ROOTS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table"}
@@ -76,6 +76,9 @@ def list_inputs(inputs: tuple[str, ...], selection: Selection) -> Listing:
                 continue
             if not is_named and (reason := _unfit(name, status)):
                 skipped.append(Skipped(name, reason))
+                continue
+            if not is_named and name.lower().endswith(".json") and not is_payload(path):
+                skipped.append(Skipped(name, "this JSON is not supported: it has no format of request payloads"))
                 continue
             if name in files:
                 raise UsageError(_same_name(name, files[name].path, path))

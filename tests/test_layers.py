@@ -24,6 +24,7 @@ SAME_LAYER = {
     ("interpreter", "child"),
     ("manifest", "planning"),
     ("model", "answers"),
+    ("readers", "writers"),
     ("publishing", "manifest"),
     ("publishing", "planning"),
     ("runner", "planning"),
@@ -47,6 +48,7 @@ DOORS = {
     "joblib": {"engines"},
     "mlflow": {"model"},
     "tqdm": {"progress"},
+    "PIL": {"readers"},
     "pandas": FRAMES | {"summary"},
     "numpy": FRAMES,
     "pyarrow": FRAMES,
@@ -56,7 +58,7 @@ DOORS = {
 BESIDE_THE_MODEL = {
     *FRAMES, "worker", "channel", "lifeline", "schema", "minibatch", "errors", "job", "versions",
 }  # fmt: skip
-LIBRARIES_BESIDE_THE_MODEL = {"mlflow", "pandas", "numpy", "pyarrow"}
+LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
 
 WITHOUT_FRAMES_AND_MODELS = {"slots", "slot", "child", "attempts", "engines"}
 FRAMES_AND_MODELS = FRAMES | {"modelfolder"}
@@ -76,7 +78,7 @@ LATE = {
 }
 """(importer, imported) of the house's modules that a function opens, or that are opened by name, when needed."""
 
-SLOW = {"mlflow", "pandas", "numpy", "pyarrow", "joblib", "fsspec", "tqdm", "yaml"}
+SLOW = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "joblib", "fsspec", "tqdm", "yaml"}
 """Libraries that a function may import; nothing that `import batchscore` and `--help` do loads one."""
 
 

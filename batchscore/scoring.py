@@ -100,7 +100,14 @@ class Ledger:
                 entries.append(Scored(piece, stop - start, name, part.position(start), part.position(stop)))
             else:
                 entries.append(Scored(piece, 0, "", 0, 0))
-        return Outcome(self.mini_batch.number, tuple(entries), part.columns, seconds=seconds, notes=tuple(self._notes))
+        return Outcome(
+            self.mini_batch.number,
+            tuple(entries),
+            part.columns,
+            is_uniform=part.is_uniform,
+            seconds=seconds,
+            notes=tuple(self._notes),
+        )
 
 
 def _chunks(scorer: ModelScorer, ledger: Ledger) -> Iterator[tuple[FileSlice, Chunk | None]]:

@@ -46,6 +46,10 @@ class PartWriter(Protocol):
     def columns(self) -> tuple[Column, ...]:
         """The columns of all that was written; empty before the first table."""
 
+    @property
+    def is_uniform(self) -> bool:
+        """Whether every table so far has these columns by itself, without having been widened for the others."""
+
     def write(self, table: pa.Table) -> None: ...
 
     def close(self) -> None: ...

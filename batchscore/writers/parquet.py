@@ -34,6 +34,7 @@ class ArrowPart:
         self._file = PartFile(path)
         self._stream: pa.ipc.RecordBatchFileWriter | None = None
         self._columns: tuple[Column, ...] = ()
+        self.is_uniform = True
         self._rows = 0
 
     @property
@@ -50,6 +51,7 @@ class ArrowPart:
     def write(self, table: pa.Table) -> None:
         for piece in slices(table, _ROWS):
             arrays, columns = prepared(piece, self._roles, has_types=True)
+            self.is_uniform = self.is_uniform and self._columns in ((), columns)
             self._widen(unify(self._columns, columns))
             self._append(cast_columns(arrays, columns, self._columns))
 

@@ -60,6 +60,7 @@ class TextPart:
         self._dialect = dialect
         self._file = PartFile(path)
         self._columns: tuple[Column, ...] = ()
+        self.is_uniform = True
         self._rows = 0
         self._offsets = {0: 0}
         """Bytes before the row, for the first row of each table."""
@@ -80,6 +81,7 @@ class TextPart:
 
         for piece in slices(table, _ROWS):
             arrays, columns = prepared(piece, self._roles, has_types=self._dialect.has_types)
+            self.is_uniform = self.is_uniform and self._columns in ((), columns)
             self._widen(unify(self._columns, columns))
             self._append(arrays, columns, piece.num_rows)
 

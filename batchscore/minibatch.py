@@ -171,12 +171,12 @@ class Outcome:
     slices: tuple[SliceOutcome, ...]
     columns: tuple[Column, ...] = ()
     """Of its part; empty where nothing was written."""
-    is_uniform: bool = True
-    """Whether every row of the part has these columns by itself, without having been widened by others."""
     retries: int = 0
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     """Things to tell the user once, such as names matched after trimming."""
+    is_mixed: bool = False
+    """The columns are wider than some tables of the part by themselves: they are the whole mini-batch's, no file's."""
 
     def to_json(self) -> Json:
         return {
@@ -185,10 +185,10 @@ class Outcome:
                 {"kind": "scored" if isinstance(entry, Scored) else "failed", **asdict(entry)} for entry in self.slices
             ],
             "columns": [[column.name, column.type, column.role] for column in self.columns],
-            "is_uniform": self.is_uniform,
             "retries": self.retries,
             "seconds": self.seconds,
             "notes": list(self.notes),
+            "is_mixed": self.is_mixed,
         }
 
     @classmethod
@@ -197,10 +197,10 @@ class Outcome:
             record["number"],
             tuple(_slice_outcome(entry) for entry in record["slices"]),
             tuple(Column(*column) for column in record["columns"]),
-            record["is_uniform"],
             record["retries"],
             record["seconds"],
             tuple(record["notes"]),
+            record["is_mixed"],
         )
 
 

@@ -71,9 +71,12 @@ def _pinned_model(job: Job, workspace: Workspace) -> str | None:
 
 def find_inputs(job: Job, workspace: Workspace) -> Listing:
     """The files to score. Raises UsageError where there are none, unless the job allows it."""
-    listing = list_inputs(job.inputs, Selection(workspace.root, job.include, job.exclude))
+    if any(os.path.realpath(local_path(entry, "INPUT")) == workspace.root for entry in job.inputs):
+        raise UsageError(f"OUTPUT {workspace.root} is an INPUT, too; give a folder of its own")
+    listing = list_inputs(job.inputs, Selection(workspace.root, job.include, job.exclude, job.allow_empty))
     if not listing.files and not job.allow_empty:
-        skipped = f" ({len(listing.skipped)} files of unsupported types were skipped)" if listing.skipped else ""
+        number = len(listing.skipped)
+        skipped = f" ({number} other {'file was' if number == 1 else 'files were'} skipped)" if number else ""
         raise UsageError(
             f"no input: {', '.join(job.inputs)} holds no CSV or Parquet file to score{skipped}; "
             "check -i, --include and --exclude, or use --allow-empty if that may be"
@@ -146,7 +149,7 @@ def _all_columns(listing: Listing, job: Job, model: ModelFolder) -> tuple[str, .
     """The columns of the first file that can be read."""
     for file in listing.files:
         try:
-            return tuple(readers.columns(file, job.csv, model.signature.inputs))
+            return tuple(name.strip() for name in readers.columns(file, job.csv, model.signature.inputs))
         except (FileRefused, OSError):
             continue  # its worker will say why
     return ()

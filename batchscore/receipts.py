@@ -17,8 +17,10 @@ class Part:
 
     name: str
     columns: tuple[Column, ...]
+    place: int
+    """Of its receipt in the journal."""
     needs: int
-    """How many slices together made its columns what they are; 0 where each has them by itself."""
+    """How many slices of that receipt made its columns what they are together; 0 where each has them by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Receipts:
 
     def _take(self, outcome: Outcome, place: int) -> None:
         self.retries += outcome.retries
-        parts = self._parts_of(outcome)
+        parts = self._parts(outcome, place)
         for entry in outcome.slices:
             if entry.slice not in self._known:
                 continue
@@ -76,10 +78,12 @@ class Receipts:
                 self._known[entry.slice] = FailedAt(place)
                 self.failed_files.add(entry.slice.file.name)
 
-    def _parts_of(self, outcome: Outcome) -> dict[str, Part]:
+    def _parts(self, outcome: Outcome, place: int) -> dict[str, Part]:
         columns = self._columns.setdefault(outcome.columns, outcome.columns)
-        slices = Counter(entry.part for entry in outcome.slices if isinstance(entry, Scored) and entry.part)
-        return {name: Part(name, columns, 0 if outcome.is_uniform else slices[name]) for name in slices}
+        names = {entry.part for entry in outcome.slices if isinstance(entry, Scored) and entry.part}
+        rowless = sum(isinstance(entry, Scored) and not entry.part for entry in outcome.slices)
+        needs = len(outcome.slices) - rowless if outcome.is_mixed else 0
+        return {name: Part(name, columns, place, needs) for name in names}
 
     @property
     def is_empty(self) -> bool:
@@ -101,24 +105,26 @@ class Receipts:
         self._forget(piece for piece, found in self._known.items() if isinstance(found, FailedAt))
         self.failed_files.clear()
 
+    def forget_lost(self, there: Collection[str]) -> None:
+        """Have slices scored again whose part isn't there any more.
+
+        Also those in a part whose columns are the work of several files of which one has changed or is tried again:
+        what each needs by itself isn't known, and types must not be those of rows that don't count.
+        """
+        held = Counter(found.place for found in self._known.values() if isinstance(found, FailedAt))
+        held.update(part.place for _, part in self._placed())
+        self._forget(piece for piece, part in self._placed() if part.name not in there or held[part.place] < part.needs)
+
     def _forget(self, pieces: Iterable[FileSlice]) -> None:
         for piece in tuple(pieces):
             self._known[piece] = None
 
-    def keep_parts(self, there: Collection[str]) -> set[str]:
-        """Forget what lies in parts that aren't there, or whose columns come from rows that don't count any more.
-
-        The names of the parts that are left.
-        """
-        held = Counter(part.name for part in self._parts())
-        kept = {part.name for part in self._parts() if part.name in there and held[part.name] >= part.needs}
-        self._forget(piece for piece, part in self._placed() if part.name not in kept)
-        return kept
+    @property
+    def part_names(self) -> set[str]:
+        """Of the parts that hold predictions."""
+        return {part.name for _, part in self._placed()}
 
     def _placed(self) -> Iterator[tuple[FileSlice, Part]]:
         for piece, found in self._known.items():
             if isinstance(found, Segment) and found.part:
                 yield piece, found.part
-
-    def _parts(self) -> Iterator[Part]:
-        return (part for _, part in self._placed())

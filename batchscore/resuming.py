@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -173,13 +173,16 @@ def _named(names: list[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
-def remaining(plan: Iterable[MiniBatch], receipts: Receipts, error_threshold: int) -> tuple[MiniBatch, ...]:
-    """What is still to score: slices without a receipt.
+def remaining(
+    plan: Iterable[MiniBatch], receipts: Receipts, parts: Collection[str], error_threshold: int
+) -> tuple[MiniBatch, ...]:
+    """What is still to score: slices without a receipt, or whose part isn't among those that are there.
 
     Failures of the run before are tried again, unless they are within the threshold: then they stand, so that
     publishing a failed job by a higher threshold takes seconds.
     """
     if 0 <= error_threshold < len(receipts.failed_files):
         receipts.forget_failures()
+    receipts.forget_lost(parts)
     left = ((batch, tuple(piece for piece in batch.slices if receipts.of(piece) is None)) for batch in plan)
     return tuple(batch.only(slices) for batch, slices in left if slices)

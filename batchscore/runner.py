@@ -9,6 +9,7 @@ from pathlib import Path
 from batchscore import attempts, engines
 from batchscore.attempts import RetryPolicy
 from batchscore.errors import BatchscoreError
+from batchscore.interpreter import check_interpreter
 from batchscore.job import Job
 from batchscore.journal import Journal
 from batchscore.manifest import Ending
@@ -41,6 +42,7 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
             workspace.is_done = True
             return already_finished(workspace.root, manifest)
         prepared = prepare(job, workspace, model, listing, identity)
+        check_interpreter(worker_spec(prepared))
         watch.opened(len(listing.files), listing.folders, len(listing.skipped), prepared.notes)
         with Journal(workspace.journal, prepared.earlier.header, is_new=prepared.earlier.is_new) as journal:
             ending = _carry_out(prepared, journal, signals, watch)
@@ -70,8 +72,8 @@ def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, watch
 def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, watch: Watcher) -> None:
     """Have every mini-batch that isn't done scored and its receipt journaled."""
     job, workspace = prepared.job, prepared.workspace
-    workspace.keep_parts(receipts.keep_parts(workspace.part_names()))
-    todo = remaining(plan, receipts, job.error_threshold)
+    todo = remaining(plan, receipts, workspace.part_names(), job.error_threshold)
+    workspace.keep_parts(receipts.part_names)
     watch.planned(sum(batch.size for batch in plan), sum(batch.size for batch in todo))
     if not todo:
         return

@@ -22,10 +22,13 @@ def is_remote(location: str) -> bool:
 
 
 def local_path(location: str, what: str) -> str:
-    """The absolute local path of INPUT or OUTPUT.
+    """The absolute local path of INPUT, OUTPUT or MODEL.
 
-    Raises UsageError for URLs of other stores.
+    Raises UsageError for URLs of other stores, for empty text, and for a relative path where the working directory is
+    gone.
     """
+    if not location:
+        raise UsageError(f"{what} is empty text; give a path (is a variable of the shell unset?)")
     if is_remote(location):
         raise UsageError(
             f"{what} {redact(location)} is remote; only local files and folders can be used. "
@@ -35,7 +38,10 @@ def local_path(location: str, what: str) -> str:
         return os.path.abspath(os.path.expanduser(location))  # noqa: PTH100, PTH111 (links stay as they are)
     import fsspec
 
-    return str(fsspec.filesystem("file")._strip_protocol(location))  # noqa: SLF001 (fsspec's documented way from URL to path)
+    try:
+        return str(fsspec.filesystem("file")._strip_protocol(location))  # noqa: SLF001 (fsspec's documented way from URL to path)
+    except FileNotFoundError:
+        raise UsageError(f"{what} {location} is relative to a working directory that is gone; cd to another") from None
 
 
 def redact(text: str) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import reduce
-from itertools import groupby
+from itertools import groupby, islice
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Status = Literal["Completed", "Failed", "Canceled"]
+
+MAX_HEADLINE = 300
+"""Characters of a reason on the terminal."""
+_LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
+"""Beyond ASCII, whose control characters JSON escapes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,20 +165,39 @@ class JobSummary:
         """The lines of failures.jsonl as a frame: file, row, column, value, reason, record."""
         import pandas as pd
 
-        path = Path(self.output, "failures.jsonl")
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         columns = ["file", "row", "column", "value", "reason", "record"]
-        return pd.DataFrame([json.loads(line) for line in lines], columns=columns)
+        return pd.DataFrame(self._failure_records(), columns=columns)
+
+    def headlines(self, count: int) -> list[str]:
+        """The first failures, a line each with the file and the reason, and how many more there are."""
+        if self.status == "Canceled" or not self.counts.files_failed:
+            return []
+        lines = [_headline(record) for record in islice(self._failure_records(), count)]
+        more = self.counts.files_failed - len(lines)
+        return [*lines, f"… and {more:,} more, see failures.jsonl"] if more else lines
+
+    def _failure_records(self) -> Iterator[Json]:
+        path = Path(self.output, "failures.jsonl")
+        if path.exists():
+            with path.open(encoding="utf-8", newline="\n") as lines:
+                yield from map(json.loads, lines)
 
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><th>{name}</th><td>{value:,}</td></tr>" for name, value in asdict(self.counts).items())
         return f"<table><caption>{self.status}</caption>{rows}</table>"
 
 
+def _headline(record: Json) -> str:
+    reason = (record["reason"].splitlines() or [""])[0]
+    shown = reason if len(reason) <= MAX_HEADLINE else f"{reason[:MAX_HEADLINE]} …"
+    return f"{record['file']}: {shown}".replace("\n", "\\n")
+
+
 def failure_lines(failures: Iterable[Failure]) -> Iterator[bytes]:
-    """Lines of failures.jsonl."""
+    """Lines of failures.jsonl; what some readers take for a line end within a text is escaped."""
     for failure in failures:
-        yield json.dumps(failure.to_json(), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        line = json.dumps(failure.to_json(), ensure_ascii=False).translate(_LINE_ENDS)
+        yield line.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def already_finished(output: str, manifest: Json) -> JobSummary:

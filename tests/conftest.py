@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -12,7 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from here import HereSlots
 from hypothesis import settings
+
+from batchscore.summary import JobSummary
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_DATA = ROOT / "sample_data"
@@ -51,6 +55,18 @@ class SaveModel(Protocol):
     def __call__(self, model: Any, signature: Any = None, *, copy_to: Path | None = None, **options: Any) -> Path: ...
 
 
+# A run in the background (nohup, cron, CI) may ignore these, and every process of a test would inherit it.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tracking_in_a_folder_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """MLflow in this process writes into no folder of the user; processes of the tests don't see the setting."""
+    os.environ["MLFLOW_TRACKING_URI"] = (tmp_path_factory.mktemp("tracking") / "mlruns").as_uri()
+
+
 @pytest.fixture(scope="session")
 def sample_data() -> Path:
     """The folder with breast_cancer/ (nested CSV), iris/ (Parquet), diabetes/ (Hive folders), wine/ (one CSV)."""
@@ -72,6 +88,7 @@ def clean_environment() -> Mapping[str, str]:
     """The environment for a batchscore process: what a user has, with nothing of this session in it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
     environment.pop("PYTHONPATH", None)
+    environment.pop("MLFLOW_TRACKING_URI", None)
     if not _is_installed():
         environment["PYTHONPATH"] = str(ROOT)
     environment["NO_COLOR"] = "1"
@@ -100,6 +117,24 @@ def run_batchscore(clean_environment: Mapping[str, str], tmp_path: Path) -> RunB
         )
 
     return run
+
+
+class RunHere(Protocol):
+    """`batchscore.run` with a worker in this process, and without retries unless they are asked for."""
+
+    def __call__(self, model: Path, inputs: Any, output: Path, **options: Any) -> JobSummary: ...
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch) -> RunHere:
+    from batchscore.face import run
+
+    def run_it(model: Path, inputs: Any, output: Path, **options: Any) -> JobSummary:
+        with monkeypatch.context() as patched:
+            patched.setattr("batchscore.runner.Slots", HereSlots)
+            return run(model, inputs, output, **{"workers": 1, "max_retries": 0, **options})
+
+    return run_it
 
 
 @pytest.fixture(scope="session")

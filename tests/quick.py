@@ -94,7 +94,7 @@ class Doubled:
         (self.parts / f"{name}.tmp").replace(self.parts / name)
         columns = (Column("file", "string", "file"), Column("row", "int64", "row"), Column("twice", kind, "prediction"))
         progress(len(kinds))
-        return Outcome(mini_batch.number, tuple(entries), columns, is_uniform=len(set(kinds)) <= 1)
+        return Outcome(mini_batch.number, tuple(entries), columns, is_mixed=len(set(kinds)) > 1)
 
 
 def rows_of(piece) -> list[str]:

@@ -209,6 +209,10 @@ CASTS = {
     "booleans to long": (np.array([False, True]), "long", "int64", [0, 1]),
     "numbers to text": ([1, 2.5], "string", "string", ["1", "2.5"]),
     "an integer array to text": (np.array([1, 2]), "string", "string", ["1", "2"]),
+    "floats to text, as Python writes them": (np.array([1, 1e-7]), "string", "string", ["1.0", "1e-07"]),
+    "float32 to text": (np.array([1, 0.1], np.float32), "string", "string", ["1.0", "0.1"]),
+    "times to text": (np.array([TODAY, None], "M8[us]"), "string", "string", ["2026-01-02T03:04:05", None]),
+    "bytes to text": (np.array([b"a", "é".encode()]), "string", "string", ["a", "é"]),
     "a mixture to text": ([1, "a"], "string", "string", ["1", "a"]),
     "truth values to text": ([True, False], "string", "string", ["True", "False"]),
     "dicts to text": (pd.Series([{"a": 1}, [1]]), "string", "string", ['{"a": 1}', "[1]"]),
@@ -237,6 +241,7 @@ MISFITS = {
     "2 as boolean": (np.array([0, 2]), "boolean", "'y' has the value 2"),
     "text as a number": (["1", "2"], "double", r"'y' has the value '1' \(string\)"),
     "a number as a date": ([1, 2], "datetime", "'y' has the value 1"),
+    "bytes that are no text": ([b"a", b"\xff"], "string", r"'y' has the value b'\\xff', which isn't UTF-8"),
 }
 
 
@@ -249,7 +254,56 @@ def test_a_value_that_doesnt_fit_the_signature_is_named(answer, stated, message)
 def test_columns_match_the_signature_by_name_else_by_position():
     answer = pd.DataFrame({"b": [1], "a": [2]})
     assert columns_of(answer, 1, outputs(("a", "long"), ("b", "double"))).table.to_pylist() == [{"a": 2, "b": 1.0}]
-    assert columns_of(answer, 1, outputs(("c", "long"), ("b", "double"))).table.to_pylist() == [{"c": 1, "b": 2.0}]
+    found = columns_of(answer, 1, outputs(("c", "long"), ("d", "double")))
+    assert found.table.to_pylist() == [{"c": 1, "d": 2.0}]
+    assert "has the columns c, d, its answer b, a: they take the signature's names by their places" in found.notes[0]
+    assert columns_of(pd.Series([1], name="x"), 1, outputs(("y", "long"))).notes == ()
+
+
+@pytest.mark.parametrize("answer", [pd.DataFrame({"b": [1], "a": [2]}), [{"b": 1, "a": 2}], {"b": [1], "a": [2]}])
+def test_no_column_gets_a_name_that_the_answer_gives_to_another(answer):
+    found = columns_of(answer, 1, outputs(("c", "long"), ("b", "double")))
+    assert typed(found) == {"b": ("int64", [1]), "a": ("int64", [2])}
+    assert "has the columns c, b, its answer b, a: the answer's own names and types are taken" in found.notes[0]
+
+
+REORDERED = {
+    "a frame": pd.DataFrame({"a": [30, 10, 20]}, index=[2, 0, 1]),
+    "a Series": pd.Series([30, 10, 20], index=[2, 0, 1], name="a"),
+    "a dict of Series": {"a": pd.Series([30, 10, 20], index=[2, 0, 1])},
+    "unsigned labels": pd.DataFrame({"a": [30, 10, 20]}, index=np.array([2, 0, 1], np.uint32)),
+}
+
+
+@pytest.mark.parametrize("answer", REORDERED.values(), ids=list(REORDERED))
+def test_rows_that_come_in_another_order_are_put_where_their_index_says(answer):
+    """As pandas does for `frame["prediction"] = model.predict(frame)`: a model that sorts, or scores by group."""
+    found = columns_of(answer, 3, None)
+    assert found.table.to_pydict() == {"a": [10, 20, 30]}
+    assert "another order" in found.notes[0]
+
+
+IN_PLACE = {
+    "in order": pd.RangeIndex(3),
+    "numbers of something else": [5, 4, 3],
+    "twice the same": [1, 0, 0],
+    "an index with a name": pd.Index([2, 0, 1], name="rank"),
+    "text": ["2", "0", "1"],
+    "fractions": [2.0, 0.0, 1.0],
+}
+
+
+@pytest.mark.parametrize("index", IN_PLACE.values(), ids=list(IN_PLACE))
+def test_any_other_index_says_nothing_about_the_order(index):
+    found = columns_of(pd.DataFrame({"a": [30, 10, 20]}, index=index), 3, None)
+    assert found.table.to_pydict() == {"a": [30, 10, 20]}
+    assert found.notes == ()
+
+
+def test_a_matrix_is_lists_where_the_signature_has_one_column_of_arrays():
+    schema = Schema(columns=(ColumnSpec("v", {"type": "array", "items": {"type": "double"}}),))
+    found = columns_of(np.array([[1, 2], [3, 4]]), 2, schema)
+    assert typed(found) == {"v": ("list<item: double>", [[1.0, 2.0], [3.0, 4.0]])}
 
 
 def test_ragged_dicts_get_all_columns_of_the_signature():

@@ -23,7 +23,7 @@ def outcome(number: int) -> Outcome:
     scored = Scored(piece(f"{number}\u2028\n.csv"), 3, "part", 5, 9)
     failed = Failed(piece(f"{number}-bad.csv"), Failure("bad.csv", "why", row=1, column="a", value="\ud800"))
     columns = (Column("file", "string", "file"),)
-    return Outcome(number, (scored, failed), columns, is_uniform=False, retries=1, seconds=0.5, notes=("n",))
+    return Outcome(number, (scored, failed), columns, is_mixed=True, retries=1, seconds=0.5, notes=("n",))
 
 
 def read(journal: Journal) -> list[Outcome]:

@@ -20,6 +20,7 @@ SAME_LAYER = {
     ("channel", "minibatch"),
     ("child", "scoring"),
     ("inputs", "readers"),
+    ("interpreter", "child"),
     ("manifest", "planning"),
     ("model", "answers"),
     ("planning", "resuming"),

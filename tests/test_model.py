@@ -23,6 +23,7 @@ with warnings.catch_warnings():
     import mlflow.pyfunc
     import mlflow.sklearn
     import mlflow.xgboost
+    import sklearn.cluster
     import sklearn.ensemble
     import sklearn.linear_model
     import sklearn.pipeline
@@ -118,6 +119,12 @@ def test_a_missing_method_lists_those_there_are(logistic):
         UsageError, match=r"LogisticRegression, which has no method predict_quantiles .* it has .*predict_proba"
     ):
         load(logistic, predict_fn="predict_quantiles")
+
+
+def test_a_method_that_would_train_the_model_again_isnt_offered(models):
+    path = models("clusters", model=sklearn.cluster.KMeans(2, n_init=1).fit(FRAME))
+    with pytest.raises(UsageError, match=r"it has predict, transform$"):
+        load(path, predict_fn="predict_proba")
 
 
 def test_a_method_that_the_settings_forbid_says_why(models):

@@ -262,6 +262,38 @@ def test_missing_required_nested_values_are_refused():
     assert caught.value.row == 1
 
 
+OBJECT = {"type": "object", "properties": {"a": {"type": "double"}, "b": {"type": "long", "required": False}}}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            pa.array(['{"a": 1}', '{"b": 1}']),
+            r"""row 1, .* found '{"b": 1}', expected JSON text of .* \(it has no 'a'\)""",
+        ),
+        (pa.array([{"b": 1}]), r"row 0, .* found \"{'b': 1}\", expected a value \(required\) as its 'a'"),
+    ],
+    ids=["JSON text", "a struct"],
+)
+def test_a_required_property_that_is_absent_is_refused(values, message):
+    """As MLflow does; one that is null is missing, as in a column."""
+    with pytest.raises(FileRefused, match=message):
+        convert(values, schema_of(OBJECT).columns[0], name="c0")
+    assert frame_of(schema_of(OBJECT), pa.array(['{"a": null}']))["c0"][0]["a"] != 0
+
+
+def test_what_is_missing_within_a_list_is_shown_in_it():
+    schema = schema_of({"type": "array", "items": {"type": "long"}})
+    for values, shown_value in (
+        (pa.array([[1], [2, None]]), "[2, None]"),
+        (pa.array(["[1]", "[2, null]"]), "[2, null]"),
+    ):
+        with pytest.raises(FileRefused, match="a value is missing in it") as caught:
+            convert(values, schema.columns[0], name="c0")
+        assert (caught.value.row, caught.value.value) == (1, shown_value)
+
+
 def test_without_names_the_files_names_stay():
     schema = Schema.from_json([{"type": "long"}, {"type": "string"}])
     given = model_input(schema, pa.table({"b": pa.array([1]), "a": pa.array(["x"])}))
@@ -395,3 +427,24 @@ def test_object_tensors_take_values_as_they_are():
     assert given["a"].dtype == object
     assert given["b"].tolist() == ["x", "yz"]
     enforced(schema, given)
+
+
+@pytest.mark.parametrize(
+    "specs",
+    [
+        [tensor("float64", [-1, 1])],
+        [tensor("float64", [-1])],
+        [tensor("float64", [-1, -1])],
+        [tensor("float64", [-1], "a")],
+        [tensor("float64", [-1, 1], "a")],
+    ],
+    ids=str,
+)
+def test_a_model_may_write_into_its_tensors(specs):
+    """MLflow hands arrays on as they are: Arrow's own memory would be read-only."""
+    column = pa.array([1.0, 2.0])
+    given = model_input(Schema.from_json(specs), pa.table({"a": column}))
+    array = given["a"] if isinstance(given, dict) else given
+    array *= 2
+    assert array.reshape(-1).tolist() == [2.0, 4.0]
+    assert column.to_pylist() == [1.0, 2.0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,9 @@ def slices(name: str, count: int = 1) -> tuple[FileSlice, ...]:
     return tuple(FileSlice(file(name), number, number + 1, number) for number in range(count))
 
 
-def scored(number: int, *pieces: FileSlice, columns: tuple[Column, ...] = X, is_uniform: bool = True) -> Outcome:
+def scored(number: int, *pieces: FileSlice, columns: tuple[Column, ...] = X, is_mixed: bool = False) -> Outcome:
     entries = (Scored(piece, 1, f"part-{number}", place, place + 1) for place, piece in enumerate(pieces))
-    return Outcome(number, tuple(entries), columns, is_uniform=is_uniform)
+    return Outcome(number, tuple(entries), columns, is_mixed=is_mixed)
 
 
 def failed(number: int, piece: FileSlice, reason: str = "why") -> Outcome:
@@ -79,15 +80,30 @@ def test_failures_can_be_forgotten(tmp_path: Path) -> None:
         assert receipts.of(second)
 
 
-@pytest.mark.parametrize("is_uniform", [True, False])
-def test_a_part_whose_columns_came_from_rows_that_are_gone_is_given_up(tmp_path: Path, *, is_uniform: bool) -> None:
+@pytest.mark.parametrize("is_mixed", [True, False])
+def test_a_part_whose_columns_came_from_rows_that_are_gone_is_given_up(tmp_path: Path, *, is_mixed: bool) -> None:
     (a,), (b,) = slices("a"), slices("b")
     with journaled(tmp_path, MiniBatch(0, (a, b))) as receipts:
-        receipts.record(scored(0, a, b, is_uniform=is_uniform))
-        assert receipts.keep_parts({"part-0", "another"}) == {"part-0"}
+        receipts.record(scored(0, a, b, is_mixed=is_mixed))
+        receipts.forget_lost({"part-0", "another"})
+        assert receipts.part_names == {"part-0"}
     with journaled(tmp_path, MiniBatch(0, (a,))) as receipts:
-        assert receipts.keep_parts({"part-0"}) == ({"part-0"} if is_uniform else set())
-        assert (receipts.of(a) is not None) == is_uniform
+        receipts.forget_lost({"part-0"})
+        assert receipts.part_names == (set() if is_mixed else {"part-0"})
+        assert (receipts.of(a) is None) == is_mixed
+
+
+@pytest.mark.parametrize("is_mixed", [True, False])
+def test_so_is_one_beside_a_file_that_is_tried_again(tmp_path: Path, *, is_mixed: bool) -> None:
+    (a,), (b,) = slices("a"), slices("b")
+    bad = Failed(b, Failure("b", "why"))
+    with journaled(tmp_path, MiniBatch(0, (a, b))) as receipts:
+        receipts.record(replace(scored(0, a, is_mixed=is_mixed), slices=(*scored(0, a).slices, bad)))
+        receipts.forget_lost({"part-0"})
+        assert receipts.part_names == {"part-0"}
+        receipts.forget_failures()
+        receipts.forget_lost({"part-0"})
+        assert (receipts.of(a) is None) == is_mixed
 
 
 def test_a_part_that_is_not_there_is_given_up(tmp_path: Path) -> None:
@@ -95,7 +111,8 @@ def test_a_part_that_is_not_there_is_given_up(tmp_path: Path) -> None:
     with journaled(tmp_path, MiniBatch(0, (a,)), MiniBatch(1, (b,))) as receipts:
         receipts.record(scored(0, a))
         receipts.record(scored(1, b))
-        assert receipts.keep_parts({"part-1"}) == {"part-1"}
+        receipts.forget_lost({"part-1"})
+        assert receipts.part_names == {"part-1"}
         assert receipts.of(a) is None
         assert receipts.of(b)
 

@@ -93,8 +93,8 @@ def read(text: bytes, form, kind: pa.DataType) -> list:
 
 TEXTS = {
     "floats": (
-        pa.array([1.0, -0.0, 0.1, 1e-7, 1e22, 1e10, 12345678901.5, None]),
-        ["1.0", "-0.0", "0.1", "1e-7", "1e+22", "1e+10", "1.23456789015e+10", ""],
+        pa.array([1.0, -0.0, 0.1, 1e-7, 1e22, 1e16, 1e10, -12345678901.5, 9007199254740993.0, None]),
+        ["1.0", "-0.0", "0.1", "1e-7", "1e+22", "1e+16", "10000000000.0", "-12345678901.5", "9007199254740992.0", ""],
     ),
     "infinity and NaN": (pa.array([np.inf, -np.inf, np.nan]), ["inf", "-inf", ""]),
     "float32": (pa.array([0.1, 16777216.0], pa.float32()), ["0.1", "16777216.0"]),
@@ -286,8 +286,13 @@ KEPT = st.sampled_from(
     [
         (pa.string(), st.sampled_from(["1", "-5", "0.5", "1e-7", "007", "9007199254740993", "1.0", "x", ""])),
         (pa.string(), st.sampled_from(["1", "2"])),
-        (pa.float64(), st.sampled_from([1.0, 0.5, -0.0])),
+        (pa.float64(), st.sampled_from([1.0, 0.5, -0.0, 12345678901.0, 2.0**53])),
         (pa.int64(), st.integers(-9, 9)),
+        (pa.int64(), st.sampled_from([12345678901, 2**53 + 1, -(2**53) - 1])),
+        (pa.uint64(), st.sampled_from([0, 2**53 + 1, 2**64 - 1])),
+        (pa.int8(), st.sampled_from([-1, 1])),
+        (pa.uint32(), st.sampled_from([1, 2**32 - 1])),
+        (pa.float32(), st.sampled_from([0.5, 16777216.0])),
         (pa.null(), st.none()),
     ]
 )
@@ -311,7 +316,7 @@ def changing_tables(draw):
 
 def test_the_fixture_of_kept_columns_mixes_types():
     """The property below is about changes of type: they must happen."""
-    assert len({str(kind) for kind, _ in KEPT.elements}) == 4  # type: ignore[attr-defined]  # sampled_from keeps its elements
+    assert len({str(kind) for kind, _ in KEPT.elements}) == 8  # type: ignore[attr-defined]  # sampled_from keeps its elements
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -351,6 +356,12 @@ WIDER = {
     "signed, then unsigned": (([-1], pa.int32()), ([2**32 - 1], pa.uint32()), pa.int64(), ["-1", str(2**32 - 1)]),
     "lists": (([[1]],), ([[0.5]],), pa.list_(pa.float64()), ["[1.0]", "[0.5]"]),
     "empty lists": (([[]],), ([["a"]],), pa.list_(pa.string()), ["[]", '"[""a""]"']),
+    "signed, then unsigned of 64 bits": (
+        ([-1],),
+        ([2**64 - 1], pa.uint64()),
+        pa.decimal128(20, 0),
+        ["-1", str(2**64 - 1)],
+    ),
     "seconds, then milliseconds": (
         ([1], pa.timestamp("s")),
         ([2], pa.timestamp("ms")),
@@ -428,6 +439,8 @@ def kept_type(folder, *texts, more=(), cuts=()) -> tuple[pa.DataType, list]:
     [
         (["1", None, "-5"], pa.int64(), [1, None, -5]),
         (["1", "0.5", "1e-7", "1e-05", "2.0"], pa.float64(), [1.0, 0.5, 1e-7, 1e-5, 2.0]),
+        (["1", "12345678901.0", "12345678901.5"], pa.float64(), [1.0, 12345678901.0, 12345678901.5]),
+        (["1e+10"], pa.float64(), [1e10]),
         (["1", "007"], pa.string(), ["1", "007"]),
         (["0.5", "1", "x"], pa.string(), ["0.5", "1", "x"]),
         (["1.50"], pa.string(), ["1.50"]),
@@ -470,6 +483,37 @@ def test_kept_columns_of_different_files_become_numbers_or_text(tmp_path):
         ["x", "2", "3"],
     )
     assert kept_type(tmp_path, more=[table(0.5, kept=[True]), table(0.5, kept=[1])]) == (pa.string(), ["True", "1"])
+
+
+KEYS = {
+    "fractions": ([pa.array([2**53 + 1]), pa.array([0.5])], pa.string(), [str(2**53 + 1), "0.5"]),
+    "text, then fractions": ([pa.array([str(2**53 + 1)]), pa.array([7.0])], pa.string(), [str(2**53 + 1), "7"]),
+    "smaller ones": ([pa.array([2**53 + 1]), pa.array([-1], pa.int8())], pa.int64(), [2**53 + 1, -1]),
+    "unsigned": ([pa.array([2**64 - 1], pa.uint64()), pa.array([1], pa.uint8())], pa.uint64(), [2**64 - 1, 1]),
+    "signed": ([pa.array([2**64 - 1], pa.uint64()), pa.array([-1])], pa.string(), [str(2**64 - 1), "-1"]),
+    "none so large": ([pa.array([2**53]), pa.array([0.5])], pa.float64(), [2.0**53, 0.5]),
+    "large fractions": ([pa.array(["x"]), pa.array([12345678901.0])], pa.string(), ["x", "12345678901"]),
+}
+
+
+@pytest.mark.parametrize("cuts", [(), (1,)], ids=["one part", "two parts"])
+@pytest.mark.parametrize(("keys", "kind", "values"), KEYS.values(), ids=list(KEYS))
+def test_a_kept_key_keeps_every_digit_whatever_the_other_files_have(tmp_path, keys, kind, values, cuts):
+    for order in (1, -1):
+        tables = [table(0.5, kept=key) for key in keys][::order]
+        found = pa.parquet.read_table(io.BytesIO(written(tmp_path, "parquet", tables, cuts=cuts)))["kept"]
+        assert (found.type, found.to_pylist()) == (kind, values[::order])
+        lines = written(tmp_path, "jsonl", tables, cuts=cuts).decode().splitlines()
+        assert [json.loads(line)["kept"] for line in lines] == values[::order]
+
+
+@pytest.mark.parametrize("cuts", [(), (1,)], ids=["one part", "two parts"])
+@pytest.mark.parametrize("form", FORMATS)
+def test_empty_lists_are_json_text_beside_lists_of_dicts(tmp_path, form, cuts):
+    """A call whose rows all have empty lists doesn't know what others hold."""
+    empty, found = _with(pa.array([[], None, [None, None]])), _with(pa.array(['[{"a": 1}]']))
+    text = written(tmp_path, form, [empty, found], cuts=cuts)
+    assert read(text, form, pa.string()) == ["[]", None, "[null, null]", '[{"a": 1}]']
 
 
 def test_a_large_part_is_encoded_again_block_by_block(tmp_path):
@@ -532,26 +576,6 @@ def test_a_part_appears_whole_when_it_is_closed(tmp_path, form):
         assert temporary.name != "part"
     assert [path.name for path in tmp_path.iterdir()] == ["part"]
     assert stat.S_IMODE((tmp_path / "part").stat().st_mode) == 0o600
-
-
-@pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize(
-    ("values", "is_uniform"),
-    [
-        ([[1], [2]], True),
-        ([[1], [2.5]], False),
-        ([[2.5], [1]], False),
-        ([[None], [1]], False),
-        ([["a"], [None]], False),
-        ([[1]], True),
-        ([], True),
-    ],
-)
-def test_a_part_says_whether_its_tables_have_its_columns_by_themselves(tmp_path, form, values, is_uniform):
-    with open_part(form, str(tmp_path / "part"), {}) as part:
-        for rows in values:
-            part.write(pa.table({"y": rows}))
-        assert part.is_uniform == is_uniform
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -627,9 +651,9 @@ def test_joining_text_needs_no_pyarrow(tmp_path):
 CHANGES = [
     Column("y", kind, "kept")
     for kind in (
-        "null", "int8", "uint8", "int64", "uint64", "float", "double", "string", "bool", "timestamp[s]",
-        "timestamp[us]", "list<item: int64>", "text<null>", "text<integer>", "text<long>", "text<double>",
-        "text<string>",
+        "null", "int8", "uint8", "int64", "uint64", "long<int64>", "long<uint64>", "float", "double", "string",
+        "bool", "timestamp[s]", "timestamp[us]", "list<item: int64>", "text<null>", "text<integer>", "text<long>",
+        "text<double>", "text<string>",
     )
 ]  # fmt: skip
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from batchscore.answers.naming import Columns, named_and_typed
+from batchscore.answers.order import in_input_order
 from batchscore.answers.shapes import unfolded
 from batchscore.schema import Schema
 
@@ -19,7 +21,11 @@ def columns_of(answer: Any, rows: int, outputs: Schema | None, classes: Sequence
     with ``classes`` (of predict_proba) they are `probability_<class>`. Types are the output signature's. Where the
     number of columns isn't the signature's, the answer's own names and types are taken, with a note.
 
+    A frame or Series whose index names the input's rows in another order is put into theirs, with a note.
+
     Raises AnswerRefused, saying what came back, where that isn't one row for each input row, where a column mixes text
     and numbers, and where a value doesn't fit the signature.
     """
-    return named_and_typed(unfolded(answer, rows, outputs, classes), rows, outputs, classes)
+    ordered, notes = in_input_order(answer, rows)
+    found = named_and_typed(unfolded(ordered, rows, outputs, classes), rows, outputs, classes)
+    return replace(found, notes=(*notes, *found.notes))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchscore.answers.cells import first
+from batchscore.answers.cells import first, text_cells
 from batchscore.errors import AnswerRefused
 from batchscore.minibatch import Json
 
@@ -58,7 +57,7 @@ def cast_to(array: pa.Array, kind: pa.DataType, name: str) -> pa.Array:  # noqa:
     if pa.types.is_null(found):
         return pa.nulls(len(array), kind)
     if pa.types.is_string(kind):
-        return _to_text(array)
+        return _to_text(array, name)
     if pa.types.is_list(kind):
         return _to_lists(array, kind, name)
     if pa.types.is_timestamp(kind) and pa.types.is_timestamp(found):
@@ -116,17 +115,16 @@ def _to_boolean(array: pa.Array, name: str) -> pa.Array:
     return pc.equal(numbers, 1.0)
 
 
-def _to_text(array: pa.Array) -> pa.Array:
-    if pa.types.is_boolean(array.type):
+def _to_text(array: pa.Array, name: str) -> pa.Array:
+    """What a list of the same values gives: Python's text of each, so that 1.0 is `1.0`; bytes are UTF-8."""
+    kind = array.type
+    if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+        return array.cast(pa.string())
+    if pa.types.is_boolean(kind):
         return pc.if_else(array, "True", "False")
-    if pa.types.is_nested(array.type):
-        texts = [
-            None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in array.to_pylist()
-        ]
-        return pa.array(texts, pa.string())
-    if pa.types.is_duration(array.type) or pa.types.is_binary(array.type):
-        return pa.array([None if value is None else str(value) for value in array.to_pylist()], pa.string())
-    return array.cast(pa.string())
+    if pa.types.is_float32(kind):
+        return text_cells([None if value is None else np.float32(value) for value in array.to_pylist()], name)
+    return text_cells(array.to_pylist(), name)
 
 
 def _to_lists(array: pa.Array, kind: pa.DataType, name: str) -> pa.Array:

@@ -267,6 +267,8 @@ def own_text(value: Any, name: str) -> str:
 def text_cells(values: Sequence[Any], name: str) -> pa.Array:
     """Python values of any kinds as text, for a column that the signature calls string."""
     cells = [_cell(value) for value in values]
+    if bytes in set(map(type, cells)):
+        cells = [_decoded(cell, name) if isinstance(cell, bytes) else cell for cell in cells]
     return pa.array(
         [
             cell
@@ -278,6 +280,16 @@ def text_cells(values: Sequence[Any], name: str) -> pa.Array:
         ],
         pa.string(),
     )
+
+
+def _decoded(cell: bytes, name: str) -> str:
+    try:
+        return cell.decode()
+    except UnicodeDecodeError:
+        raise AnswerRefused(
+            f"the column {name!r} has the value {cell!r:.60}, which isn't UTF-8, so it can't become the text that the "
+            "model's output signature asks for; log the model with the signature of what it returns (binary)"
+        ) from None
 
 
 def _is_nested(cell: Any) -> bool:

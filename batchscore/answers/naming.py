@@ -46,7 +46,9 @@ def named_and_typed(
         )
         stated = None
     if stated is not None:
-        columns = _matched(columns, stated)
+        columns, stated, note = _matched(columns, stated)
+        notes += note
+    if stated is not None:
         names = [spec.name or column.name for spec, column in zip(stated, columns, strict=True)]
     else:
         names = [column.name for column in columns]
@@ -93,12 +95,22 @@ def _of_tensor(spec: TensorSpec, width: int) -> list[_Stated]:
     return [_Stated(spec.name and f"{spec.name}_{position}", kind) for position in range(count)]
 
 
-def _matched(columns: list[Unfolded], stated: list[_Stated]) -> list[Unfolded]:
-    """The answer's columns in the signature's order: by name where all names are there, else as they stand."""
-    by_name = {column.name: column for column in columns if column.name is not None}
-    if len(by_name) == len(columns) and all(spec.name in by_name for spec in stated):
-        return [by_name[spec.name] for spec in stated if spec.name is not None]
-    return columns
+def _matched(columns: list[Unfolded], stated: list[_Stated]) -> tuple[list[Unfolded], list[_Stated] | None, list[str]]:
+    """The answer's columns in the signature's order: by name, or by place where the answer has other names or none.
+
+    Where some names are the signature's and others aren't, it is left aside (None), with a note: by place, a column
+    would get another one's name.
+    """
+    own = {column.name: column for column in columns if column.name is not None}
+    wanted = [spec.name for spec in stated if spec.name is not None]
+    if len(own) == len(columns) and own.keys() == set(wanted):
+        return [own[name] for name in wanted], stated, []
+    if not own or not wanted:
+        return columns, stated, []
+    names = f"the model's output signature has the columns {', '.join(wanted)}, its answer {', '.join(own)}"
+    if own.keys() & set(wanted):
+        return columns, None, [f"{names}: the answer's own names and types are taken"]
+    return columns, stated, [f"{names}: they take the signature's names by their places"] if len(columns) > 1 else []
 
 
 def _by_class(columns: list[Unfolded], classes: Sequence[Any]) -> tuple[list[Unfolded], list[str]]:

@@ -65,7 +65,7 @@ def _unfolded(answer: Any, rows: int, outputs: Schema | None, classes: Sequence[
     if isinstance(answer, (pd.Index, pd.api.extensions.ExtensionArray)):
         return [Unfolded(None, pd.Series(answer))]
     if (array := _numpy(answer)) is not None and array.ndim > 0:
-        return _array(array)
+        return [Unfolded(None, array)] if _is_one_of_lists(outputs) else _array(array)
     return [Unfolded(None, _single(answer, rows))]
 
 
@@ -111,6 +111,12 @@ def _mapping(answer: Mapping[Any, Any], rows: int) -> list[Unfolded]:
         else:
             columns.append(Unfolded(key, values))
     return columns
+
+
+def _is_one_of_lists(outputs: Schema | None) -> bool:
+    """Whether the signature has one column, of arrays: each row of a 2-D answer is a list then."""
+    types = [column.type for column in outputs.columns] if outputs is not None else []
+    return len(types) == 1 and not isinstance(types[0], str) and types[0]["type"] == "array"
 
 
 def _column_values(value: Any) -> Any:

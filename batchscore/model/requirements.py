@@ -74,7 +74,8 @@ def explained(error: BaseException, folder: str) -> str:
     required = requirements(folder)
     parts = [f"the model in {folder} can't be loaded: {_headline(error)}", _advice(error, required, folder)]
     parts += ["", *_table(required, folder)] if required else []
-    return "\n".join([*parts, "", "".join(traceback.format_exception(error)).rstrip()])
+    frames = error.__traceback__ and error.__traceback__.tb_next  # from MLflow on
+    return "\n".join([*parts, "", "".join(traceback.format_exception(type(error), error, frames)).rstrip()])
 
 
 def _headline(error: BaseException) -> str:
@@ -93,8 +94,8 @@ def _advice(error: BaseException, required: tuple[Requirement, ...], folder: str
     if any(each.remark for each in required):
         file = Path(folder) / "requirements.txt"
         return (
-            f"The packages below aren't the ones that the model was logged with. Install them (pip install -r {file}), "
-            "or give the interpreter of an environment that has them with --python"
+            "The packages below aren't the ones that the model was logged with. Install them "
+            f'(pip install -r "{file}"), or give the interpreter of an environment that has them with --python'
         )
     return "The model's own code failed; see the traceback"
 

@@ -30,7 +30,8 @@ def model_input(schema: Schema | None, features: pa.Table) -> pd.DataFrame | np.
 
     Strings are Python strings in an object column, NaN where missing; arrays, objects and maps are lists and dicts
     (arrays of float, integer and datetime numpy arrays, as MLflow refuses or changes their lists). The index is a
-    RangeIndex. Tensors are an array, or arrays by name. Numbers without missing values aren't copied.
+    RangeIndex. Tensors are an array, or arrays by name. Numbers aren't copied where MLflow's enforcement does that; all
+    else is, so that a model may write into its input.
     """
     if schema is None:
         return _frame_as_it_is(features)
@@ -163,17 +164,21 @@ def _maps(column: pa.Array, kind: Json, *, required: bool) -> list[Any]:
 
 def _tensors(schema: Schema, features: pa.Table) -> np.ndarray | dict[str, np.ndarray]:
     if schema.is_named:
+        named = {str(spec.name): _items(plain(features.column(str(spec.name))), spec) for spec in schema.tensors}
         return {
-            str(spec.name): _items(plain(features.column(str(spec.name))), spec).reshape(
-                features.num_rows, *spec.shape[1:]
-            )
+            str(spec.name): _writable(named[str(spec.name)].reshape(features.num_rows, *spec.shape[1:]))
             for spec in schema.tensors
         }
     spec = schema.tensors[0]
     columns = [_items(plain(column), spec) for column in features.columns]
     shape = (features.num_rows, *(spec.shape[1:] if -1 not in spec.shape[1:] else (len(columns),)))
     stacked: np.ndarray = columns[0] if len(columns) == 1 else np.column_stack(columns)
-    return stacked.reshape(shape)
+    return _writable(stacked.reshape(shape))
+
+
+def _writable(array: np.ndarray) -> np.ndarray:
+    """The array itself, or a copy where it shows Arrow's memory."""
+    return array if array.flags.writeable else array.copy()
 
 
 def _items(column: pa.Array, spec: TensorSpec) -> np.ndarray:

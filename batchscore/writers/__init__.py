@@ -47,8 +47,8 @@ class PartWriter(Protocol):
         """The columns of all that was written; empty before the first table."""
 
     @property
-    def is_uniform(self) -> bool:
-        """Whether every table so far has these columns by itself, without having been widened for the others."""
+    def is_mixed(self) -> bool:
+        """Whether the tables' own columns differ, so that those of all are wider than some."""
 
     def write(self, table: pa.Table) -> None: ...
 

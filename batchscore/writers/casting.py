@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -25,7 +26,8 @@ def prepared(
     """The table's columns as they are written, and what they are.
 
     In a format without types (``has_types`` is false) a kept column is text from the start, each value by its own
-    file's type, so that no other file's type changes it. Otherwise a kept column of text is a `text<…>`.
+    file's type, so that no other file's type changes it. Otherwise a kept column of text is a `text<…>`, one with whole
+    numbers beyond 2^53 a `long<…>`.
     """
     arrays, columns = [], []
     for field, values in zip(table.schema, table.columns, strict=True):
@@ -34,15 +36,20 @@ def prepared(
         kind = str(array.type)
         if role == "kept" and not has_types:
             array, kind = csv_text(array), "string"
-        elif (
-            role == "kept"
-            and pa.types.is_string(field.type)
-            and (field.metadata or {}).items().isdisjoint(TYPED.items())
-        ):
-            kind = f"text<{kind_of_text(array)}>"
+        elif role == "kept":
+            kind = _kept_type(array, field)
         arrays.append(array)
         columns.append(Column(field.name, kind, role))
     return arrays, tuple(columns)
+
+
+def _kept_type(array: pa.Array, field: pa.Field) -> str:
+    """The type of a kept column that says whether becoming double would change its whole numbers."""
+    if pa.types.is_string(field.type) and (field.metadata or {}).items().isdisjoint(TYPED.items()):
+        return f"text<{kind_of_text(array)}>"
+    if array.type in {pa.int64(), pa.uint64()} and len(array) > array.null_count and _is_beyond_exact(array):
+        return f"long<{array.type}>"
+    return str(array.type)
 
 
 def slices(table: pa.Table, rows: int) -> Iterator[pa.Table]:
@@ -94,12 +101,15 @@ def _is_beyond_exact(integers: pa.Array) -> bool:
 
 
 def _are_doubles(texts: pa.Array, numbers: pa.Array) -> bool:
-    """Whether each text is the shortest one of its number, in pyarrow's or Python's spelling."""
+    """Whether each text is the shortest one of its number, in our, pyarrow's or Python's spelling."""
     if not pc.all(pc.is_finite(numbers)).as_py():
         return False
     other = pc.not_equal(csv_text(numbers), texts)
-    pairs = zip(numbers.filter(other).to_pylist(), texts.filter(other).to_pylist(), strict=True)
-    return all(repr(number) == text for number, text in pairs)
+    if not pc.any(other).as_py():
+        return True
+    numbers, texts = numbers.filter(other), texts.filter(other)
+    known = zip(texts.to_pylist(), pc.cast(numbers, pa.string()).to_pylist(), numbers.to_pylist(), strict=True)
+    return all(text == repr(number) or ("e" in text and text == arrows) for text, arrows, number in known)
 
 
 def _cast(array: pa.Array, old: str, new: str) -> pa.Array:
@@ -126,7 +136,12 @@ def _is_rounding(old: pa.DataType, new: pa.DataType) -> bool:
 
 
 def as_text(array: pa.Array) -> pa.Array:
-    """A kept column that becomes text: whole numbers are the same text whether they came as integers or as floats."""
+    """A column that becomes text: whole numbers are the same text whether they came as integers or as floats.
+
+    Lists without items are text as the JSON of lists of dicts is.
+    """
+    if pa.types.is_list(array.type) and pa.types.is_null(array.type.value_type):
+        return pa.array([None if items is None else json.dumps(items) for items in array.to_pylist()], pa.string())
     if not pa.types.is_floating(array.type):
         return csv_text(array)
     texts = csv_text(pc.cast(array, pa.float64()))

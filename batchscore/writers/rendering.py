@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_MAX_PLAIN_WHOLE = 1e10
-"""pyarrow writes whole numbers from here on with an exponent."""
+_PLAIN, _LARGE = 1e10, 1e16
+"""pyarrow writes numbers from the first on with an exponent, Python (so pandas) from the second on."""
 
 
 def csv_text(array: pa.Array) -> pa.Array:  # noqa: PLR0911  # one for each family of types
@@ -113,9 +113,15 @@ def _has_any(array: pa.Array, test: Any) -> bool:
 
 def _float_text(array: pa.Array) -> pa.Array:
     texts = pc.cast(array, pa.string())
-    whole = pc.and_(pc.equal(pc.floor(array), array), pc.less(pc.abs(array), _MAX_PLAIN_WHOLE))
+    size = pc.abs(array)
+    whole = pc.and_(pc.equal(pc.floor(array), array), pc.less(size, _PLAIN))
     if pc.any(whole).as_py():
         texts = pc.if_else(whole, pc.binary_join_element_wise(texts, ".0", ""), texts)
+    if pa.types.is_float64(array.type):
+        long = pc.fill_null(pc.and_(pc.greater_equal(size, _PLAIN), pc.less(size, _LARGE)), False)
+        if pc.any(long).as_py():
+            written = [repr(number) for number in array.filter(long).to_pylist()]
+            texts = pc.replace_with_mask(texts, long, pa.array(written, pa.string()))
     return texts
 
 

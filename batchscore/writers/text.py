@@ -31,6 +31,8 @@ _SAME_DIGITS = frozenset(
         "uint16",
         "uint32",
         "uint64",
+        "long<int64>",
+        "long<uint64>",
         "text<integer>",
         "text<long>",
         "text<double>",
@@ -60,7 +62,7 @@ class TextPart:
         self._dialect = dialect
         self._file = PartFile(path)
         self._columns: tuple[Column, ...] = ()
-        self.is_uniform = True
+        self._is_mixed = False
         self._rows = 0
         self._offsets = {0: 0}
         """Bytes before the row, for the first row of each table."""
@@ -73,6 +75,10 @@ class TextPart:
     def columns(self) -> tuple[Column, ...]:
         return self._columns
 
+    @property
+    def is_mixed(self) -> bool:
+        return self._is_mixed
+
     def position(self, row: int) -> int:
         return self._offsets[row]
 
@@ -81,7 +87,7 @@ class TextPart:
 
         for piece in slices(table, _ROWS):
             arrays, columns = prepared(piece, self._roles, has_types=self._dialect.has_types)
-            self.is_uniform = self.is_uniform and self._columns in ((), columns)
+            self._is_mixed |= self._columns not in ((), columns)
             self._widen(unify(self._columns, columns))
             self._append(arrays, columns, piece.num_rows)
 

@@ -2,6 +2,7 @@
 
 A column's type is an Arrow type written as text. A kept column of a CSV, where the format has types, is a `text<…>`:
 the part holds its text, the word in the brackets says what all of it can be read as without losing a character.
+A kept column of whole numbers beyond 2^53, keys for the most part, is a `long<…>`: with fractions it becomes text.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ def text_kind(name: str) -> str | None:
     return name[5:-1] if name.startswith("text<") else None
 
 
+def _is_long(name: str) -> bool:
+    return name.startswith("long<")
+
+
 def arrow_type(name: str) -> pa.DataType:
     """The Arrow type that a column's type names, in the prediction file.
 
@@ -48,6 +53,8 @@ def arrow_type(name: str) -> pa.DataType:
     kind = text_kind(name)
     if kind is not None:
         return _TEXT_TYPES[kind]
+    if _is_long(name):
+        return arrow_type(name[5:-1])
     if name.startswith("list<item: "):
         return pa.list_(arrow_type(name[len("list<item: ") : -1]))
     for pattern, build in (
@@ -142,19 +149,9 @@ def _without_nan(array: pa.Array) -> pa.Array:
 
 def widen_column(a: Column, b: Column) -> Column:
     """The column that holds the values of both; AnswerRefused names both types where there is none."""
-    if a.type == b.type:
-        return a
-    text, other_text = text_kind(a.type), text_kind(b.type)
-    if text is not None and other_text is not None:
-        return replace(a, type=f"text<{_widen_text(text, other_text)}>")
-    if a.type == "null" or (text == "null" and b.type != "null"):
-        return b
-    if "null" in {other_text, b.type}:
-        return a
-    if text is not None or other_text is not None:  # a CSV's text and a typed file's values have only text in common
-        return replace(a, type="string")
-    one, other = arrow_type(a.type), arrow_type(b.type)
-    kind = _widen_kept(one, other) if a.role == "kept" else _widen(one, other)
+    if a.role == "kept":
+        return replace(a, type=_widen_kept(a.type, b.type))
+    kind = _widen(arrow_type(a.type), arrow_type(b.type))
     if kind is None:
         raise AnswerRefused(
             f"the column {a.name!r} is {a.type} in one answer and {b.type} in another; numbers are widened, "
@@ -170,11 +167,38 @@ def _widen_text(a: str, b: str) -> str:
     return max(a, b, key=TEXT_KINDS.index)
 
 
-def _widen_kept(a: pa.DataType, b: pa.DataType) -> pa.DataType:
-    """Numbers widen; otherwise both become text, so that the order in which types are met makes no difference."""
-    if _is_number(a) and _is_number(b):
-        return _widen_numbers(a, b)
-    return a if a == b else pa.string()
+def _widen_kept(a: str, b: str) -> str:
+    """Numbers widen where that loses none; otherwise both become text.
+
+    The order in which types are met makes no difference.
+    """
+    texts = [kind for kind in (text_kind(a), text_kind(b)) if kind is not None]
+    if len(texts) == 2:  # noqa: PLR2004  # both
+        return f"text<{_widen_text(*texts)}>"
+    for nothing in ("null", "text<null>"):
+        if nothing in {a, b}:
+            return b if a == nothing else a
+    if texts:  # a CSV's text and a typed file's values have only text in common
+        return "string"
+    return _widen_typed(a, b)
+
+
+def _widen_typed(a: str, b: str) -> str:
+    """Of two typed files' columns."""
+    if not (_is_number(arrow_type(a)) and _is_number(arrow_type(b))):
+        return a if a == b else "string"
+    if _is_long(a) or _is_long(b):
+        return _widen_long(a, b)
+    kind = _widen_numbers(arrow_type(a), arrow_type(b))
+    return "int64" if pa.types.is_decimal(kind) else str(kind)  # neither holds a number beyond 2^53
+
+
+def _widen_long(a: str, b: str) -> str:
+    """Whole numbers of which some are beyond 2^53, with others: of 64 bits where these hold all, else text."""
+    longs = {name for name in (a, b) if _is_long(name)}
+    holds = pa.types.is_unsigned_integer if longs == {"long<uint64>"} else pa.types.is_integer
+    is_held = all(holds(arrow_type(name)) for name in (a, b) if not _is_long(name))
+    return longs.pop() if len(longs) == 1 and is_held else "string"
 
 
 def _widen(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:  # noqa: PLR0911  # one line for each family of types
@@ -194,7 +218,14 @@ def _widen(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:  # noqa: PLR09
     if types.is_list(a) and types.is_list(b):
         item = _widen(a.value_type, b.value_type)
         return pa.list_(item) if item is not None else None
+    if _are_json(a, b) or _are_json(b, a):
+        return pa.string()
     return None
+
+
+def _are_json(a: pa.DataType, b: pa.DataType) -> bool:
+    """Whether lists without any item meet text, such as that of lists of dicts: then both are JSON text."""
+    return bool(pa.types.is_list(a) and pa.types.is_null(a.value_type) and pa.types.is_string(b))
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -202,7 +233,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _widen_numbers(a: pa.DataType, b: pa.DataType) -> pa.DataType:
-    """The rule of numpy but for a small integer with float32: whole numbers with fractions are double."""
+    """The rule of numpy but for a small integer with float32 (whole numbers with fractions are double), and no loss."""
     types = pa.types
     if types.is_floating(a) or types.is_floating(b):
         return a if a == b else pa.float64()
@@ -210,7 +241,7 @@ def _widen_numbers(a: pa.DataType, b: pa.DataType) -> pa.DataType:
         return max(a, b, key=lambda kind: kind.bit_width)
     signed, unsigned = (a, b) if types.is_signed_integer(a) else (b, a)
     width = max(signed.bit_width, unsigned.bit_width * 2)
-    return {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}.get(width, pa.float64())
+    return {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}.get(width, pa.decimal128(20, 0))
 
 
 def _widen_decimals(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from batchscore.errors import UsageError
-from batchscore.minibatch import InputFile
+from batchscore.minibatch import InputFile, compact
 from batchscore.readers import is_payload, is_readable
 from batchscore.storage import local_path
 
@@ -38,6 +39,14 @@ class Listing:
     @property
     def folders(self) -> int:
         return len({os.path.dirname(file.path) for file in self.files})  # noqa: PTH120 (100,000 files: Path is slow)
+
+    @property
+    def digest(self) -> str:
+        """`sha256:…` over name, path, size and version of each file."""
+        total = hashlib.sha256()
+        for file in self.files:
+            total.update(compact(file.facts).encode() + b"\n")
+        return f"sha256:{total.hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from batchscore.job import ScoringSettings
 from batchscore.minibatch import Failed, Failure, FileSlice, Json, MiniBatch, Outcome, Scored, SliceOutcome
 from batchscore.model import Model, load
 from batchscore.readers import Chunk
-from batchscore.signature import model_input
+from batchscore.signature.modelinput import model_input
 
 Progress: TypeAlias = Callable[[int], None]
 """Called with the number of rows after each call of predict."""

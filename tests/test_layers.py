@@ -25,17 +25,21 @@ SAME_LAYER = {
     ("manifest", "planning"),
     ("model", "answers"),
     ("readers", "writers"),
+    ("planning", "resuming"),
     ("publishing", "manifest"),
     ("publishing", "planning"),
+    ("receipts", "journal"),
+    ("runner", "manifest"),
     ("runner", "planning"),
     ("runner", "publishing"),
+    ("runner", "resuming"),
     ("signature", "job"),
     ("signature", "schema"),
     ("slot", "child"),
     ("slots", "child"),
     ("slots", "slot"),
-    ("summary", "journal"),
     ("summary", "readers"),
+    ("summary", "receipts"),
     ("summary", "writers"),
 }
 """(importer, imported) within one layer; a circle is refused all the same."""
@@ -380,3 +384,18 @@ def test_help_and_wrong_options_load_nothing_slow(arguments, clean_environment):
         "try:\n    main()\nexcept SystemExit:\n    pass"
     )
     assert loaded_by(program, clean_environment) & SLOW == set()
+
+
+def test_a_jobs_own_process_loads_neither_mlflow_nor_pandas(sample_models, sample_data, tmp_path, clean_environment):
+    """It cuts Parquet, looks for columns to keep, counts rows and joins, and the worker is another process."""
+    arguments = (
+        f"model={str(sample_models / 'iris')!r}, inputs=({str(sample_data / 'iris')!r},), overwrite=True, "
+        f"output={str(tmp_path / 'out')!r}, keep=('*',), mini_batch_size=MiniBatchSize(bytes=1024), limit=100"
+    )
+    program = (
+        "from batchscore.job import Job, MiniBatchSize\nfrom batchscore.runner import run_job\n"
+        "for form in ('parquet', 'jsonl'):\n"
+        f" job = Job({arguments}, format=form, output_file_name='p.' + form)\n"
+        " assert run_job(job).status == 'Completed'"
+    )
+    assert loaded_by(program, clean_environment) & {"mlflow", "pandas"} == set()

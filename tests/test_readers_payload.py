@@ -27,7 +27,7 @@ from batchscore.job import CsvOptions, ScoringSettings
 from batchscore.minibatch import FileSlice, InputFile
 from batchscore.readers import is_payload
 from batchscore.schema import ColumnSpec, Schema, TensorSpec
-from batchscore.signature import model_input
+from batchscore.signature.modelinput import model_input
 
 NAMED = Schema(columns=(ColumnSpec("a", "long"), ColumnSpec("b", "double"), ColumnSpec("s", "string")))
 UNNAMED = Schema(columns=(ColumnSpec(None, "long"), ColumnSpec(None, "double")))

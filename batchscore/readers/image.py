@@ -99,7 +99,7 @@ def _spec(schema: Schema | None) -> TensorSpec | None:
 def _read(file: InputFile) -> _Decoded:
     """The image, its first frame; FileRefused for a damaged one, and for one of too many pixels."""
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError:
         raise FileRefused(
             "reading an image needs Pillow, which isn't installed beside the model; "
@@ -119,7 +119,7 @@ def _read(file: InputFile) -> _Decoded:
                 f"the image has more than {Image.MAX_IMAGE_PIXELS:,} pixels, Pillow's limit against files that "
                 "would fill the memory; make it smaller, or cut it into tiles"
             ) from None
-        except Image.UnidentifiedImageError:
+        except UnidentifiedImageError:
             raise FileRefused(f"found no image of the types {', '.join(FORMATS)}; is the file complete?") from None
         except Exception as error:  # of a damaged file Pillow raises OSError, SyntaxError, struct.error, IndexError …
             raise FileRefused(f"the image can't be read: {error or type(error).__name__}; is it complete?") from error

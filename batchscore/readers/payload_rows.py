@@ -12,7 +12,8 @@ from batchscore.errors import FileRefused
 from batchscore.readers.chunks import Chunk, first_refusal
 from batchscore.readers.payload_forms import of_width
 from batchscore.schema import ColumnSpec, Schema, TensorSpec
-from batchscore.signature import convert_json, json_text, model_input, native, parse_text, plan_reading
+from batchscore.signature import convert_json, json_text, native, parse_text, plan_reading
+from batchscore.signature.modelinput import model_input
 from batchscore.writers import TYPED
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from batchscore import readers, writers
-from batchscore.errors import AnswerRefused, FileRefused
+from batchscore.errors import AnswerRefused, FileRefused, UsageError
 from batchscore.job import CsvOptions
 from batchscore.minibatch import Column, Failure, FileSlice, InputFile, Json, MiniBatch
 from batchscore.receipts import FailedAt, Receipts, Segment
@@ -155,7 +155,9 @@ class JobSummary:
         return tuple(str(Path(self.output, entry["path"])) for entry in self.manifest["outputs"])
 
     def read(self) -> pd.DataFrame:
-        """All predictions as one frame, in input order."""
+        """All predictions as one frame, in input order. Raises UsageError where nothing was published."""
+        if self.status != "Completed":
+            raise UsageError(f"there are no predictions to read, the job is {self.status}: {self.message}")
         import pandas as pd
 
         frames: list[pd.DataFrame] = [writers.read_frame(path) for path in self.outputs]

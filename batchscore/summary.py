@@ -117,11 +117,11 @@ class Verdicts:
 def rows_of_failed(verdict: FileVerdict, csv: CsvOptions) -> int:
     """The rows that a failed file would have given; 0 where they can't be counted."""
     try:
-        rows = readers.count_rows(verdict.file, csv)
+        most = verdict.slices[-1].max_rows
+        rows = readers.count_rows(verdict.file, csv, most)
     except (FileRefused, OSError):
         return 0
-    ends = [piece.first_row + piece.max_rows for piece in verdict.slices if piece.max_rows is not None]
-    return min(rows, max(ends)) if ends else rows
+    return rows if most is None else min(rows, most)
 
 
 def judge(counts: Counts, error_threshold: int) -> Status:

@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP = echo "Setting up .venv; this takes a minute or two." && $(PYTHON) -m venv .venv
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+COMPILE = $(BIN)/uv pip compile pyproject.toml --no-emit-index-url --no-annotate --custom-compile-command "make constraints" --quiet
+LOWEST = $(COMPILE) --extra test --resolution lowest-direct --only-binary :all: --python-version
 
 .PHONY: help demo test test-lower lint format wheel samples constraints clean
 
@@ -30,8 +32,8 @@ wheel: .venv/dev ## dist/batchscore-….whl
 samples: .venv/dev ## make sample_data/ again
 	$(BIN)/python sample_data/make.py
 
-constraints: .venv/dev ## pin the newest versions
-	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 --extra dev --no-emit-index-url --no-annotate --custom-compile-command "make constraints" --upgrade --quiet --output-file constraints.txt
+constraints: .venv/dev ## pin the newest versions in constraints.txt, the oldest in tests/lowest-*.txt
+	$(COMPILE) --universal --python-version 3.10 --extra dev --upgrade --output-file constraints.txt && $(LOWEST) 3.10 --output-file tests/lowest-3.10.txt && $(LOWEST) 3.11 --output-file tests/lowest-3.11.txt
 
 clean: ## remove what the targets made
 	rm -rf .venv build dist demo-output demo-damaged demo-repaired .mypy_cache .ruff_cache .pytest_cache

@@ -13,11 +13,13 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from batchscore import lifeline
 from batchscore.channel import Channel
 from batchscore.errors import StorageError, UsageError
 from batchscore.minibatch import Json
+from batchscore.storage import storage_errors
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -108,7 +110,7 @@ class Child:
         self._lock = threading.RLock()
         ours, theirs = socket.socketpair()
         lifeline_end, self._lifeline = os.pipe()
-        self._frames = tempfile.TemporaryFile()  # noqa: SIM115  # closed by kill
+        self._frames = _unnamed_file(log.parent)  # closed by kill
         self.channel = Channel(ours)
         try:
             self._process = _spawn(spec, log, (theirs.fileno(), lifeline_end, self._frames.fileno()))
@@ -224,6 +226,15 @@ class Child:
             if self._lifeline >= 0:
                 os.close(self._lifeline)
                 self._lifeline = -1
+
+
+def _unnamed_file(folder: Path) -> IO[bytes]:
+    """A temporary file; in the folder where the system has no place for one, as in a container that is read-only."""
+    try:
+        return tempfile.TemporaryFile()
+    except FileNotFoundError:
+        with storage_errors(f"can't write to {folder}"):
+            return tempfile.TemporaryFile(dir=folder)
 
 
 def _spawn(spec: WorkerSpec, log: Path, descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:

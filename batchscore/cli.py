@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import click
 
 from batchscore import __version__
-from batchscore.errors import BatchscoreError, UsageError
+from batchscore.errors import BatchscoreError, StorageError, UsageError
 from batchscore.job import FORMATS, MISSING_VALUES, OUTPUT_FILES, CsvOptions, Job, MiniBatchSize, output_name_and_format
 
 if TYPE_CHECKING:
+    import io
+
     from batchscore.progress import Watcher
     from batchscore.summary import JobSummary
 
@@ -28,6 +32,9 @@ signal. Run the same command again to go on with a job that was stopped.
 
 Every option can come from the environment: BATCHSCORE_RUN_TIMEOUT=60; one value
 a line where an option may be repeated."""
+
+SHOWN_FAILURES = 5
+"""On stderr; failures.jsonl has all."""
 
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -104,6 +111,7 @@ def main_group() -> None:
     "-m",
     "--model",
     required=True,
+    type=click.Path(),
     metavar="MODEL",
     help="MLflow model: a local folder, models:/name/version, models:/name@alias or runs:/…",
 )
@@ -113,10 +121,11 @@ def main_group() -> None:
     "--input",
     "inputs",
     multiple=True,
+    type=click.Path(),
     metavar="INPUT",
     help="File, folder or glob to score; may be repeated.",
 )
-@option(MAIN, "-o", "--output", required=True, metavar="OUTPUT", help="Folder of the predictions.")
+@option(MAIN, "-o", "--output", required=True, type=click.Path(), metavar="OUTPUT", help="Folder of the predictions.")
 @option(
     OUTPUT,
     "--layout",
@@ -158,6 +167,7 @@ def main_group() -> None:
 @option(
     MODEL,
     "--python",
+    type=click.Path(),
     default=None,
     metavar="PATH",
     help="Interpreter of the workers, such as that of the model's own environment.",
@@ -258,7 +268,7 @@ def main_group() -> None:
     show_default=True,
     help="warning: no progress, only notes and errors.",
 )
-@click.argument("more_inputs", nargs=-1, metavar="[INPUT]...")
+@click.argument("more_inputs", nargs=-1, type=click.Path(), metavar="[INPUT]...")
 def run(**given: Any) -> None:
     """Score every row of INPUT with MODEL, into OUTPUT.
 
@@ -315,18 +325,38 @@ def _watcher(given: dict[str, Any]) -> Watcher:
 
 
 def _say(summary: JobSummary, given: dict[str, Any]) -> None:
-    """The result on stdout; of a failed job the command that publishes it on stderr."""
+    """The result on stdout; on stderr the first failures, and of a failed job the command that publishes it."""
+    for line in summary.headlines(SHOWN_FAILURES) if summary.is_fresh else ():
+        _tell(line)
+    if given["as_json"]:
+        _print(json.dumps(summary.manifest, indent=2))
+    elif not given["quiet"]:
+        _print(f"{summary.status}: {summary.message}")
+    if summary.exit_code and given["quiet"]:
+        _tell(f"{summary.status}: {summary.message}")
+    if summary.status == "Failed" and summary.counts.rows_scored:
+        _tell("To publish what was scored, which takes seconds:")
+        _tell(_publishing_command())
+
+
+def _print(text: str) -> None:
+    """Show the result on stdout: that a reader has gone is no failure, that a disk is full is one."""
     from batchscore.progress import printable
 
-    if given["as_json"]:
-        click.echo(json.dumps(summary.manifest, indent=2))
-    elif not given["quiet"]:
-        click.echo(printable(f"{summary.status}: {summary.message}"))
-    if summary.exit_code and given["quiet"]:
-        click.echo(printable(f"{summary.status}: {summary.message}"), err=True)
-    if summary.status == "Failed" and summary.counts.rows_scored:
-        click.echo("To publish what was scored, which takes seconds:", err=True)
-        click.echo(_publishing_command(), err=True)
+    try:
+        click.echo(printable(text))
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        raise StorageError(f"the result can't be written to stdout: {error.strerror}; job.json has it too") from error
+
+
+def _tell(text: str) -> None:
+    """Show a line on stderr, where anybody reads it."""
+    from batchscore.progress import printable
+
+    with contextlib.suppress(OSError):
+        click.echo(printable(text), err=True)
 
 
 def _publishing_command() -> str:
@@ -341,16 +371,58 @@ def _publishing_command() -> str:
         elif word != "--fail-fast":
             words.append(word)
     end = words.index("--") if "--" in words else len(words)
-    return shlex.join([*words[:end], "--error-threshold", "-1", *words[end:]])
+    return " ".join(map(_quoted, [*words[:end], "--error-threshold", "-1", *words[end:]]))
+
+
+def _quoted(word: str) -> str:
+    """A word as a shell reads it; control characters and what isn't UTF-8 as the escapes of bash and zsh."""
+    if word.isprintable():
+        return shlex.quote(word)
+    escapes = {ord("\\"): "\\\\", ord("'"): "\\'"}
+    return "$'" + "".join(escapes.get(byte) or _shown(byte) for byte in os.fsencode(word)) + "'"
+
+
+def _shown(byte: int) -> str:
+    return chr(byte) if chr(byte).isascii() and chr(byte).isprintable() else f"\\x{byte:02x}"
 
 
 def main() -> NoReturn:
     """Run the command line; expected failures become one message and their exit code."""
+    _prepare_streams()
     try:
-        main_group(prog_name="batchscore")
-    except BatchscoreError as error:
-        from batchscore.progress import printable
-
-        click.echo(f"Error: {printable(str(error))}", err=True)
+        sys.exit(main_group(prog_name="batchscore", standalone_mode=False))
+    except click.ClickException as error:
+        with contextlib.suppress(OSError):
+            error.show()
         sys.exit(error.exit_code)
-    sys.exit(0)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(128 + signal.SIGINT)
+    except BatchscoreError as error:
+        _tell(f"Error: {error}")
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # who read --help has gone
+            _tell(f"Error: {error}")
+        sys.exit(StorageError.exit_code)
+    finally:
+        _flush_streams()
+
+
+def _prepare_streams() -> None:
+    """Let stdout take any text, and give the number of a closed stream to no file of the job."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            setattr(sys, name, open(nowhere, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # it stays to the end
+    for stream in (sys.stdout, sys.stderr):
+        cast("io.TextIOWrapper", stream).reconfigure(errors="backslashreplace")
+
+
+def _flush_streams() -> None:
+    """Write what is left; where that fails, Python itself isn't to try it again and end with a code of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with open(os.devnull, "wb") as nowhere:  # noqa: PTH123  # no path of the user's
+                os.dup2(nowhere.fileno(), stream.fileno())

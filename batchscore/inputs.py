@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from batchscore.errors import UsageError
-from batchscore.minibatch import InputFile
-from batchscore.readers import is_readable
+from batchscore.minibatch import InputFile, compact
+from batchscore.readers import is_payload, is_readable
 from batchscore.storage import local_path
 
 TABLE_ROOTS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table"}
@@ -39,6 +40,14 @@ class Listing:
     def folders(self) -> int:
         return len({os.path.dirname(file.path) for file in self.files})  # noqa: PTH120 (100,000 files: Path is slow)
 
+    @property
+    def digest(self) -> str:
+        """`sha256:…` over name, path, size and version of each file."""
+        total = hashlib.sha256()
+        for file in self.files:
+            total.update(compact(file.facts).encode() + b"\n")
+        return f"sha256:{total.hexdigest()}"
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -47,6 +56,8 @@ class Selection:
     output: str
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    allow_empty: bool = False
+    """Whether a glob may match nothing."""
 
     def takes(self, name: str) -> bool:
         if self.include and not any(_matches(name, pattern) for pattern in self.include):
@@ -61,8 +72,9 @@ def _matches(name: str, pattern: str) -> bool:
 def list_inputs(inputs: tuple[str, ...], selection: Selection) -> Listing:
     """The files of every INPUT (file, folder or glob), searched recursively.
 
-    Hidden and `_`-prefixed files and folders and OUTPUT are left out silently; files of unsupported types are
-    skipped and listed; a file named explicitly always counts. Links are followed, loops once.
+    Hidden and `_`-prefixed files and folders and OUTPUT are left out silently; files of unsupported types, pipes and
+    devices are skipped and listed; a file named explicitly always counts. Links are followed, loops once; a file that
+    is a link to nothing is listed, to fail alone.
     Raises UsageError: an INPUT that isn't there, a Delta, Hudi or Iceberg table, two files of one name.
     """
     files: dict[str, InputFile] = {}
@@ -71,19 +83,39 @@ def list_inputs(inputs: tuple[str, ...], selection: Selection) -> Listing:
         for name, path, status, is_named in _found(entry, selection):
             if not selection.takes(name):
                 continue
-            if not is_named and not is_readable(name):
-                skipped.append(
-                    Skipped(name, f"file type {PurePosixPath(name).suffix or 'without suffix'} is not supported")
-                )
+            if not is_named and (reason := _unfit(name, status)):
+                skipped.append(Skipped(name, reason))
+                continue
+            if not is_named and name.lower().endswith(".json") and not is_payload(path):
+                skipped.append(Skipped(name, "this JSON is not supported: it has no format of request payloads"))
                 continue
             if name in files:
-                raise UsageError(
-                    f"two inputs have the name {name!r}: {files[name].path} and {path}. "
-                    "Predictions name their file relative to its INPUT; give a folder above both instead"
-                )
+                raise UsageError(_same_name(name, files[name].path, path))
             files[name] = InputFile(name, path, status.st_size, str(status.st_mtime_ns), partitions_of(name))
-    ordered = sorted(files.values(), key=lambda file: os.fsencode(file.name))
+    ordered = sorted(files.values(), key=lambda file: file.name.encode())
     return Listing(tuple(ordered), tuple(sorted(skipped, key=lambda entry: entry.file)))
+
+
+def _unfit(name: str, status: os.stat_result) -> str | None:
+    """Why a file that was found in a folder isn't scored."""
+    if not is_readable(name):
+        return f"file type {PurePosixPath(name).suffix or 'without suffix'} is not supported"
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISLNK(status.st_mode):
+        return f"{_kind(status)} is not a file"
+    return None
+
+
+def _kind(status: os.stat_result) -> str:
+    return "a pipe" if stat.S_ISFIFO(status.st_mode) else "a device or a socket"
+
+
+def _same_name(name: str, one: str, other: str) -> str:
+    if os.path.realpath(one) == os.path.realpath(other):
+        return f"the input {one} is given twice, as {name!r}; give it once"
+    return (
+        f"two inputs have the name {name!r}: {one} and {other}. "
+        "Predictions name their file relative to its INPUT; give a folder above both instead"
+    )
 
 
 def partitions_of(name: str) -> tuple[tuple[str, str | None], ...]:
@@ -95,17 +127,22 @@ def partitions_of(name: str) -> tuple[tuple[str, str | None], ...]:
 
 
 Found = tuple[str, str, os.stat_result, bool]
-"""Name, path, status, and whether the user named the file itself."""
+"""Name, path, status (a link's own, where it leads to nothing), and whether the user named the file itself."""
 
 
 def _found(entry: str, selection: Selection) -> Iterator[Found]:
     path = local_path(entry, "INPUT")
     if os.path.isdir(path):  # noqa: PTH112
-        yield from _walk(path, "", selection.output, set())
+        yield from _walk(path, "", selection, set())
     elif os.path.exists(path):  # noqa: PTH110
-        yield _text(os.path.basename(path)), path, os.stat(path), True  # noqa: PTH116, PTH119
+        status = os.stat(path)  # noqa: PTH116
+        if not stat.S_ISREG(status.st_mode):
+            raise UsageError(f"INPUT {entry} is {_kind(status)}; write what it gives to a file first")
+        yield _text(os.path.basename(path)), path, status, True  # noqa: PTH119
     elif glob.has_magic(entry):
         yield from _expand(path, selection)
+    elif os.path.islink(path):  # noqa: PTH114
+        raise UsageError(f"INPUT {entry} is a link to {os.readlink(path)}, which isn't there")  # noqa: PTH115
     else:
         raise UsageError(f"INPUT {entry} isn't there; give a file, a folder or a glob")
 
@@ -114,19 +151,36 @@ def _expand(pattern: str, selection: Selection) -> Iterator[Found]:
     """Matches of a glob, named relative to the folder before its first wildcard."""
     fixed = PurePosixPath(*_before_wildcard(PurePosixPath(pattern).parts))
     matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
-    if not matches:
-        raise UsageError(f"INPUT {pattern} matches nothing")
+    if not matches and not selection.allow_empty:
+        raise UsageError(f"INPUT {pattern} matches nothing; check the pattern, or use --allow-empty if that may be")
     seen: set[str] = set()
     for match in matches:
         name = _text(os.path.relpath(match, fixed))
         if os.path.isdir(match):  # noqa: PTH112
-            found: Iterator[Found] = _walk(match, "" if name == "." else f"{name}/", selection.output, set())
+            found = _walk(match, "" if name == "." else f"{name}/", selection, set())
         else:
-            found = iter([(name, match, os.stat(match), False)])  # noqa: PTH116
+            found = _file(name, match, selection)
         for one in found:
             if one[1] not in seen:  # `**` matches a folder and then its files
                 seen.add(one[1])
                 yield one
+
+
+def _file(name: str, path: str, selection: Selection) -> Iterator[Found]:
+    """A file of a folder or a glob; none where it vanished meanwhile."""
+    try:
+        yield name, path, os.stat(path), False  # noqa: PTH116
+    except OSError as error:
+        if not os.path.islink(path):  # noqa: PTH114
+            if isinstance(error, FileNotFoundError):
+                return
+            raise UsageError(f"can't look at {path}: {error.strerror}; nothing was scored") from error
+        if selection.takes(name) and not is_readable(name):
+            raise UsageError(
+                f"{path} is a link to {os.readlink(path)}, which isn't there and may have been a folder; "  # noqa: PTH115
+                "remove it or leave it out with --exclude"
+            ) from None
+        yield name, path, os.lstat(path), False
 
 
 def _text(name: str) -> str:
@@ -139,10 +193,10 @@ def _before_wildcard(parts: tuple[str, ...]) -> tuple[str, ...]:
     return parts[:magic]
 
 
-def _walk(folder: str, prefix: str, output: str, above: set[tuple[int, int]]) -> Iterator[Found]:
+def _walk(folder: str, prefix: str, selection: Selection, above: set[tuple[int, int]]) -> Iterator[Found]:
     status = os.stat(folder)  # noqa: PTH116
     identity = (status.st_dev, status.st_ino)
-    if identity in above or os.path.realpath(folder) == output:
+    if identity in above or os.path.realpath(folder) == selection.output:
         return
     _refuse_tables(folder)
     try:
@@ -153,16 +207,11 @@ def _walk(folder: str, prefix: str, output: str, above: set[tuple[int, int]]) ->
         if entry.name.startswith((".", "_")):
             continue
         name = prefix + _text(entry.name)
-        if entry.is_dir():
-            yield from _walk(entry.path, f"{name}/", output, above | {identity})
-        elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
-            raise UsageError(
-                f"{entry.path} is a link to a file that isn't there; remove it or name its folder in --exclude"
-            )
+        # os.path.isdir knows links in a circle; is_dir needs no look at the disk for what is no link
+        if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():  # noqa: PTH112
+            yield from _walk(entry.path, f"{name}/", selection, above | {identity})
         else:
-            status = entry.stat()
-            if stat.S_ISREG(status.st_mode):
-                yield name, entry.path, status, False
+            yield from _file(name, entry.path, selection)
 
 
 def _refuse_tables(folder: str) -> None:

@@ -23,7 +23,10 @@ MISSING_VALUES = (
 )  # fmt: skip
 """pandas' default set (pandas.read_csv, na_values): what the model saw in training."""
 
-AUTO_MINI_BATCH_BYTES = 32 << 20
+AUTO_LEAST_BYTES = 1 << 20
+AUTO_MOST_BYTES = 32 << 20
+AUTO_MINI_BATCHES = 16
+"""`auto` makes so many mini-batches or more of large enough inputs: for progress, resuming and cores."""
 AUTO_FILE_BYTES = 64 << 10
 """What a file weighs besides its size under `auto`, so that thousands of tiny files still make many mini-batches."""
 
@@ -219,8 +222,8 @@ class Job:
             "output_file_name": self.output_file_name,
             "output_files": self.output_files,
             "keep": list(self.keep),
-            "add": dict(self.add),
-            "rename": dict(self.rename),
+            "add": list(self.add),
+            "rename": list(self.rename),
             "predict_fn": self.predict_fn,
             "params": dict(self.params),
             "csv": asdict(self.csv),

@@ -38,15 +38,22 @@ def read_model_folder(path: str) -> ModelFolder:
     Raises UsageError: no such folder, no MLmodel in it, no pyfunc flavour.
     """
     folder = Path(path)
-    if not folder.exists():
+    if not os.path.exists(path):  # noqa: PTH110  # False for a name that is too long, too
         raise UsageError(f"MODEL {path} isn't there; give a local MLflow model folder, models:/name/version or runs:/…")
     if not folder.is_dir() or not (folder / "MLmodel").is_file():
         raise UsageError(f"MODEL {path} is not an MLflow model: it has no MLmodel file{_nearby(folder)}")
-    content = _read_mlmodel(folder / "MLmodel")
+    content = read_yaml(folder / "MLmodel")
+    if not content:
+        raise UsageError(f"{folder / 'MLmodel'}: found nothing, expected keys and values; is the copy complete?")
     flavors = content.get("flavors") or {}
+    if not isinstance(flavors, dict) or not isinstance(content.get("signature") or {}, dict):
+        raise UsageError(
+            f"{folder / 'MLmodel'} is not an MLmodel file: its flavors and its signature must be keys and values; "
+            "save the model again"
+        )
     if "python_function" not in flavors:
         raise UsageError(
-            f"MODEL {path} has no python_function flavour, only {', '.join(flavors) or 'none'}; "
+            f"MODEL {path} has no python_function flavour, only {', '.join(map(str, flavors)) or 'none'}; "
             "save it with an MLflow flavour that has one"
         )
     signature = content.get("signature")
@@ -55,34 +62,47 @@ def read_model_folder(path: str) -> ModelFolder:
     )
 
 
-def _read_mlmodel(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file; an empty one has none. Raises UsageError."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"can't read {file}: {error}") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{file} is not an MLmodel file: found {type(content).__name__}, expected keys and values")
-    return content
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
+        raise UsageError(f"can't read {file}, expected YAML: {error}; is the copy complete? Save it again") from error
+    if content is not None and not isinstance(content, dict):
+        found = type(content).__name__
+        raise UsageError(f"{file}: found a {found}, expected keys and values; is the copy complete?")
+    return content or {}
 
 
 def _nearby(folder: Path) -> str:
     """Where an MLmodel lies instead, if one is near."""
     if not folder.is_dir():
         return f"; did you mean {folder.parent}?" if folder.name == "MLmodel" else ""
-    found = sorted(folder.glob("*/MLmodel"))[:3]
-    return "".join(f"; did you mean {file.parent}?" for file in found)
+    found = [str(file.parent) for file in sorted(folder.glob("*/MLmodel"))[:3]]
+    return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
 def digest(path: str) -> str:
-    """`sha256:…` over the relative names and contents of the folder's files, without bytecode."""
+    """`sha256:…` over the relative names and contents of the folder's files, without bytecode.
+
+    Pipes and links that lead nowhere count by their names. Raises UsageError for a file that can't be read.
+    """
     total = hashlib.sha256()
     for name in sorted(_files(path), key=os.fsencode):
-        content = hashlib.sha256()
-        with Path(path, name).open("rb") as stream:
-            while block := stream.read(1 << 20):
-                content.update(block)
-        total.update(os.fsencode(name) + b"\0" + content.digest())
+        total.update(os.fsencode(name) + b"\0" + _content(Path(path, name)))
     return f"sha256:{total.hexdigest()}"
+
+
+def _content(file: Path) -> bytes:
+    content = hashlib.sha256()
+    try:
+        if file.is_file():
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    content.update(block)
+    except OSError as error:
+        raise UsageError(f"the model's file {file} can't be read: {error.strerror or error}") from error
+    return content.digest()
 
 
 def _files(path: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -47,6 +47,25 @@ class Silent:
     def finished(self, size: int) -> None: ...
 
     def closed(self) -> None: ...
+
+
+class Undaunted:
+    """A stream that drops what can't be written: no job ends because its terminal or its reader has gone."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class Notes(Silent):
@@ -189,6 +208,7 @@ def watcher(stream: TextIO, *, quiet: bool, colour: bool, notes_only: bool = Fal
     """The watcher that suits a stream: a bar on a terminal, lines elsewhere."""
     if quiet:
         return Silent()
+    lasting = cast("TextIO", Undaunted(stream))
     if notes_only:
-        return Notes(stream)
-    return Bar(stream, colour=colour) if stream.isatty() else Lines(stream)
+        return Notes(lasting)
+    return Bar(lasting, colour=colour) if stream.isatty() else Lines(lasting)

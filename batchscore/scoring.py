@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from batchscore import readers, writers
@@ -17,7 +16,7 @@ from batchscore.job import ScoringSettings
 from batchscore.minibatch import Failed, Failure, FileSlice, Json, MiniBatch, Outcome, Scored, SliceOutcome
 from batchscore.model import Model, load
 from batchscore.readers import Chunk
-from batchscore.signature import model_input
+from batchscore.signature.modelinput import model_input
 
 Progress: TypeAlias = Callable[[int], None]
 """Called with the number of rows after each call of predict."""
@@ -142,15 +141,15 @@ def _calls(chunks: Iterator[tuple[FileSlice, Chunk | None]], rows_per_call: int)
 
 
 def _can_join(one: Chunk, other: Chunk) -> bool:
-    """Whether two chunks make one frame without a change of types; inferred frames (no signature) never do."""
+    """Whether two chunks make one frame without a change of types; frames and arrays never do."""
     if not isinstance(one.features, pa.Table) or not isinstance(other.features, pa.Table):
         return False
     return bool(one.features.schema.equals(other.features.schema))
 
 
 def _model_input(model: Model, call: list[Chunk]) -> Any:
-    """What goes to predict; a frame with inferred types is one chunk, and goes as it is."""
-    if isinstance(call[0].features, pd.DataFrame):
+    """What goes to predict; what isn't a Table is one chunk, and goes as it is."""
+    if not isinstance(call[0].features, pa.Table):
         return call[0].features
     return model_input(model.inputs, pa.concat_tables([chunk.features for chunk in call]))
 
@@ -166,7 +165,7 @@ def _output_rows(chunk: Chunk, predictions: pa.Table, settings: ScoringSettings)
     columns: list[tuple[pa.Field, Any]] = [
         (pa.field("file", pa.string()), pa.repeat(pa.scalar(chunk.slice.file.name, pa.string()), chunk.rows)),
         (pa.field("row", pa.int64()), pa.array(np.arange(rows.start, rows.stop, dtype=np.int64))),
-        *zip(_kept_fields(chunk), chunk.kept.columns, strict=True),
+        *zip(_kept_fields(chunk, settings), chunk.kept.columns, strict=True),
         *((pa.field(name, pa.string()), pa.repeat(pa.scalar(value), chunk.rows)) for name, value in settings.add),
     ]
     taken = {field.name for field, _ in columns}
@@ -179,8 +178,9 @@ def _output_rows(chunk: Chunk, predictions: pa.Table, settings: ScoringSettings)
     return pa.Table.from_arrays([values for _, values in columns], schema=pa.schema([field for field, _ in columns]))
 
 
-def _kept_fields(chunk: Chunk) -> list[pa.Field]:
-    """The kept columns' fields; text of a file that states its types is text, that of a CSV may be numbers."""
+def _kept_fields(chunk: Chunk, settings: ScoringSettings) -> list[pa.Field]:
+    """The kept columns' fields, named as asked for; text of a file with types is text, a CSV's may be numbers."""
+    fields = [field.with_name(name) for field, name in zip(chunk.kept.schema, settings.keep, strict=True)]
     if not readers.is_typed(chunk.slice.file.name):
-        return list(chunk.kept.schema)
-    return [field.with_metadata(writers.TYPED) for field in chunk.kept.schema]
+        return fields
+    return [field.with_metadata(writers.TYPED) for field in fields]

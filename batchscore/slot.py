@@ -14,6 +14,7 @@ from batchscore.minibatch import Json, MiniBatch, Outcome
 
 Progress = Callable[[int], None]
 
+_OUT_OF_MEMORY = "; often the system's answer to a lack of memory: fewer workers need less"
 _LAST_WORDS = 1.0
 """Seconds that a process without a connection has to end by itself, so that its exit code can be told."""
 
@@ -75,7 +76,8 @@ class Slot:
             raise ModelNotLoaded(f"the model wasn't loaded within {limit:g} s", child.stuck_frames()) from None
         except ChannelClosed:
             ending = child.ending(_LAST_WORDS)
-            raise ModelNotLoaded(f"the worker {ending} while it loaded the model", child.log_tail()) from None
+            hint = _OUT_OF_MEMORY if "SIGKILL" in ending else ""
+            raise ModelNotLoaded(f"the worker {ending} while it loaded the model{hint}", child.log_tail()) from None
         except BadMessage as error:
             raise ModelNotLoaded(f"the worker sent what is no message: {error}", child.log_tail()) from None
         match reply:

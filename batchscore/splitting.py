@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from batchscore import readers
 from batchscore.errors import FileRefused
-from batchscore.job import AUTO_FILE_BYTES, AUTO_MINI_BATCH_BYTES, CsvOptions, MiniBatchSize
+from batchscore.job import (
+    AUTO_FILE_BYTES,
+    AUTO_LEAST_BYTES,
+    AUTO_MINI_BATCHES,
+    AUTO_MOST_BYTES,
+    CsvOptions,
+    MiniBatchSize,
+)
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch
 
 
@@ -24,30 +31,33 @@ class Cutting:
     """Rows of the whole job."""
 
 
-def split(files: Iterable[InputFile], cutting: Cutting) -> tuple[MiniBatch, ...]:
+def split(files: Sequence[InputFile], cutting: Cutting) -> tuple[MiniBatch, ...]:
     """The mini-batches of a job: every row of every file once, in order.
 
     By files: groups of that many whole files. By bytes: files above the size are cut where that is certain,
     each slice a mini-batch; smaller files go together up to the size.
     """
+    target = cutting.size.bytes or auto_bytes(files)
+    slices = _slices(files, cutting, target)
     if cutting.limit is not None:
-        slices = _first_rows(_slices(files, cutting), cutting.limit, cutting.csv)
-    else:
-        slices = _slices(files, cutting)
-    groups = _by_number(slices, cutting.size.files) if cutting.size.files else _by_bytes(slices, cutting)
+        slices = _first_rows(slices, cutting.limit, cutting.csv)
+    groups = _by_number(slices, cutting.size.files) if cutting.size.files else _by_bytes(slices, cutting, target)
     return tuple(MiniBatch(number, tuple(group)) for number, group in enumerate(groups))
 
 
-def _target(size: MiniBatchSize) -> int:
-    return size.bytes or AUTO_MINI_BATCH_BYTES
+def auto_bytes(files: Iterable[InputFile]) -> int:
+    """How large `auto` mini-batches are: a power of two, so that another file seldom changes how all are cut."""
+    share = sum(file.size for file in files) // AUTO_MINI_BATCHES
+    power = 1 << max(share.bit_length() - 1, 0)
+    return min(max(power, AUTO_LEAST_BYTES), AUTO_MOST_BYTES)
 
 
-def _slices(files: Iterable[InputFile], cutting: Cutting) -> Iterator[FileSlice]:
+def _slices(files: Iterable[InputFile], cutting: Cutting, target: int) -> Iterator[FileSlice]:
     for file in files:
-        is_cut = cutting.size.files is None and file.size > _target(cutting.size)
+        is_cut = cutting.size.files is None and file.size > target
         if is_cut and (cutting.cuts_csv or readers.is_typed(file.name)):
             try:
-                yield from readers.cut(file, _target(cutting.size), cutting.csv)
+                yield from readers.cut(file, target, cutting.csv)
             except (FileRefused, OSError):
                 yield FileSlice(file)  # the worker that reads it says what is wrong
         else:
@@ -65,8 +75,7 @@ def _by_number(slices: Iterable[FileSlice], files: int) -> Iterator[list[FileSli
         yield group
 
 
-def _by_bytes(slices: Iterable[FileSlice], cutting: Cutting) -> Iterator[list[FileSlice]]:
-    target = _target(cutting.size)
+def _by_bytes(slices: Iterable[FileSlice], cutting: Cutting, target: int) -> Iterator[list[FileSlice]]:
     overhead = 0 if cutting.size.bytes else AUTO_FILE_BYTES
     group: list[FileSlice] = []
     weight = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -56,6 +57,18 @@ class SaveModel(Protocol):
     def __call__(self, model: Any, signature: Any = None, *, copy_to: Path | None = None, **options: Any) -> Path: ...
 
 
+# A run in the background (nohup, cron, CI) may ignore these, and every process of a test would inherit it.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tracking_in_a_folder_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """MLflow in this process writes into no folder of the user; processes of the tests don't see the setting."""
+    os.environ["MLFLOW_TRACKING_URI"] = (tmp_path_factory.mktemp("tracking") / "mlruns").as_uri()
+
+
 @pytest.fixture(scope="session")
 def sample_data() -> Path:
     """The folder with breast_cancer/ (nested CSV), iris/ (Parquet), diabetes/ (Hive folders), wine/ (one CSV)."""
@@ -77,6 +90,7 @@ def clean_environment() -> Mapping[str, str]:
     """The environment for a batchscore process: what a user has, with nothing of this session in it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
     environment.pop("PYTHONPATH", None)
+    environment.pop("MLFLOW_TRACKING_URI", None)
     if not _is_installed():
         environment["PYTHONPATH"] = str(ROOT)
     environment["NO_COLOR"] = "1"

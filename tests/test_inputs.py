@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ def make(root: Path, *names: str) -> Path:
     return root
 
 
-def listed(*inputs: Path | str, output: Path | str = "/nowhere", **narrowing: tuple[str, ...]) -> Listing:
+def listed(*inputs: Path | str, output: Path | str = "/nowhere", **narrowing: Any) -> Listing:
     return list_inputs(tuple(map(str, inputs)), Selection(str(output), **narrowing))
 
 
@@ -111,11 +112,40 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     assert names(listed(tmp_path / "in")) == ["a.csv", "c.csv", "there/b.csv"]
 
 
-def test_a_broken_link_is_told_and_not_passed_over(tmp_path: Path) -> None:
+def test_a_broken_link_is_a_file_that_fails_alone(tmp_path: Path) -> None:
     make(tmp_path, "a.csv")
     (tmp_path / "b.csv").symlink_to(tmp_path / "gone.csv")
-    with pytest.raises(UsageError, match="link to a file that isn't there"):
-        listed(tmp_path)
+    (tmp_path / "c.csv").symlink_to("c.csv")
+    assert names(listed(tmp_path)) == names(listed(f"{tmp_path}/*")) == ["a.csv", "b.csv", "c.csv"]
+
+
+def test_a_broken_link_that_may_be_a_folder_is_not_passed_over(tmp_path: Path) -> None:
+    make(tmp_path, "a.csv")
+    (tmp_path / "more").symlink_to(tmp_path / "not-mounted")
+    for where in (tmp_path, f"{tmp_path}/*"):
+        with pytest.raises(UsageError, match="more is a link to .*not-mounted, which isn't there"):
+            listed(where)
+        assert names(listed(where, exclude=("more",))) == ["a.csv"]
+
+
+def test_pipes_are_skipped_in_a_folder_and_refused_by_name(tmp_path: Path) -> None:
+    make(tmp_path, "a.csv")
+    os.mkfifo(tmp_path / "b.csv")
+    listing = listed(tmp_path)
+    assert names(listing) == ["a.csv"]
+    assert [(entry.file, entry.reason) for entry in listing.skipped] == [("b.csv", "a pipe is not a file")]
+    with pytest.raises(UsageError, match="b.csv is a pipe"):
+        listed(tmp_path / "b.csv")
+
+
+def test_a_glob_may_match_nothing_where_that_is_allowed(tmp_path: Path) -> None:
+    assert names(listed(f"{tmp_path}/*.csv", allow_empty=True)) == []
+
+
+def test_the_same_file_given_twice_is_told_as_such(tmp_path: Path) -> None:
+    make(tmp_path, "a.csv")
+    with pytest.raises(UsageError, match="a.csv is given twice"):
+        listed(tmp_path, tmp_path / "a.csv")
 
 
 def test_names_that_are_no_utf8_become_escapes(tmp_path: Path) -> None:

@@ -151,8 +151,10 @@ def test_damaged_files_are_refused(written, tmp_path):
     good = (tmp_path / "x.parquet").read_bytes()
     cases = {
         b"": "is empty",
-        b"a,b\n1,2\n": "can't be read as Parquet",
-        good[: len(good) // 2]: "can't be read as Parquet",
+        b"a,b\n1,2\n": "isn't Parquet, as its name says: it begins with 'a,b",
+        b"P": "isn't Parquet",
+        b"PAR1": "can't be read as Parquet",
+        good[: len(good) // 2]: "has no end",
         good[:200] + b"\xff" * (len(good) // 2) + good[200 + len(good) // 2 :]: "can't be read as Parquet",
     }
     for content, words in cases.items():
@@ -160,7 +162,7 @@ def test_damaged_files_are_refused(written, tmp_path):
         assert words in refusal(file).reason
     (tmp_path / "x.parquet").write_bytes(good[:100])
     assert readers.cut(file, 1, CsvOptions()) == (FileSlice(file),)
-    with pytest.raises(FileRefused, match="as Parquet"):
+    with pytest.raises(FileRefused, match="has no end"):
         readers.count_rows(file, CsvOptions())
     assert "No such file" in refusal(InputFile("y.pqt", str(tmp_path / "y.pqt"), 1, "1")).reason
 

@@ -65,7 +65,7 @@ def load(path: str, *, predict_fn: str = "predict", params: Mapping[str, Any] | 
 
             loaded = mlflow.pyfunc.load_model(os.path.abspath(path), suppress_warnings=True)  # noqa: PTH100  # links stay as they are
             stated = loaded.metadata.signature.to_dict() if loaded.metadata.signature is not None else None
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # a model's code may raise anything
         raise ModelLoadError(explained(error, path)) from error
     signature = ModelSignature.from_mlmodel(stated)
     raw = _raw(loaded)
@@ -104,10 +104,8 @@ def _raw(loaded: Any) -> Any:
     """What MLflow wraps: an estimator, a booster, the user's PythonModel; the wrapper itself where there is nothing."""
     from mlflow.exceptions import MlflowException
 
-    try:
+    with contextlib.suppress(NotImplementedError, MlflowException, AttributeError):  # MLflow has it from 2.16 on
         return loaded.get_raw_model()
-    except (NotImplementedError, MlflowException):
-        pass
     try:
         return loaded.unwrap_python_model()
     except MlflowException:
@@ -136,7 +134,9 @@ def _no_such_method(raw: Any, name: str, reason: str) -> UsageError:
         and ("predict" in method or method in _ALSO_PREDICT)
         and _is_callable(raw, method)
     ]
-    kind = f"{type(raw).__module__}.{type(raw).__qualname__}"
+    module = type(raw).__module__
+    # MLflow makes up the name of a model's own module
+    kind = f"{'' if module.startswith('code_model_') else f'{module}.'}{type(raw).__qualname__}"
     return UsageError(
         f"the model is a {kind}, which has no method {name} ({reason}); "
         + (f"it has {', '.join(there)}" if there else "it has no method for predictions but MLflow's predict")

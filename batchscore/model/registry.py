@@ -96,7 +96,7 @@ def _versions(found: Any) -> list[str]:
 def _translated(error: Exception, uri: str) -> BatchscoreError:
     text = _without_secrets(str(error).strip())
     server = _without_secrets(os.environ.get("MLFLOW_TRACKING_URI") or "MLflow's default")
-    if getattr(error, "error_code", None) in _WRONG_USE:
+    if getattr(error, "error_code", None) in _WRONG_USE or text.startswith("Not a proper "):  # an address cut short
         return UsageError(f"the model {uri} can't be had: {text} (tracking URI: {server})")
     return StorageError(
         f"the model {uri} can't be fetched: {text} (tracking URI: {server}; MLFLOW_TRACKING_URI sets it). "

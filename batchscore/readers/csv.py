@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 from batchscore.errors import FileRefused
@@ -57,15 +57,26 @@ def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:
     if points is None or len(points) <= 2:  # noqa: PLR2004  # the beginning and the end
         return whole
     return tuple(
-        FileSlice(file, first.offset and first.offset + bom, last.offset + bom, first.records - csv.header)
+        FileSlice(
+            file,
+            first.offset and first.offset + bom,
+            last.offset + bom,
+            first.records - csv.header,
+            weight=last.offset - first.offset,
+        )
         for first, last in pairwise(points)
     )
 
 
 def count_rows(file: InputFile, csv: CsvOptions) -> int:
-    """The number of records but for the header."""
+    """The number of records but for the header; what isn't text has none that could be counted."""
+    from batchscore.readers.csv_header import refuse_disguised
+
     if is_ascii_compatible(csv.encoding):
         blocks = without_bom(read_blocks(file), csv.encoding)
     else:
         blocks = utf8_blocks(file, csv.encoding)
-    return max(count_records(blocks, delimiter_of(file, csv)) - csv.header, 0)
+    first = next(blocks, b"")
+    refuse_disguised(first.partition(b"\n")[0])
+    text = chain((first,), blocks) if first else ()
+    return max(count_records(text, delimiter_of(file, csv)) - csv.header, 0)

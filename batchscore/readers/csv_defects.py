@@ -27,8 +27,9 @@ def ragged(error: str, first_row: int, *, header: bool) -> FileRefused:
     if match is None:
         return FileRefused(f"from row {first_row} on: the rows can't be read: {error}", row=first_row)
     row, expected, found = int(match[1]) - 1 + first_row, match[2], match[3]
+    fields = "1 field" if found == "1" else f"{found} fields"
     return FileRefused(
-        f"row {row}: found {found} fields, expected {expected} as in the {'header' if header else 'first row'}; "
+        f"row {row}: found {fields}, expected {expected} as in the {'header' if header else 'first row'}; "
         "is a delimiter or a quote missing or too many?",
         row=row,
     )

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from batchscore.schema import Schema
 
 _DISGUISES = {
+    codecs.BOM_UTF32_LE: "it begins as UTF-32 does; use --encoding utf-32",
+    codecs.BOM_UTF32_BE: "it begins as UTF-32 does; use --encoding utf-32",
     codecs.BOM_UTF16_LE: "it begins as UTF-16 does; use --encoding utf-16",
     codecs.BOM_UTF16_BE: "it begins as UTF-16 does; use --encoding utf-16",
     b"\x1f\x8b": "it begins as gzip does; let its name end in .csv.gz",
@@ -71,14 +73,7 @@ def read_slice(piece: FileSlice, csv: CsvOptions, schema: Schema | None) -> Head
 
 def _names(record: bytes, csv: CsvOptions, delimiter: str) -> tuple[str, ...]:
     where = "header" if csv.header else "first row"
-    for beginning, hint in _DISGUISES.items():
-        if record.startswith((beginning, displayed(beginning).encode())):
-            raise FileRefused(f"the {where} isn't text: {hint}", record=displayed(record[:1000]))
-    if b"\0" in record:
-        raise FileRefused(
-            f"the {where} has a NUL byte, which text doesn't; a file in UTF-16 needs --encoding utf-16",
-            record=displayed(record[:1000]),
-        )
+    refuse_disguised(record, where)
     try:
         record.decode()
     except UnicodeDecodeError:
@@ -92,6 +87,18 @@ def _names(record: bytes, csv: CsvOptions, delimiter: str) -> tuple[str, ...]:
         parse_options=pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
     )
     return tuple(reader.schema.names)
+
+
+def refuse_disguised(beginning: bytes, where: str = "header") -> None:
+    """Refuse what isn't text; ``beginning`` is the first record or a part of it."""
+    for mark, hint in _DISGUISES.items():
+        if beginning.startswith((mark, displayed(mark).encode())):
+            raise FileRefused(f"the {where} isn't text: {hint}", record=displayed(beginning[:1000]))
+    if b"\0" in beginning:
+        raise FileRefused(
+            f"the {where} has a NUL byte, which text doesn't; a file in UTF-16 needs --encoding utf-16",
+            record=displayed(beginning[:1000]),
+        )
 
 
 def _chained(block: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:

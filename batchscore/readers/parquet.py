@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 from batchscore.errors import FileRefused
 from batchscore.minibatch import FileSlice
 from batchscore.readers.chunks import Chunk, Rows, first_refusal, regroup
-from batchscore.readers.source import opened
+from batchscore.readers.source import displayed, opened
 from batchscore.signature import convert, parse_text, plan_reading
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ MAX_BATCH_ROWS = 65_536
 BUFFER_BYTES = 1 << 20
 """What is read at once of each column; without it pyarrow holds whole row groups."""
 
+_MARKS = (b"PAR1", b"PARE")
+"""At both ends; the other one of files whose footer is encrypted."""
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
@@ -56,21 +59,17 @@ def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:  
             groups = [_weight(parquet.metadata.row_group(number)) for number in range(parquet.num_row_groups)]
     except FileRefused:
         return (FileSlice(file),)
-    starts, first_rows, weight, rows = [0], [0], 0, 0
+    slices: list[FileSlice] = []
+    start = first_row = weight = rows = 0
     for number, (group_bytes, group_rows) in enumerate(groups):
         if weight and weight + group_bytes / 2 > size:
-            starts.append(number)
-            first_rows.append(rows)
-            weight = 0
+            slices.append(FileSlice(file, start, number, first_row, weight=weight))
+            start, first_row, weight = number, rows, 0
         weight += group_bytes
         rows += group_rows
-    if len(starts) == 1:
+    if not slices:
         return (FileSlice(file),)
-    stops = [*starts[1:], len(groups)]
-    return tuple(
-        FileSlice(file, start, stop, first_row)
-        for start, stop, first_row in zip(starts, stops, first_rows, strict=True)
-    )
+    return (*slices, FileSlice(file, start, len(groups), first_row, weight=weight))
 
 
 def count_rows(file: InputFile, csv: CsvOptions) -> int:  # noqa: ARG001  # as for CSV
@@ -89,13 +88,29 @@ def _opened(file: InputFile) -> Iterator[pq.ParquetFile]:
     """The file, its footer read; what pyarrow raises about it while it is open becomes FileRefused."""
     with opened(file) as stored:
         try:
-            if not stored.read(1):
-                raise FileRefused("the file is empty; a Parquet file has at least a footer; was its writer stopped?")
+            _refuse_other_formats(stored)
             yield pq.ParquetFile(stored, pre_buffer=False, buffer_size=BUFFER_BYTES)
         except MemoryError:
             raise
         except (pa.ArrowException, OSError) as error:
             raise FileRefused(f"the file can't be read as Parquet: {_first_line(error)}; is it complete?") from error
+
+
+def _refuse_other_formats(stored: BinaryIO) -> None:
+    """Look at the marks that a Parquet file has at its beginning and at its end."""
+    head = stored.read(4)
+    if not head:
+        raise FileRefused("the file is empty; a Parquet file has at least a footer; was its writer stopped?")
+    if head not in _MARKS:
+        raise FileRefused(
+            f"the file isn't Parquet, as its name says: it begins with {displayed(head)!r}; "
+            "let its name end as its content is, such as .csv"
+        )
+    stored.seek(-4, os.SEEK_END)
+    if stored.read(4) not in _MARKS:
+        raise FileRefused(
+            "the file has no end, where a Parquet file lists its content; was its writer or copy stopped?"
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from batchscore.errors import FileRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from batchscore.job import CsvOptions
     from batchscore.minibatch import InputFile
@@ -58,13 +58,27 @@ def read_blocks(file: InputFile, start: int = 0, stop: int | None = None) -> Ite
 
 
 def _decompressed(file: InputFile, stored: BinaryIO) -> BinaryIO:
-    if file.name.lower().endswith(".gz"):
+    name = file.name.lower()
+    if name.endswith(".gz"):
+        _refuse_unless(stored, "gzip", lambda head: head.startswith(b"\x1f\x8b"))
         return cast("BinaryIO", gzip.GzipFile(fileobj=stored))
-    if file.name.lower().endswith(".zst"):
+    if name.endswith(".zst"):
         import pyarrow as pa
 
+        _refuse_unless(stored, "Zstandard", lambda head: head == b"\x28\xb5\x2f\xfd" or head[1:] == b"\x2a\x4d\x18")
         return cast("BinaryIO", pa.CompressedInputStream(stored, "zstd"))
     return stored
+
+
+def _refuse_unless(stored: BinaryIO, kind: str, is_kind: Callable[[bytes], bool]) -> None:
+    """Look at the first bytes of a file that may be empty."""
+    head = stored.read(4)
+    stored.seek(0)
+    if head and not is_kind(head):
+        raise FileRefused(
+            f"the file isn't {kind}, as its name says: it begins with {displayed(head)!r}; "
+            "let its name end as its content is, such as .csv"
+        )
 
 
 def is_ascii_compatible(encoding: str) -> bool:
@@ -99,11 +113,16 @@ def utf8_blocks(file: InputFile, encoding: str, start: int = 0, stop: int | None
 
 def _transcoded(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)(_UNDECODABLE)
-    for block in blocks:
-        if text := decoder.decode(block):
+    try:
+        for block in blocks:
+            if text := decoder.decode(block):
+                yield text.encode("utf-8", "surrogatepass")
+        if text := decoder.decode(b"", final=True):
             yield text.encode("utf-8", "surrogatepass")
-    if text := decoder.decode(b"", final=True):
-        yield text.encode("utf-8", "surrogatepass")
+    except UnicodeError as error:  # of the whole text, such as UTF-16 without a byte order mark
+        raise FileRefused(
+            f"the file isn't {encoding}: {error}; name its encoding with --encoding, such as utf-8 or utf-16-le"
+        ) from error
 
 
 _UNDECODABLE = "batchscore.undecodable"

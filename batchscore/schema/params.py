@@ -78,8 +78,15 @@ def _parse(spec: ParamSpec, text: str) -> Any:
         value = text if kind in ("string", "datetime") else json.loads(text, parse_float=_finite)
         return value if value is None else _fitted(value, kind)
     except (ValueError, OverflowError, RecursionError) as error:
-        example = "; lists and objects are JSON, such as [1, 2]" if isinstance(kind, dict) else ""
-        raise UsageError(f"parameter {spec.name!r}: found {text!r}, expected {spec} ({error}){example}") from None
+        reason = "" if isinstance(error, json.JSONDecodeError) else f" ({error})"
+        raise UsageError(f"parameter {spec.name!r}: found {text!r}, expected {spec}{reason}{_written(kind)}") from None
+
+
+def _written(kind: Type) -> str:
+    """How values of a type are written that aren't plain numbers or text."""
+    if isinstance(kind, dict):
+        return "; lists and objects are JSON, such as [1, 2]"
+    return ", written true or false" if kind == "boolean" else ""
 
 
 def _fitted(value: Any, kind: Type) -> Any:
@@ -93,13 +100,13 @@ def _fitted(value: Any, kind: Type) -> Any:
             raise ValueError("not a JSON object")  # wrong JSON is a wrong value
         return {key: _fitted(part, item_type(kind)) for key, part in value.items()}
     if not isinstance(value, list):
-        raise ValueError("not a JSON list")  # wrong JSON is a wrong value  # wrong JSON is a wrong value
+        raise ValueError("not a JSON list")  # wrong JSON is a wrong value
     return [_fitted(part, item_type(kind)) for part in value]
 
 
 def _object(value: Any, kind: Json) -> Json:
     if not isinstance(value, dict):
-        raise ValueError("not a JSON object")  # wrong JSON is a wrong value  # wrong JSON is a wrong value
+        raise ValueError("not a JSON object")  # wrong JSON is a wrong value
     properties = {name: (part, required) for name, part, required in children(kind)}
     if unknown := [name for name in value if name not in properties]:
         raise ValueError(f"no such property: {', '.join(unknown)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import shlex
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
@@ -12,11 +13,13 @@ from batchscore.errors import FileRefused
 from batchscore.schema import TENSOR_BYTES, ColumnSpec, Schema, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from batchscore.job import ScoringSettings
 
 Spec: TypeAlias = ColumnSpec | TensorSpec
+TAB = "\\t"
+"""As the command line takes it."""
 Partitions: TypeAlias = "tuple[tuple[str, str | None], ...]"
 
 
@@ -69,7 +72,7 @@ def plan_reading(
     if schema is None:
         features = columns
     elif schema.is_named:
-        features = _by_name(schema, columns, notes)
+        features = _by_name(schema, columns, notes, settings.csv.delimiter)
     else:
         features = _by_position(schema, columns, () if settings.keep_all else kept)
     return ReadPlan(features, kept, hive, tuple(notes))
@@ -120,7 +123,7 @@ def _kept(columns: Sequence[ReadColumn], header: Sequence[str], settings: Scorin
     there = [column.source for column in columns]
     missing = [name for name, column in found.items() if column is None]
     if missing:
-        raise FileRefused(f"columns to keep are missing: {_missing(missing, there)}", column=missing[0])
+        raise _missing_to_keep(missing, there, settings.csv.delimiter)
     sources = tuple(column.source for column in found.values() if column is not None)
     extra = [name for name in header if name not in sources]
     if settings.keep_all and extra:
@@ -132,7 +135,7 @@ def _kept(columns: Sequence[ReadColumn], header: Sequence[str], settings: Scorin
     return sources
 
 
-def _by_name(schema: Schema, columns: Sequence[ReadColumn], notes: list[str]) -> tuple[ReadColumn, ...]:
+def _by_name(schema: Schema, columns: Sequence[ReadColumn], notes: list[str], delimiter: str) -> tuple[ReadColumn, ...]:
     found: list[ReadColumn] = []
     missing: list[str] = []
     for spec in schema.specs:
@@ -148,22 +151,64 @@ def _by_name(schema: Schema, columns: Sequence[ReadColumn], notes: list[str]) ->
             notes.append(f"column {column.source!r} was read as {name!r}, which differs in the spaces around it")
         found.append(replace(column, name=name, spec=spec))
     if missing:
-        raise FileRefused(
-            f"columns are missing: {_missing(missing, [each.name for each in columns])}", column=missing[0]
-        )
+        raise _missing_to_model(missing, [each.name for each in columns], delimiter)
     return tuple(found)
 
 
-def _missing(missing: Sequence[str], there: Sequence[str]) -> str:
+def _missing_to_model(missing: Sequence[str], there: Sequence[str], delimiter: str) -> FileRefused:
+    hint = _other_form(missing, there, delimiter) or _similar(
+        missing, there, lambda found, name: f"--rename {shlex.quote(f'{found}={name}')}"
+    )
+    return FileRefused(
+        f"columns are missing: {_quoted(missing)}; the file has {_quoted(there) or 'none'}; "
+        f"{hint or 'rename the columns of the file with --rename OLD=NEW'}",
+        column=missing[0],
+    )
+
+
+def _missing_to_keep(missing: Sequence[str], there: Sequence[str], delimiter: str) -> FileRefused:
+    hint = _other_form(missing, there, delimiter) or _similar(
+        missing, there, lambda found, _: f"--keep {shlex.quote(found)}"
+    )
+    return FileRefused(
+        f"columns to keep are missing: {_quoted(missing)}; the file has {_quoted(there) or 'none'}; "
+        f"{hint or 'keep columns that every file has'}",
+        column=missing[0],
+    )
+
+
+def _other_form(missing: Sequence[str], there: Sequence[str], delimiter: str) -> str:
+    """What to do where the header is one in another form: other delimiters, or data in its place."""
+    for other in ";\t|,":
+        parts = {part.strip(' "') for name in there for part in name.split(other) if other in name}
+        if other != delimiter and parts.intersection(missing):
+            return f"the header looks delimited by {other!r}: --delimiter {shlex.quote(other.replace(chr(9), TAB))}"
+        if other == delimiter and parts.intersection(missing):
+            return (
+                f"the header looks delimited by {other!r}: let the name of the file end in .csv, or unquote its lines"
+            )
+    if 2 * sum(map(_is_number, there)) >= max(len(there), 1) and not any(map(_is_number, missing)):
+        return "is that a header? A CSV without one takes --no-header, and columns in the signature's order"
+    return ""
+
+
+def _similar(missing: Sequence[str], there: Sequence[str], option: Callable[[str, str], str]) -> str:
     hints = []
     for name in missing:
         folded = {each.strip().casefold(): each for each in there}
         similar = difflib.get_close_matches(name.strip().casefold(), list(folded), n=1)
-        hints += (
-            [f"{folded[similar[0]]!r} is similar to {name!r}: --rename {folded[similar[0]]}={name}"] if similar else []
-        )
-    hint = "; ".join(hints) or "rename the file's columns with --rename OLD=NEW"
-    return f"{_quoted(missing)}; the file has {_quoted(there) or 'none'}; {hint}"
+        if similar:
+            found = folded[similar[0]]
+            hints.append(f"{found!r} is similar to {name!r}: {option(found, name)}")
+    return "; ".join(hints)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _by_position(schema: Schema, columns: Sequence[ReadColumn], kept: Sequence[str]) -> tuple[ReadColumn, ...]:

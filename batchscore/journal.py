@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -80,11 +80,14 @@ class Receipts:
         self._slices: dict[object, SliceOutcome] = {}
         self.columns: dict[str, tuple[Column, ...]] = {}
         """Of each part."""
+        self._mixed: list[Outcome] = []
         self.retries = 0
         self.failed_files: set[str] = set()
 
     def take(self, outcome: Outcome) -> None:
         self.retries += outcome.retries
+        if outcome.is_mixed:
+            self._mixed.append(outcome)
         for entry in outcome.slices:
             self._slices[entry.slice.key] = entry
             if isinstance(entry, Failed):
@@ -104,6 +107,19 @@ class Receipts:
     def forget(self, piece: FileSlice) -> None:
         self._slices.pop(piece.key, None)
         self.failed_files.discard(piece.file.name)
+
+    def forget_remnants(self, planned: Iterable[FileSlice]) -> None:
+        """Forget what is left of a mini-batch where others of its files changed, went or are to be scored again.
+
+        Only where its columns are the work of all its files: what such a file needs by itself isn't known, and the
+        types of the predictions must not be those of rows that aren't in them any more.
+        """
+        keys = {piece.key for piece in planned}
+        for outcome in self._mixed:
+            standing = [entry for entry in outcome.slices if self._slices.get(entry.slice.key) is entry]
+            if len(standing) < len(outcome.slices) or any(entry.slice.key not in keys for entry in standing):
+                for entry in standing:
+                    self.forget(entry.slice)
 
     @property
     def parts(self) -> set[str]:

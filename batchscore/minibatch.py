@@ -166,6 +166,8 @@ class Outcome:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     """Things to tell the user once, such as names matched after trimming."""
+    is_mixed: bool = False
+    """The columns are wider than some tables of the part by themselves: they are the whole mini-batch's, no file's."""
 
     def to_json(self) -> Json:
         return {
@@ -177,6 +179,7 @@ class Outcome:
             "retries": self.retries,
             "seconds": self.seconds,
             "notes": list(self.notes),
+            "is_mixed": self.is_mixed,
         }
 
     @classmethod
@@ -188,6 +191,7 @@ class Outcome:
             record["retries"],
             record["seconds"],
             tuple(record["notes"]),
+            record["is_mixed"],
         )
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,7 @@ def _all_columns(listing: Listing, job: Job, model: ModelFolder) -> tuple[str, .
     """The columns of the first file that can be read."""
     for file in listing.files:
         try:
-            return tuple(readers.columns(file, job.csv, model.signature.inputs))
+            return tuple(name.strip() for name in readers.columns(file, job.csv, model.signature.inputs))
         except (FileRefused, OSError):
             continue  # its worker will say why
     return ()
@@ -319,19 +319,20 @@ def worker_spec(prepared: Prepared) -> WorkerSpec:
     )
 
 
-def remaining(plan: Iterable[MiniBatch], receipts: Receipts, error_threshold: int) -> tuple[MiniBatch, ...]:
+def remaining(plan: Sequence[MiniBatch], receipts: Receipts, error_threshold: int) -> tuple[MiniBatch, ...]:
     """What is still to score: slices without a prediction.
 
     Failures of the run before are tried again, unless they are within the threshold: then they stand, so that
     publishing a failed job by a higher threshold takes seconds.
     """
-    failed = {piece.file.name for batch in plan for piece in batch.slices if receipts.is_failed(piece)}
-    stand = error_threshold < 0 or len(failed) <= error_threshold
+    planned = [piece for batch in plan for piece in batch.slices]
+    failed = [piece for piece in planned if receipts.is_failed(piece)]
+    if 0 <= error_threshold < len({piece.file.name for piece in failed}):
+        for piece in failed:
+            receipts.forget(piece)
+    receipts.forget_remnants(planned)
     todo = []
     for batch in plan:
-        for piece in batch.slices:
-            if not stand and receipts.is_failed(piece):
-                receipts.forget(piece)
         slices = tuple(piece for piece in batch.slices if receipts.of(piece) is None)
         if slices:
             todo.append(batch.only(slices))

@@ -100,7 +100,14 @@ class Ledger:
                 entries.append(Scored(piece, stop - start, name, part.position(start), part.position(stop)))
             else:
                 entries.append(Scored(piece, 0, "", 0, 0))
-        return Outcome(self.mini_batch.number, tuple(entries), part.columns, seconds=seconds, notes=tuple(self._notes))
+        return Outcome(
+            self.mini_batch.number,
+            tuple(entries),
+            part.columns,
+            seconds=seconds,
+            notes=tuple(self._notes),
+            is_mixed=part.is_mixed,
+        )
 
 
 def _chunks(scorer: ModelScorer, ledger: Ledger) -> Iterator[tuple[FileSlice, Chunk | None]]:
@@ -159,7 +166,7 @@ def _output_rows(chunk: Chunk, predictions: pa.Table, settings: ScoringSettings)
     columns: list[tuple[pa.Field, Any]] = [
         (pa.field("file", pa.string()), pa.repeat(pa.scalar(chunk.slice.file.name, pa.string()), chunk.rows)),
         (pa.field("row", pa.int64()), pa.array(np.arange(rows.start, rows.stop, dtype=np.int64))),
-        *zip(_kept_fields(chunk), chunk.kept.columns, strict=True),
+        *zip(_kept_fields(chunk, settings), chunk.kept.columns, strict=True),
         *((pa.field(name, pa.string()), pa.repeat(pa.scalar(value), chunk.rows)) for name, value in settings.add),
     ]
     taken = {field.name for field, _ in columns}
@@ -172,8 +179,9 @@ def _output_rows(chunk: Chunk, predictions: pa.Table, settings: ScoringSettings)
     return pa.Table.from_arrays([values for _, values in columns], schema=pa.schema([field for field, _ in columns]))
 
 
-def _kept_fields(chunk: Chunk) -> list[pa.Field]:
-    """The kept columns' fields; text of a file that states its types is text, that of a CSV may be numbers."""
+def _kept_fields(chunk: Chunk, settings: ScoringSettings) -> list[pa.Field]:
+    """The kept columns' fields, named as asked for; text of a file with types is text, a CSV's may be numbers."""
+    fields = [field.with_name(name) for field, name in zip(chunk.kept.schema, settings.keep, strict=True)]
     if not readers.is_typed(chunk.slice.file.name):
-        return list(chunk.kept.schema)
-    return [field.with_metadata(writers.TYPED) for field in chunk.kept.schema]
+        return fields
+    return [field.with_metadata(writers.TYPED) for field in fields]

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from here import HereSlots
 from hypothesis import settings
+
+from batchscore.summary import JobSummary
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_DATA = ROOT / "sample_data"
@@ -114,6 +117,24 @@ def run_batchscore(clean_environment: Mapping[str, str], tmp_path: Path) -> RunB
         )
 
     return run
+
+
+class RunHere(Protocol):
+    """`batchscore.run` with a worker in this process, and without retries unless they are asked for."""
+
+    def __call__(self, model: Path, inputs: Any, output: Path, **options: Any) -> JobSummary: ...
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch) -> RunHere:
+    from batchscore.face import run
+
+    def run_it(model: Path, inputs: Any, output: Path, **options: Any) -> JobSummary:
+        with monkeypatch.context() as patched:
+            patched.setattr("batchscore.runner.Slots", HereSlots)
+            return run(model, inputs, output, **{"workers": 1, "max_retries": 0, **options})
+
+    return run_it
 
 
 @pytest.fixture(scope="session")

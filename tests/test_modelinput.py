@@ -262,6 +262,38 @@ def test_missing_required_nested_values_are_refused():
     assert caught.value.row == 1
 
 
+OBJECT = {"type": "object", "properties": {"a": {"type": "double"}, "b": {"type": "long", "required": False}}}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            pa.array(['{"a": 1}', '{"b": 1}']),
+            r"""row 1, .* found '{"b": 1}', expected JSON text of .* \(it has no 'a'\)""",
+        ),
+        (pa.array([{"b": 1}]), r"row 0, .* found \"{'b': 1}\", expected a value \(required\) as its 'a'"),
+    ],
+    ids=["JSON text", "a struct"],
+)
+def test_a_required_property_that_is_absent_is_refused(values, message):
+    """As MLflow does; one that is null is missing, as in a column."""
+    with pytest.raises(FileRefused, match=message):
+        convert(values, schema_of(OBJECT).columns[0], name="c0")
+    assert frame_of(schema_of(OBJECT), pa.array(['{"a": null}']))["c0"][0]["a"] != 0
+
+
+def test_what_is_missing_within_a_list_is_shown_in_it():
+    schema = schema_of({"type": "array", "items": {"type": "long"}})
+    for values, shown_value in (
+        (pa.array([[1], [2, None]]), "[2, None]"),
+        (pa.array(["[1]", "[2, null]"]), "[2, null]"),
+    ):
+        with pytest.raises(FileRefused, match="a value is missing in it") as caught:
+            convert(values, schema.columns[0], name="c0")
+        assert (caught.value.row, caught.value.value) == (1, shown_value)
+
+
 def test_without_names_the_files_names_stay():
     schema = Schema.from_json([{"type": "long"}, {"type": "string"}])
     given = model_input(schema, pa.table({"b": pa.array([1]), "a": pa.array(["x"])}))

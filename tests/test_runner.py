@@ -506,3 +506,12 @@ def test_a_second_run_on_the_same_output_exits_75(stuck_run: Background, run_bat
     second = run_batchscore("run", "-m", "/no/model", "-i", "/no/input", "-o", tmp_path / "out")
     assert second.returncode == 75
     assert "another run holds OUTPUT" in second.stderr
+
+
+def test_kept_columns_have_one_name_however_a_header_is_spaced(doubled: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.csv").write_text(" id , x \na,1\n")
+    (tmp_path / "in/b.csv").write_text("id,x\nb,2\n")
+    for keep in ("id", "all"):
+        frame = run(doubled, tmp_path / "in", tmp_path / keep, keep=keep).read()
+        assert frame["id"].tolist() == ["a", "b"]

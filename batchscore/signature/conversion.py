@@ -15,7 +15,7 @@ from batchscore.schema import ColumnSpec
 from batchscore.signature.fromarrow import is_list, missing_as_null, plain
 from batchscore.signature.fromtext import EXACT, rounded
 from batchscore.signature.nested import from_nested, scalars, tensor_rows
-from batchscore.signature.scalars import TENSOR_SCALARS, Refused, Scalar, scalar_of
+from batchscore.signature.scalars import TENSOR_SCALARS, Refused, Scalar, scalar_of, value_text
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -87,7 +87,7 @@ def convert(column: Column, spec: Spec, *, name: str, first_row: int = 0) -> pa.
             return _column(column, spec)
         return _tensor(column, spec)
     except Refused as refused:
-        raise _file_refused(refused, spec, name, first_row) from None
+        raise _file_refused(_with_the_whole(refused, column), spec, name, first_row) from None
 
 
 def _column(column: pa.Array, spec: ColumnSpec) -> pa.Array:
@@ -111,6 +111,14 @@ def _scalar(spec: Spec) -> Scalar | None:
     if isinstance(spec, ColumnSpec):
         return scalar_of(spec.type)
     return TENSOR_SCALARS.get(spec.dtype) if spec.shape in ((-1,), (-1, 1)) else None
+
+
+def _with_the_whole(refused: Refused, column: pa.Array) -> Refused:
+    """What is missing within a list or struct of Parquet is shown in it."""
+    if refused.value is not None or not pa.types.is_nested(column.type) or not column[refused.index].is_valid:
+        return refused
+    value = value_text(column, refused.index)
+    return Refused(refused.index, value, f"{refused.expected}; a value is missing in it")
 
 
 def _file_refused(refused: Refused, spec: ColumnSpec | TensorSpec, name: str, first_row: int) -> FileRefused:

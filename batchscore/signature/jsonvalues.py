@@ -66,6 +66,8 @@ def shaped(value: Any, kind: Type) -> Any:
     stated = {name: part for name, part, _ in children(kind)}
     if unknown := [name for name in value if name not in stated]:
         raise ValueError(f"no property {unknown[0]!r}")
+    if absent := [name for name, _, required in children(kind) if required and name not in value]:
+        raise ValueError(f"it has no {absent[0]!r}")
     return {name: shaped(value.get(name), part) if name in value else None for name, part in stated.items()}
 
 

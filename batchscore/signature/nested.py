@@ -162,6 +162,8 @@ def _object(column: pa.Array, kind: Json) -> pa.Array:
         try:
             if name in stated:
                 part, required = stated[name]
+                if required and name not in found and len(field):
+                    raise Refused(0, value_text(column, 0), "a value (required)")  # noqa: TRY301  # as below
                 columns[name] = from_nested(field, part, required=required)
             elif (place := first(pc.is_valid(field))) is not None:
                 raise Refused(place, value_text(field, place), f"no property {name!r} in {type_text(kind)}")  # noqa: TRY301  # compared with the others
@@ -213,7 +215,7 @@ def _with_text(text: pa.Array, read: Callable[[], pa.Array]) -> pa.Array:
     try:
         return read()
     except Refused as refused:
-        inner = "a value is missing" if refused.value is None else f"found {refused.value!r} in it"
+        inner = "a value is missing in it" if refused.value is None else f"found {refused.value!r} in it"
         raise Refused(refused.index, text[refused.index].as_py(), f"{refused.expected}; {inner}") from None
 
 

@@ -46,6 +46,10 @@ class PartWriter(Protocol):
     def columns(self) -> tuple[Column, ...]:
         """The columns of all that was written; empty before the first table."""
 
+    @property
+    def is_mixed(self) -> bool:
+        """Whether the tables' own columns differ, so that those of all are wider than some."""
+
     def write(self, table: pa.Table) -> None: ...
 
     def close(self) -> None: ...

@@ -34,6 +34,7 @@ class ArrowPart:
         self._file = PartFile(path)
         self._stream: pa.ipc.RecordBatchFileWriter | None = None
         self._columns: tuple[Column, ...] = ()
+        self._is_mixed = False
         self._rows = 0
 
     @property
@@ -44,12 +45,17 @@ class ArrowPart:
     def columns(self) -> tuple[Column, ...]:
         return self._columns
 
+    @property
+    def is_mixed(self) -> bool:
+        return self._is_mixed
+
     def position(self, row: int) -> int:
         return row
 
     def write(self, table: pa.Table) -> None:
         for piece in slices(table, _ROWS):
             arrays, columns = prepared(piece, self._roles, has_types=True)
+            self._is_mixed |= self._columns not in ((), columns)
             self._widen(unify(self._columns, columns))
             self._append(cast_columns(arrays, columns, self._columns))
 

@@ -62,6 +62,7 @@ class TextPart:
         self._dialect = dialect
         self._file = PartFile(path)
         self._columns: tuple[Column, ...] = ()
+        self._is_mixed = False
         self._rows = 0
         self._offsets = {0: 0}
         """Bytes before the row, for the first row of each table."""
@@ -74,6 +75,10 @@ class TextPart:
     def columns(self) -> tuple[Column, ...]:
         return self._columns
 
+    @property
+    def is_mixed(self) -> bool:
+        return self._is_mixed
+
     def position(self, row: int) -> int:
         return self._offsets[row]
 
@@ -82,6 +87,7 @@ class TextPart:
 
         for piece in slices(table, _ROWS):
             arrays, columns = prepared(piece, self._roles, has_types=self._dialect.has_types)
+            self._is_mixed |= self._columns not in ((), columns)
             self._widen(unify(self._columns, columns))
             self._append(arrays, columns, piece.num_rows)
 

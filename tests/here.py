@@ -1,0 +1,57 @@
+"""A job's worker in the test's own process: what a worker does, without the seconds that its start costs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from batchscore.child import WorkerSpec
+from batchscore.errors import ModelLoadError, StorageError, UsageError
+from batchscore.faults import ScoringRaised
+from batchscore.minibatch import MiniBatch, Outcome
+from batchscore.scoring import ModelScorer, load_scorer
+from batchscore.worker import _texts
+
+
+class HereSlots:
+    """Stands in for `batchscore.slots.Slots`: the same outcomes and errors, one mini-batch at a time."""
+
+    peak_rss = 0
+    last: HereSlots | None = None
+
+    def __init__(self, spec: WorkerSpec, count: int, logs: Path) -> None:
+        del count, logs
+        self.spec = spec
+        self.scorer: ModelScorer | None = None
+        self._lock = threading.Lock()
+        HereSlots.last = self
+
+    def __enter__(self) -> HereSlots:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def start(self) -> None:
+        pass
+
+    def ask(self, mini_batch: MiniBatch, timeout: float, on_progress: Callable[[int], None]) -> Outcome:
+        """What crosses a process crosses as JSON here too."""
+        del timeout
+        with self._lock:
+            self.scorer = self.scorer or load_scorer(self.spec.setup)
+            try:
+                outcome = self.scorer.score(MiniBatch.from_json(mini_batch.to_json()), on_progress)
+            except (UsageError, ModelLoadError, StorageError):
+                raise
+            except Exception as error:
+                texts = _texts(error)
+                raise ScoringRaised(texts["message"], texts["traceback"]) from error
+        return Outcome.from_json(outcome.to_json())
+
+
+def python_model(scorer: ModelScorer) -> Any:
+    """The user's PythonModel in a loaded model, whose attributes a test may look at."""
+    return scorer.model._pyfunc.unwrap_python_model()

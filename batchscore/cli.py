@@ -326,12 +326,14 @@ def _watcher(given: dict[str, Any]) -> Watcher:
 
 def _say(summary: JobSummary, given: dict[str, Any]) -> None:
     """The result on stdout; on stderr the first failures, and of a failed job the command that publishes it."""
+    from batchscore.progress import printable
+
     for line in summary.headlines(SHOWN_FAILURES) if summary.is_fresh else ():
         _tell(line)
     if given["as_json"]:
-        _print(json.dumps(summary.manifest, indent=2))
+        _print(json.dumps(summary.manifest, indent=2).replace("\x7f", "\\u007f"))  # the only control character in it
     elif not given["quiet"]:
-        _print(f"{summary.status}: {summary.message}")
+        _print(printable(f"{summary.status}: {summary.message}"))
     if summary.exit_code and given["quiet"]:
         _tell(f"{summary.status}: {summary.message}")
     if summary.status == "Failed" and summary.counts.rows_scored:
@@ -341,10 +343,8 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
 
 def _print(text: str) -> None:
     """Show the result on stdout: that a reader has gone is no failure, that a disk is full is one."""
-    from batchscore.progress import printable
-
     try:
-        click.echo(printable(text))
+        click.echo(text)
     except BrokenPipeError:
         pass
     except OSError as error:

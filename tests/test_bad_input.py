@@ -34,6 +34,8 @@ class Doubled(mlflow.pyfunc.PythonModel):
     def load_context(self, context):
         if "GONE" in os.environ:  # a file that goes between being listed and being read
             pathlib.Path(os.environ["GONE"]).unlink(missing_ok=True)
+        if "BLOCKED" in os.environ:  # a place of batchscore's that is taken meanwhile
+            pathlib.Path(os.environ["BLOCKED"]).mkdir()
 
     def predict(self, context, model_input, params=None):
         answer = pd.DataFrame({"twice": model_input["x"] * 2})
@@ -492,13 +494,16 @@ def test_delimiters_and_missing_values_are_settings_and_tsv_is_always_tabs(run_b
 
 
 def test_csv_without_a_header_has_the_columns_of_the_signature(run_batchscore, place: Path, model: Path):
-    (place / "data/good.csv").write_text("1,5;a\n2;b\n".replace(",", "."))
-    (place / "data/one.csv").write_text("3\n")
-    options = ["--no-header", "--delimiter", ";", "--error-threshold", "1", "--keep", "name"]
+    (place / "data/good.csv").write_text("1.5;a\n2;b\n")
+    (place / "data/narrow.csv").write_text("3\n")
+    (place / "data/points.csv").write_text("4;c\n1,5;d\n")
+    options = ["--no-header", "--delimiter", ";", "--error-threshold", "2", "--keep", "name"]
     frame = scored(run_batchscore, place, model, *options)
     assert frame["twice"].tolist() == ["3.0", "4.0"]
-    (failure,) = failures(place / "out")
-    assert failure["file"] == "one.csv"
+    narrow, points = failures(place / "out")
+    assert (narrow["file"], narrow["column"]) == ("narrow.csv", "name")
+    assert (points["file"], points["row"], points["column"], points["value"]) == ("points.csv", 1, "x", "1,5")
+    assert points["record"] == "1,5;d"
 
 
 def test_huge_numbers_of_workers_and_rows_are_harmless(run_batchscore, place: Path, model: Path):
@@ -596,7 +601,8 @@ def test_column_names_of_any_kind_reach_the_model_and_come_back(run_batchscore, 
     assert result.returncode == 0, result.stderr
     assert is_tidy(result)
     back = (pd.read_csv if format_ == "csv" else pd.read_parquet)(place / f"out/predictions.{format_}")
-    assert list(back) == ["file", "row", *COLUMN_NAMES, *(f"{name}!" for name in COLUMN_NAMES)]
+    kept = [name.strip() for name in COLUMN_NAMES]
+    assert list(back) == ["file", "row", *kept, *(f"{name}!" for name in COLUMN_NAMES)]
     for name in COLUMN_NAMES:
         assert back[f"{name}!"].tolist() == [value * 2 for value in frame[name]] * 2
     (failure,) = failures(place / "out")
@@ -681,6 +687,18 @@ def test_text_that_the_terminal_cant_encode_is_shown_all_the_same(place: Path, c
         )  # fmt: skip
         assert result.returncode == code
         assert "Traceback" not in result.stderr
+
+
+def test_an_output_that_is_blocked_at_the_very_end_can_be_finished(run_batchscore, place: Path, model: Path):
+    command = ["run", "-m", model, "-i", f"{place}/../cwd/data/", "-o", "out"]
+    blocked = run_batchscore(*command, "--environment-variable", "BLOCKED=out/failures.jsonl", cwd=place)
+    assert (blocked.returncode, blocked.stdout) == (4, "")
+    assert "failures.jsonl: Is a directory" in blocked.stderr
+    assert is_tidy(blocked)
+    (place / "out/failures.jsonl").rmdir()
+    again = run_batchscore(*command, cwd=place)
+    assert again.returncode == 0, again.stderr
+    assert sorted(os.listdir(place / "out")) == ["job.json", "predictions.csv"]
 
 
 @pytest.fixture

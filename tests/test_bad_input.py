@@ -695,6 +695,7 @@ def test_an_output_that_is_blocked_at_the_very_end_can_be_finished(run_batchscor
     assert (blocked.returncode, blocked.stdout) == (4, "")
     assert "failures.jsonl: Is a directory" in blocked.stderr
     assert is_tidy(blocked)
+    assert (place / "out/.batchscore").is_dir()  # nothing is scored again
     (place / "out/failures.jsonl").rmdir()
     again = run_batchscore(*command, cwd=place)
     assert again.returncode == 0, again.stderr

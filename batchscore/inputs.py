@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from batchscore.errors import UsageError
-from batchscore.minibatch import InputFile
-from batchscore.readers import is_readable
+from batchscore.minibatch import InputFile, compact
+from batchscore.readers import is_payload, is_readable
 from batchscore.storage import local_path
 
 TABLE_ROOTS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table"}
@@ -38,6 +39,14 @@ class Listing:
     @property
     def folders(self) -> int:
         return len({os.path.dirname(file.path) for file in self.files})  # noqa: PTH120 (100,000 files: Path is slow)
+
+    @property
+    def digest(self) -> str:
+        """`sha256:…` over name, path, size and version of each file."""
+        total = hashlib.sha256()
+        for file in self.files:
+            total.update(compact(file.facts).encode() + b"\n")
+        return f"sha256:{total.hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,9 @@ def list_inputs(inputs: tuple[str, ...], selection: Selection) -> Listing:
                 continue
             if not is_named and (reason := _unfit(name, status)):
                 skipped.append(Skipped(name, reason))
+                continue
+            if not is_named and name.lower().endswith(".json") and not is_payload(path):
+                skipped.append(Skipped(name, "this JSON is not supported: it has no format of request payloads"))
                 continue
             if name in files:
                 raise UsageError(_same_name(name, files[name].path, path))

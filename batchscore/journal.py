@@ -5,122 +5,156 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 from batchscore.errors import StorageError
-from batchscore.minibatch import Column, Failed, FileSlice, Json, Outcome, Scored, SliceOutcome, compact
+from batchscore.minibatch import Json, Outcome, compact
 from batchscore.storage import storage_errors
 
 SYNC_SECONDS = 0.1
 """A power cut costs at most the receipts of this span: those mini-batches are scored again."""
+_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The journal's first line: which job it is, and what was settled when it was planned."""
+
+    job: str
+    """A name of its own, by which job.json says whether it is this job's."""
+    identity: Json
+    reference: str
+    """The model as the user named it."""
+    resolved: str
+    """The model with its version."""
+    threads: int
+    """Per worker."""
+    keep: tuple[str, ...]
+    """The kept columns by name."""
+    targets: tuple[str, ...]
+    """Files and folders in OUTPUT that are this job's to write."""
+    replaces: tuple[str, ...]
+    """Those of jobs before, which go when this one's are ready."""
+
+    @classmethod
+    def from_json(cls, record: Json) -> Header:
+        lists = {name: tuple(record[name]) for name in ("keep", "targets", "replaces")}
+        return cls(**{**record, **lists})
+
+
+def read_header(path: str) -> Header | None:
+    """The header of an earlier run's journal; None where there is none.
+
+    Raises StorageError where the file isn't a journal.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            line = stream.readline()
+    except FileNotFoundError:
+        return None
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        return Header.from_json(json.loads(line))
+    except (ValueError, KeyError, TypeError):
+        raise StorageError(
+            f"{path} is not a journal of this version of batchscore; remove its folder to start anew"
+        ) from None
+
+
+def has_receipts(path: str) -> bool:
+    """Whether there is a journal with more than its header."""
+    try:
+        with Path(path).open("rb") as stream:
+            stream.readline()
+            return stream.readline().endswith(b"\n")
+    except FileNotFoundError:
+        return False
 
 
 class Journal:
-    """The first line says which job it is; each other line is an Outcome. Only whole lines count."""
+    """The header, then an Outcome a line. Only whole lines count.
 
-    def __init__(self, path: str, header: Json) -> None:
+    A new one takes the place of another job's at once, so that at any time one of the two is there.
+    """
+
+    def __init__(self, path: str, header: Header, *, is_new: bool) -> None:
         self.header = header
         self._path = Path(path)
+        self._is_new = is_new
         self._synced = time.monotonic()
+        self._end = 0
 
     def __enter__(self) -> Journal:
         with storage_errors(f"can't write the journal {self._path}"):
+            if self._is_new:
+                temporary = self._path.with_suffix(".tmp")
+                temporary.write_bytes(_line(asdict(self.header)))
+                temporary.replace(self._path)
             self._stream = self._path.open("a+b")
-            self._stream.seek(0)
-            whole_lines = self._stream.read().rfind(b"\n") + 1
-            self._stream.truncate(whole_lines)
-        if not whole_lines:
-            self._append(self.header)
+            self._end = _end_of_lines(self._stream)
+            self._stream.truncate(self._end)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with storage_errors(f"can't write the journal {self._path}"):
+        with storage_errors(f"can't write the journal {self._path}"), self._stream:
             os.fsync(self._stream.fileno())
-            self._stream.close()
 
-    def record(self, outcome: Outcome) -> None:
-        """Append a receipt; the part it speaks of is already in place. Raises StorageError."""
-        self._append(outcome.to_json())
-
-    def _append(self, record: Json) -> None:
+    def record(self, outcome: Outcome) -> int:
+        """Append a receipt, whose part is in place already; where it stands. Raises StorageError."""
+        line = _line(outcome.to_json())
         with storage_errors(f"can't write the journal {self._path}"):
-            self._stream.write(compact(record).encode() + b"\n")
+            self._stream.write(line)
             self._stream.flush()
             if time.monotonic() - self._synced > SYNC_SECONDS:
                 os.fsync(self._stream.fileno())
                 self._synced = time.monotonic()
+        place, self._end = self._end, self._end + len(line)
+        return place
+
+    def outcomes(self) -> Iterator[tuple[int, Outcome]]:
+        """The receipts so far, each with where it stands."""
+        with storage_errors(f"can't read the journal {self._path}"), self._path.open("rb") as stream:
+            place = len(stream.readline())
+            while place < self._end:
+                line = stream.readline()
+                if outcome := _outcome(line):
+                    yield place, outcome
+                place += len(line)
+
+    def outcome_at(self, place: int) -> Outcome:
+        """The receipt that stands there."""
+        with storage_errors(f"can't read the journal {self._path}"), self._path.open("rb") as stream:
+            stream.seek(place)
+            return Outcome.from_json(json.loads(stream.readline()))
 
 
-def read_journal(path: str) -> tuple[Json, Iterator[Outcome]] | None:
-    """The header and the receipts of an earlier run; None where there is none.
-
-    Raises StorageError where the file isn't a journal.
-    """
+def _outcome(line: bytes) -> Outcome | None:
+    """The receipt on a line; None where a failing disk made it unreadable: its mini-batch is scored again."""
     try:
-        lines = Path(path).read_bytes().split(b"\n")[:-1]
-    except FileNotFoundError:
+        return Outcome.from_json(json.loads(line))
+    except (ValueError, KeyError, TypeError):
         return None
-    if not lines:
-        return None
-    try:
-        header = json.loads(lines[0])
-    except ValueError:
-        raise StorageError(f"{path} is not a journal of batchscore; remove its folder to start anew") from None
-    return header, (Outcome.from_json(json.loads(line)) for line in lines[1:])
 
 
-class Receipts:
-    """What is known of each slice, the last word winning; found by the rows it speaks of."""
+def _line(record: Json) -> bytes:
+    return compact(record).encode() + b"\n"
 
-    def __init__(self) -> None:
-        self._slices: dict[object, SliceOutcome] = {}
-        self.columns: dict[str, tuple[Column, ...]] = {}
-        """Of each part."""
-        self._mixed: list[Outcome] = []
-        self.retries = 0
-        self.failed_files: set[str] = set()
 
-    def take(self, outcome: Outcome) -> None:
-        self.retries += outcome.retries
-        if outcome.is_mixed:
-            self._mixed.append(outcome)
-        for entry in outcome.slices:
-            self._slices[entry.slice.key] = entry
-            if isinstance(entry, Failed):
-                self.failed_files.add(entry.slice.file.name)
-            if isinstance(entry, Scored) and entry.part:
-                self.columns[entry.part] = outcome.columns
-
-    def of(self, piece: FileSlice) -> SliceOutcome | None:
-        return self._slices.get(piece.key)
-
-    def is_scored(self, piece: FileSlice) -> bool:
-        return isinstance(self.of(piece), Scored)
-
-    def is_failed(self, piece: FileSlice) -> bool:
-        return isinstance(self.of(piece), Failed)
-
-    def forget(self, piece: FileSlice) -> None:
-        self._slices.pop(piece.key, None)
-        self.failed_files.discard(piece.file.name)
-
-    def forget_remnants(self, planned: Iterable[FileSlice]) -> None:
-        """Forget what is left of a mini-batch where others of its files changed, went or are to be scored again.
-
-        Only where its columns are the work of all its files: what such a file needs by itself isn't known, and the
-        types of the predictions must not be those of rows that aren't in them any more.
-        """
-        keys = {piece.key for piece in planned}
-        for outcome in self._mixed:
-            standing = [entry for entry in outcome.slices if self._slices.get(entry.slice.key) is entry]
-            if len(standing) < len(outcome.slices) or any(entry.slice.key not in keys for entry in standing):
-                for entry in standing:
-                    self.forget(entry.slice)
-
-    @property
-    def parts(self) -> set[str]:
-        return {entry.part for entry in self._slices.values() if isinstance(entry, Scored) and entry.part}
+def _end_of_lines(stream: BinaryIO) -> int:
+    """The offset behind the last whole line."""
+    position = stream.seek(0, os.SEEK_END)
+    while position:
+        start = max(position - _BLOCK, 0)
+        stream.seek(start)
+        end = stream.read(position - start).rfind(b"\n") + 1
+        if end:
+            return start + end
+        position = start
+    return 0

@@ -4,87 +4,108 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 
 from batchscore import __version__
+from batchscore.errors import BatchscoreError, Stopped
 from batchscore.job import Job
-from batchscore.minibatch import Column, Json, MiniBatch
-from batchscore.planning import Prepared, inputs_digest
+from batchscore.minibatch import Column, Json
+from batchscore.planning import Prepared
 from batchscore.storage import redact
-from batchscore.summary import Counts, FileVerdict, Status, rows_of_failed
+from batchscore.summary import Counts, Status, Verdicts, rows_of_failed
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a job ended, in a word, in a sentence, and as an exit code."""
+    """How a job ended."""
 
     status: Status
     message: str
+    """In a sentence, the line a person reads last."""
+    counts: Counts
+    outputs: tuple[Json, ...] = ()
+    """Of each prediction file: path, rows, bytes, sha256."""
     exit_code: int = 0
+    error: BatchscoreError | None = None
+    """What ended it before its time."""
 
 
-def count(prepared: Prepared, plan: tuple[MiniBatch, ...], settled: Iterable[FileVerdict]) -> Counts:
+def count(prepared: Prepared, verdicts: Verdicts) -> Counts:
     """The counts of the whole job; rows of files that are still to do are in neither sum."""
     rows_scored = rows_failed = files_failed = 0
-    for verdict in settled:
-        if verdict.failure:
+    for verdict in verdicts:
+        if verdict.is_failed:
             files_failed += 1
             rows_failed += rows_of_failed(verdict, prepared.job.csv)
         else:
-            rows_scored += sum(entry.rows for entry in verdict.scored)
+            rows_scored += sum(segment.rows for segment in verdict.scored)
     return Counts(
         files=len(prepared.listing.files),
         files_failed=files_failed,
         files_skipped=len(prepared.listing.skipped),
-        mini_batches=len(plan),
+        mini_batches=len(verdicts.plan),
         rows=rows_scored + rows_failed,
         rows_scored=rows_scored,
         rows_failed=rows_failed,
-        retries=prepared.earlier.receipts.retries,
+        retries=verdicts.receipts.retries,
     )
 
 
-def ending_of(job: Job, status: Status, counts: Counts, outputs: list[Json], *, is_whole: bool) -> Ending:
-    """The line a person reads last."""
-    scored = f"{counts.rows_scored:,} of {counts.rows:,} rows from {_files(counts.files)} scored"
-    failed = f"{_files(counts.files_failed)} failed"
-    if status == "Completed":
-        to = outputs[0]["path"] if len(outputs) == 1 else _files(len(outputs))
-        return Ending(status, f"{scored}, to {to}" + (f"; {failed}, see failures.jsonl" if counts.files_failed else ""))
+def completed(counts: Counts, outputs: tuple[Json, ...]) -> Ending:
+    """The ending of a job whose predictions are in place."""
+    to = outputs[0]["path"] if len(outputs) == 1 else _files(len(outputs))
+    failed = f"; {_files(counts.files_failed)} failed, see failures.jsonl" if counts.files_failed else ""
+    return Ending("Completed", f"{_scored(counts)}, to {to}{failed}", counts, outputs)
+
+
+def failed(job: Job, counts: Counts, *, is_whole: bool) -> Ending:
+    """The ending of a job with too many failures; ``is_whole``: everything was scored before it was judged."""
+    files = f"{_files(counts.files_failed)} failed"
     if not is_whole:
-        return Ending(status, f"stopped early: {failed}, see failures.jsonl; {scored}", 1)
-    if not counts.rows_scored:
-        return Ending(status, f"{failed} and no row was scored, see failures.jsonl", 1)
-    allowed = f"more than the {job.error_threshold:,} that may (--error-threshold)"
-    return Ending(status, f"{failed}, {allowed}; {scored} but not published, see failures.jsonl", 1)
+        message = f"stopped early: {files}, see failures.jsonl; {_scored(counts)}"
+    elif not counts.rows_scored:
+        message = f"{files} and no row was scored, see failures.jsonl"
+    else:
+        allowed = f"more than the {job.error_threshold:,} that may (--error-threshold)"
+        message = f"{files}, {allowed}; {_scored(counts)} but not published, see failures.jsonl"
+    return Ending("Failed", message, counts, exit_code=1)
+
+
+def cut_short(error: BatchscoreError, counts: Counts) -> Ending:
+    """The ending of a job that a signal stopped, or that an error ended."""
+    status: Status = "Canceled" if isinstance(error, Stopped) else "Failed"
+    return Ending(status, redact(str(error)), counts, (), error.exit_code, error)
+
+
+def _scored(counts: Counts) -> str:
+    return f"{counts.rows_scored:,} of {counts.rows:,} rows from {_files(counts.files)} scored"
 
 
 def _files(number: int) -> str:
     return "1 file" if number == 1 else f"{number:,} files"
 
 
-def manifest_of(prepared: Prepared, ending: Ending, counts: Counts, outputs: list[Json]) -> Json:
+def manifest_of(prepared: Prepared, ending: Ending) -> Json:
     """The content of job.json."""
-    job, now = prepared.job, time.time()
+    job, header, now = prepared.job, prepared.earlier.header, time.time()
     return {
         "status": ending.status,
         "message": ending.message,
-        "counts": asdict(counts),
+        "counts": asdict(ending.counts),
         "model": {
             "uri": redact(prepared.model.reference),
             "resolved": redact(prepared.model.resolved),
-            "digest": prepared.identity.model_digest,
+            "digest": header.identity["model_digest"],
         },
         "inputs": {
             "given": [redact(entry) for entry in job.inputs],
             "include": list(job.include),
             "exclude": list(job.exclude),
-            "digest": inputs_digest(prepared.listing.files),
+            "digest": prepared.listing.digest,
         },
         "settings": {
-            **prepared.identity.settings,
+            **header.identity["settings"],
             "rows_per_call": prepared.settings.rows_per_call,
             "threads_per_worker": prepared.settings.threads,
             "workers": job.workers,
@@ -100,8 +121,9 @@ def manifest_of(prepared: Prepared, ending: Ending, counts: Counts, outputs: lis
             "seconds": round(now - prepared.started, 3),
         },
         "skipped": [asdict(entry) for entry in prepared.listing.skipped],
-        "outputs": outputs,
-        "identity": prepared.identity.to_json(),
+        "outputs": list(ending.outputs),
+        "job": header.job,
+        "identity": header.identity,
         "batchscore": __version__,
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
 Json: TypeAlias = dict[str, Any]
@@ -25,6 +25,11 @@ class InputFile:
     partitions: tuple[tuple[str, str | None], ...] = ()
     """Hive partition columns from its folders, in order; None is Hive's null partition."""
 
+    @property
+    def facts(self) -> list[str | int]:
+        """What is looked at to see whether it is the same file as in the run before."""
+        return [self.name, self.path, self.size, self.version]
+
 
 @dataclass(frozen=True, slots=True)
 class FileSlice:
@@ -41,16 +46,17 @@ class FileSlice:
     """0-based number in the file of the slice's first row."""
     max_rows: int | None = None
     """Read at most this many rows (a job with a row limit ends here)."""
+    weight: int = field(default=0, compare=False)
+    """About how many bytes of its file a slice holds that isn't the whole."""
 
     @property
     def is_whole(self) -> bool:
         return self.start == 0 and self.stop is None
 
     @property
-    def key(self) -> tuple[str, str, int, str, int, int | None, int | None]:
-        """What a receipt is found by: the same rows of the same unchanged file."""
-        file = self.file
-        return (file.name, file.path, file.size, file.version, self.start, self.stop, self.max_rows)
+    def bytes(self) -> int:
+        """Of input, roughly."""
+        return self.file.size if self.is_whole else self.weight
 
     @classmethod
     def from_json(cls, record: Json) -> FileSlice:
@@ -69,16 +75,19 @@ class MiniBatch:
     @property
     def part_name(self) -> str:
         """A name that depends on the rows alone, so that redoing overwrites and a rest never does."""
-        digest = hashlib.sha256(repr([piece.key for piece in self.slices]).encode()).hexdigest()
-        return f"{self.number:06d}-{digest[:12]}"
+        digest = hashlib.sha256()
+        for piece in self.slices:
+            digest.update(repr((*piece.file.facts, piece.start, piece.stop, piece.max_rows)).encode())
+        return f"{self.number:06d}-{digest.hexdigest()[:12]}"
 
     @property
     def size(self) -> int:
-        """Bytes of input, an estimate for slices by row groups."""
-        return sum(piece.file.size if piece.stop is None else max(piece.stop - piece.start, 0) for piece in self.slices)
+        """Bytes of input, roughly."""
+        return sum(piece.bytes for piece in self.slices)
 
     def only(self, slices: tuple[FileSlice, ...]) -> MiniBatch:
-        return replace(self, slices=slices)
+        """Some of the slices, as a mini-batch of the same number."""
+        return self if len(slices) == len(self.slices) else replace(self, slices=slices)
 
     def to_json(self) -> Json:
         return asdict(self)
@@ -175,7 +184,7 @@ class Outcome:
             "slices": [
                 {"kind": "scored" if isinstance(entry, Scored) else "failed", **asdict(entry)} for entry in self.slices
             ],
-            "columns": [asdict(column) for column in self.columns],
+            "columns": [[column.name, column.type, column.role] for column in self.columns],
             "retries": self.retries,
             "seconds": self.seconds,
             "notes": list(self.notes),
@@ -187,7 +196,7 @@ class Outcome:
         return cls(
             record["number"],
             tuple(_slice_outcome(entry) for entry in record["slices"]),
-            tuple(Column(**column) for column in record["columns"]),
+            tuple(Column(*column) for column in record["columns"]),
             record["retries"],
             record["seconds"],
             tuple(record["notes"]),

@@ -42,7 +42,9 @@ def read_model_folder(path: str) -> ModelFolder:
         raise UsageError(f"MODEL {path} isn't there; give a local MLflow model folder, models:/name/version or runs:/…")
     if not folder.is_dir() or not (folder / "MLmodel").is_file():
         raise UsageError(f"MODEL {path} is not an MLflow model: it has no MLmodel file{_nearby(folder)}")
-    content = _read_mlmodel(folder / "MLmodel")
+    content = read_yaml(folder / "MLmodel")
+    if not content:
+        raise UsageError(f"{folder / 'MLmodel'}: found nothing, expected keys and values; is the copy complete?")
     flavors = content.get("flavors") or {}
     if not isinstance(flavors, dict) or not isinstance(content.get("signature") or {}, dict):
         raise UsageError(
@@ -60,17 +62,16 @@ def read_model_folder(path: str) -> ModelFolder:
     )
 
 
-def _read_mlmodel(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file; an empty one has none. Raises UsageError."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise UsageError(f"can't read {file}, expected YAML: {error}; is the copy complete? Save it again") from error
-    if not isinstance(content, dict):
-        found = "nothing" if content is None else f"a {type(content).__name__}"
-        raise UsageError(
-            f"{file} is not an MLmodel file: found {found}, expected keys and values; is the copy complete?"
-        )
-    return content
+    if content is not None and not isinstance(content, dict):
+        found = type(content).__name__
+        raise UsageError(f"{file}: found a {found}, expected keys and values; is the copy complete?")
+    return content or {}
 
 
 def _nearby(folder: Path) -> str:

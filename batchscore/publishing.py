@@ -6,18 +6,19 @@ import contextlib
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import BinaryIO
 
-from batchscore import writers
-from batchscore.errors import BatchscoreError, Stopped, StorageError, UsageError
+from batchscore import manifest, writers
+from batchscore.errors import BatchscoreError, StorageError, UsageError
 from batchscore.job import Job
-from batchscore.manifest import Ending, as_json, count, empty_columns, ending_of, manifest_of
-from batchscore.minibatch import Column, Json, MiniBatch, Scored
+from batchscore.manifest import Ending
+from batchscore.minibatch import Column, Failure, Json
 from batchscore.planning import Prepared
-from batchscore.storage import Ready, commit, prepare, publish, redact, storage_errors
-from batchscore.summary import Counts, FileVerdict, JobSummary, Status, failure_lines, judge, settle, verdicts
+from batchscore.receipts import Part, Segment
+from batchscore.storage import Ready, commit, prepare, publish, storage_errors, sync_folder
+from batchscore.summary import JobSummary, Verdicts, failure_lines, judge
 from batchscore.workspace import Workspace
 
 
@@ -26,89 +27,94 @@ class OutputFile:
     """One prediction file to write: where, and the scored slices in it."""
 
     name: str
-    scored: tuple[Scored, ...]
+    segments: Iterable[Segment]
+    """To be read before the next file's."""
 
 
-def output_files(job: Job, plan: Iterable[MiniBatch], verdicts: Iterable[FileVerdict]) -> Iterator[OutputFile]:
+def output_files(job: Job, verdicts: Verdicts) -> Iterator[OutputFile]:
     """The prediction files of a job: one, one a mini-batch, or one an input file. Failed files are left out."""
     stem = Path(job.output_file_name).stem
-    good = [verdict for verdict in verdicts if verdict.failure is None]
+    good = (verdict for verdict in verdicts if not verdict.is_failed)
     if job.output_files == "one":
-        yield OutputFile(job.output_file_name, tuple(entry for verdict in good for entry in verdict.scored))
+        yield OutputFile(job.output_file_name, (segment for verdict in good for segment in verdict.scored))
     elif job.output_files == "mirror":
         for verdict in good:
             yield OutputFile(f"{stem}/{verdict.file.name}.{job.format}", verdict.scored)
     else:
-        number_of = {piece.key: mini_batch.number for mini_batch in plan for piece in mini_batch.slices}
-        entries = (entry for verdict in good for entry in verdict.scored)
-        for number, group in groupby(entries, key=lambda entry: number_of[entry.slice.key]):
-            yield OutputFile(f"{stem}/part-{number:05d}.{job.format}", tuple(group))
+        number_of = {piece: mini_batch.number for mini_batch in verdicts.plan for piece in mini_batch.slices}
+        placed = (pair for verdict in good for pair in zip(verdict.slices, verdict.scored, strict=True))
+        for number, group in groupby(placed, key=lambda pair: number_of[pair[0]]):
+            yield OutputFile(f"{stem}/part-{number:05d}.{job.format}", (segment for _, segment in group))
 
 
-def join_predictions(
-    job: Job,
-    workspace: Workspace,
-    files: Iterable[OutputFile],
-    columns: tuple[Column, ...],
-    parts: dict[str, tuple[Column, ...]],
-) -> list[tuple[Ready, int]]:
-    """Join the parts into prediction files that wait beside their places; each with its number of rows."""
-    ready = []
-    for file in files:
-        pieces = [
-            writers.Piece(str(Path(workspace.parts, entry.part)), entry.start, entry.stop, parts[entry.part])
-            for entry in _merged(file.scored)
-        ]
-
-        def join(stream: BinaryIO, pieces: list[writers.Piece] = pieces) -> None:
-            writers.join(job.format, pieces, stream, columns)
-
-        ready.append((prepare(workspace.folder, file.name, join), sum(entry.rows for entry in file.scored)))
-    return ready
+def merged(segments: Iterable[Segment]) -> Iterator[tuple[Segment, Part]]:
+    """Neighbours in one part as one, so that thousands of small files are copied in few pieces."""
+    last: tuple[Segment, Part] | None = None
+    for segment in segments:
+        if segment.part is None:
+            continue
+        if last and last[1] is segment.part and last[0].stop == segment.start:
+            rows = last[0].rows + segment.rows
+            last = Segment(rows, segment.part, last[0].start, segment.stop), segment.part
+        else:
+            if last:
+                yield last
+            last = segment, segment.part
+    if last:
+        yield last
 
 
-def put_in_place(workspace: Workspace, ready: Iterable[tuple[Ready, int]]) -> list[Json]:
-    """Move prediction files into their places; what job.json says of each: path, rows, bytes, sha256."""
+def publish_predictions(prepared: Prepared, verdicts: Verdicts) -> tuple[Json, ...]:
+    """Join the parts into prediction files, and put all of them into the places of what was there before.
+
+    What job.json says of each: path, rows, bytes, sha256.
+    """
+    job, workspace = prepared.job, prepared.workspace
+    columns = verdicts.columns or manifest.empty_columns(prepared)
+    ready = [_joined(job, workspace, file, columns) for file in output_files(job, verdicts)]
+    withdraw(prepared)
     outputs = []
     for file, rows in ready:
         commit(workspace.root, file)
         outputs.append({"path": file.name, "rows": rows, "bytes": file.bytes, "sha256": file.sha256})
-    return outputs
+    for folder in {str(Path(workspace.root, file.name).parent) for file, _ in ready}:
+        sync_folder(folder)
+    return tuple(outputs)
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    part: str
-    start: int
-    stop: int
+def _joined(job: Job, workspace: Workspace, file: OutputFile, columns: tuple[Column, ...]) -> tuple[Ready, int]:
+    """A prediction file that waits for its place, and its number of rows."""
+    rows = 0
+
+    def pieces() -> Iterator[writers.Piece]:
+        nonlocal rows
+        for segment, part in merged(file.segments):
+            rows += segment.rows
+            yield writers.Piece(str(Path(workspace.parts, part.name)), segment.start, segment.stop, part.columns)
+
+    def join(stream: BinaryIO) -> None:
+        writers.join(job.format, pieces(), stream, columns)
+
+    return prepare(workspace.ready, file.name, join), rows
 
 
-def _merged(scored: Iterable[Scored]) -> list[_Run]:
-    """Neighbouring segments of one part as one, so that thousands of small files are copied in few pieces."""
-    runs: list[_Run] = []
-    for entry in scored:
-        if not entry.part:
-            continue
-        if runs and runs[-1].part == entry.part and runs[-1].stop == entry.start:
-            runs[-1] = _Run(entry.part, runs[-1].start, entry.stop)
-        else:
-            runs.append(_Run(entry.part, entry.start, entry.stop))
-    return runs
+def withdraw(prepared: Prepared) -> None:
+    """Take away job.json and the outputs of jobs before, now that this one's are ready to take their places.
 
-
-def withdraw(workspace: Workspace, job: Job, replaced: Iterable[str]) -> None:
-    """Take away job.json and the outputs of the job before, now that this one's are ready to take their places."""
-    with storage_errors(f"can't replace the outputs in {workspace.root}"):
-        Path(workspace.root, "job.json").unlink(missing_ok=True)
-        for name in (*replaced, Path(job.output_file_name).stem if job.output_files != "one" else ""):
-            path = Path(workspace.root, name).resolve()
-            if not name or Path(workspace.root).resolve() not in path.parents:
+    With many prediction files also those of an earlier attempt, whose inputs may have been others.
+    """
+    root, header = Path(prepared.workspace.root), prepared.earlier.header
+    with storage_errors(f"can't replace the outputs in {root}"):
+        Path(root, "job.json").unlink(missing_ok=True)
+        for name in (*header.replaces, *(header.targets if prepared.job.output_files != "one" else ())):
+            path = Path(root, name).resolve()
+            if root not in path.parents:
                 continue  # a manifest is a file that anyone may have edited
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-                _remove_empty(path.parent, Path(workspace.root))
+                _remove_empty(path.parent, root)
 
 
 def _remove_empty(folder: Path, root: Path) -> None:
@@ -117,68 +123,52 @@ def _remove_empty(folder: Path, root: Path) -> None:
         folder = folder.parent
 
 
-def publish_failures(workspace: Workspace, verdicts: Iterable[FileVerdict]) -> None:
+def publish_failures(workspace: Workspace, failures: Iterator[Failure]) -> None:
     """Write failures.jsonl in input order, or take away an old one where nothing failed."""
-    failures = [verdict.failure for verdict in verdicts if verdict.failure]
-    if failures:
-        publish(
-            workspace.root,
-            "failures.jsonl",
-            workspace.folder,
-            lambda stream: stream.writelines(failure_lines(failures)),
-        )
+    first = next(failures, None)
+    if first is not None:
+        lines = failure_lines(chain([first], failures))
+        publish(workspace.root, "failures.jsonl", workspace.ready, lambda stream: stream.writelines(lines))
     else:
         with storage_errors("can't remove an old failures.jsonl"):
             Path(workspace.root, "failures.jsonl").unlink(missing_ok=True)
 
 
-def publish_manifest(workspace: Workspace, manifest: Json) -> None:
-    """Write job.json, the last of all."""
-    publish(workspace.root, "job.json", workspace.folder, lambda stream: stream.write(as_json(manifest)))
+def conclude(prepared: Prepared, verdicts: Verdicts) -> Ending:
+    """Judge the job and publish predictions, where it completed, and failures.jsonl."""
+    job, counts = prepared.job, manifest.count(prepared, verdicts)
+    is_whole = not any(verdict.is_pending for verdict in verdicts)
+    if is_whole and judge(counts, job.error_threshold) == "Completed":
+        ending = manifest.completed(counts, publish_predictions(prepared, verdicts))
+    else:
+        ending = manifest.failed(job, counts, is_whole=is_whole)
+    publish_failures(prepared.workspace, verdicts.failures())
+    return ending
 
 
-def conclude(prepared: Prepared, plan: tuple[MiniBatch, ...]) -> JobSummary:
-    """Judge the job and publish: predictions where it completed, failures.jsonl, and job.json last."""
-    job, workspace, receipts = prepared.job, prepared.workspace, prepared.earlier.receipts
-    settled, columns = settle(verdicts(plan, receipts), receipts.columns)
-    counts = count(prepared, plan, settled)
-    is_whole = not any(verdict.is_pending for verdict in settled)
-    status = judge(counts, job.error_threshold) if is_whole else "Failed"
-    outputs: list[Json] = []
-    if status == "Completed":
-        files = output_files(job, plan, settled)
-        ready = join_predictions(job, workspace, files, columns or empty_columns(prepared), receipts.columns)
-        withdraw(workspace, job, prepared.earlier.replaces)
-        outputs = put_in_place(workspace, ready)
-    publish_failures(workspace, settled)
-    ending = ending_of(job, status, counts, outputs, is_whole=is_whole)
-    summary = _summed_up(prepared, ending, counts, outputs)
-    workspace.is_done = status == "Completed"
-    return summary
+def cut_short(prepared: Prepared, verdicts: Verdicts, error: BatchscoreError) -> Ending:
+    """How a job ended that a signal stopped, or an error; failures.jsonl has the failures so far.
 
-
-def conclude_broken(prepared: Prepared, plan: tuple[MiniBatch, ...], error: BatchscoreError) -> JobSummary:
-    """Write job.json of a job that a signal stopped, or that an error ended: that is raised again.
-
-    A wrong setting that shows only in a worker leaves nothing behind: there is nothing to resume.
+    A wrong setting that shows only in a worker is raised again, and leaves nothing behind where nothing was scored.
     """
-    workspace, receipts = prepared.workspace, prepared.earlier.receipts
+    workspace, earlier = prepared.workspace, prepared.earlier
     if isinstance(error, UsageError):
-        if not receipts.parts:
-            workspace.clear()
+        workspace.is_done = earlier.is_new and not earlier.header.replaces and verdicts.receipts.is_empty
         raise error
-    settled, _ = settle(verdicts(plan, receipts), receipts.columns)
-    status: Status = "Canceled" if isinstance(error, Stopped) else "Failed"
     with contextlib.suppress(StorageError):  # a full disk is told by the error at hand
-        summary = _summed_up(
-            prepared, Ending(status, redact(str(error)), error.exit_code), count(prepared, plan, settled), []
-        )
-        if isinstance(error, Stopped):
-            return summary
-    raise error
+        workspace.clear_ready()
+        publish_failures(workspace, verdicts.failures())
+    return manifest.cut_short(error, manifest.count(prepared, verdicts))
 
 
-def _summed_up(prepared: Prepared, ending: Ending, counts: Counts, outputs: list[Json]) -> JobSummary:
-    manifest = manifest_of(prepared, ending, counts, outputs)
-    publish_manifest(prepared.workspace, manifest)
-    return JobSummary(ending.status, counts, prepared.workspace.root, ending.message, ending.exit_code, manifest)
+def sign_off(prepared: Prepared, ending: Ending) -> JobSummary:
+    """Write job.json, the last of all. Raises the error that ended the job, if it is one."""
+    content, workspace = manifest.manifest_of(prepared, ending), prepared.workspace
+    try:
+        publish(workspace.root, "job.json", workspace.ready, lambda stream: stream.write(manifest.as_json(content)))
+    except StorageError as error:
+        raise ending.error or error from error
+    if ending.error is not None and ending.status != "Canceled":
+        raise ending.error
+    workspace.is_done = ending.status == "Completed"
+    return JobSummary(ending.status, ending.counts, workspace.root, ending.message, ending.exit_code, content)

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from types import FrameType
 
 from batchscore import attempts, engines
 from batchscore.attempts import RetryPolicy
-from batchscore.errors import BatchscoreError, Stopped
+from batchscore.errors import BatchscoreError
 from batchscore.interpreter import check_interpreter
 from batchscore.job import Job
 from batchscore.journal import Journal
+from batchscore.manifest import Ending
 from batchscore.minibatch import MiniBatch, Outcome
-from batchscore.planning import (
-    Prepared,
-    find_inputs,
-    find_model,
-    finished_before,
-    identify,
-    remaining,
-    scoring_settings,
-    take_over,
-    worker_spec,
-    write_inputs,
-)
+from batchscore.planning import Prepared, find_inputs, find_model, prepare, worker_spec
 from batchscore.progress import Silent, Watcher
-from batchscore.publishing import conclude, conclude_broken
+from batchscore.publishing import conclude, cut_short, sign_off
+from batchscore.receipts import Receipts
+from batchscore.resuming import finished_before, identify, remaining, write_inputs
+from batchscore.signals import StopSignals
 from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
-from batchscore.summary import JobSummary, already_finished
+from batchscore.summary import JobSummary, Verdicts, already_finished
 from batchscore.workspace import Workspace
 
 
@@ -40,40 +30,50 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
     """Score every row of the inputs once and publish the predictions, going on where an earlier run stopped.
 
     Raises BatchscoreError: UsageError (2), ModelLoadError (3), StorageError (4), OutputLocked (75). A signal
-    (SIGINT, SIGTERM; heard on the main thread only) ends the job as Canceled, to be resumed.
+    (SIGINT, SIGTERM; heard on the main thread only) ends the job as Canceled, to be resumed; before the job has begun
+    it raises Stopped.
     """
     watch = watch or Silent()
-    with Workspace(job.output) as workspace, _signals_stop():
+    with Workspace(job.output) as workspace, StopSignals() as signals:
         model = find_model(job, workspace)
         listing = find_inputs(job, workspace)
-        identity = identify(job, model.folder)
+        identity = identify(job, model.folder.digest)
         if manifest := finished_before(workspace, identity, listing):
             workspace.is_done = True
             return already_finished(workspace.root, manifest)
-        earlier = take_over(job, workspace, identity, listing)
-        settings = scoring_settings(job, model.folder, listing, earlier.threads)
-        prepared = Prepared(job, workspace, model, listing, identity, earlier, settings)
+        prepared = prepare(job, workspace, model, listing, identity)
         check_interpreter(worker_spec(prepared))
-        watch.opened(len(listing.files), listing.folders, len(listing.skipped), (*model.notes, *earlier.notes))
-        with Journal(workspace.journal, prepared.header()) as journal:
-            write_inputs(workspace, listing)
-            plan: tuple[MiniBatch, ...] = ()
-            try:
-                cutting = Cutting(job.mini_batch_size, job.csv, model.folder.has_signature, job.limit)
-                plan = split(listing.files, cutting)
-                _score(prepared, plan, journal, watch)
-                return conclude(prepared, plan)
-            except BatchscoreError as error:
-                return conclude_broken(prepared, plan, error)
-            finally:
-                watch.closed()
+        watch.opened(len(listing.files), listing.folders, len(listing.skipped), prepared.notes)
+        with Journal(workspace.journal, prepared.earlier.header, is_new=prepared.earlier.is_new) as journal:
+            ending = _carry_out(prepared, journal, signals, watch)
+            signals.ignore()  # the end is written down, whatever comes
+            return sign_off(prepared, ending)
 
 
-def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], journal: Journal, watch: Watcher) -> None:
+def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, watch: Watcher) -> Ending:
+    """Score what isn't scored yet and publish all but job.json; an error that ends the job is in what this gives."""
+    job = prepared.job
+    plan: tuple[MiniBatch, ...] = ()
+    receipts = Receipts(plan, journal)
+    try:
+        write_inputs(prepared.workspace, prepared.listing)
+        cutting = Cutting(job.mini_batch_size, job.csv, prepared.model.folder.has_signature, job.limit)
+        plan = split(prepared.listing.files, cutting)
+        receipts = Receipts(plan, journal)
+        _score(prepared, plan, receipts, watch)
+        return conclude(prepared, Verdicts(plan, receipts))
+    except BatchscoreError as error:
+        signals.listen()  # a second one ends even this
+        return cut_short(prepared, Verdicts(plan, receipts), error)
+    finally:
+        watch.closed()
+
+
+def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, watch: Watcher) -> None:
     """Have every mini-batch that isn't done scored and its receipt journaled."""
-    job, workspace, receipts = prepared.job, prepared.workspace, prepared.earlier.receipts
-    todo = remaining(plan, receipts, job.error_threshold)
-    workspace.keep_parts(receipts.parts)
+    job, workspace = prepared.job, prepared.workspace
+    todo = remaining(plan, receipts, workspace.part_names(), job.error_threshold)
+    workspace.keep_parts(receipts.part_names)
     watch.planned(sum(batch.size for batch in plan), sum(batch.size for batch in todo))
     if not todo:
         return
@@ -86,38 +86,18 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], journal: Journal, wa
             return mini_batch, attempts.score(slots, mini_batch, policy, watch.scored)
 
         with contextlib.closing(engines.fan_out(task, todo, workers)) as results:
-            _record(results, prepared, journal, watch)
+            _record(results, job, receipts, watch)
 
 
 def _record(
-    results: Iterable[tuple[MiniBatch, tuple[Outcome, ...]]], prepared: Prepared, journal: Journal, watch: Watcher
+    results: Iterable[tuple[MiniBatch, tuple[Outcome, ...]]], job: Job, receipts: Receipts, watch: Watcher
 ) -> None:
     """Journal each outcome as it comes; stop early where the job is to fail fast."""
-    job, receipts = prepared.job, prepared.earlier.receipts
     for mini_batch, outcomes in results:
         for outcome in outcomes:
-            journal.record(outcome)
-            receipts.take(outcome)
+            receipts.record(outcome)
             for note in outcome.notes:
                 watch.note(note)
         watch.finished(mini_batch.size)
         if job.fail_fast and 0 <= job.error_threshold < len(receipts.failed_files):
             break
-
-
-@contextlib.contextmanager
-def _signals_stop() -> Iterator[None]:
-    """SIGINT and SIGTERM raise Stopped, where this is the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        raise Stopped(number)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from batchscore import readers, writers
@@ -17,7 +16,7 @@ from batchscore.job import ScoringSettings
 from batchscore.minibatch import Failed, Failure, FileSlice, Json, MiniBatch, Outcome, Scored, SliceOutcome
 from batchscore.model import Model, load
 from batchscore.readers import Chunk
-from batchscore.signature import model_input
+from batchscore.signature.modelinput import model_input
 
 Progress: TypeAlias = Callable[[int], None]
 """Called with the number of rows after each call of predict."""
@@ -142,15 +141,15 @@ def _calls(chunks: Iterator[tuple[FileSlice, Chunk | None]], rows_per_call: int)
 
 
 def _can_join(one: Chunk, other: Chunk) -> bool:
-    """Whether two chunks make one frame without a change of types; inferred frames (no signature) never do."""
+    """Whether two chunks make one frame without a change of types; frames and arrays never do."""
     if not isinstance(one.features, pa.Table) or not isinstance(other.features, pa.Table):
         return False
     return bool(one.features.schema.equals(other.features.schema))
 
 
 def _model_input(model: Model, call: list[Chunk]) -> Any:
-    """What goes to predict; a frame with inferred types is one chunk, and goes as it is."""
-    if isinstance(call[0].features, pd.DataFrame):
+    """What goes to predict; what isn't a Table is one chunk, and goes as it is."""
+    if not isinstance(call[0].features, pa.Table):
         return call[0].features
     return model_input(model.inputs, pa.concat_tables([chunk.features for chunk in call]))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,8 @@ def local_path(location: str, what: str) -> str:
             f"{what} {redact(location)} is remote; only local files and folders can be used. "
             "Copy or mount it, and give the local path"
         )
+    if "://" not in location:
+        return os.path.abspath(os.path.expanduser(location))  # noqa: PTH100, PTH111 (links stay as they are)
     import fsspec
 
     try:
@@ -53,6 +55,9 @@ def redact(text: str) -> str:
     return re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+", without_secrets, text)
 
 
+_numbers = itertools.count()
+
+
 @dataclass(frozen=True, slots=True)
 class Ready:
     """A finished file that isn't in its place yet."""
@@ -65,35 +70,34 @@ class Ready:
 
 
 def prepare(scratch: str, name: str, write: Callable[[BinaryIO], object]) -> Ready:
-    """Write a private temporary file in `scratch`, synced and hashed. Raises StorageError."""
+    """Write a file in `scratch`, a private folder; synced and hashed. Raises StorageError."""
+    temporary = Path(scratch, f"{next(_numbers):06d}")
     with storage_errors(f"can't write {name} (in {scratch})"):
-        handle, temporary = tempfile.mkstemp(dir=scratch, prefix="publish-")
         try:
-            with os.fdopen(handle, "w+b") as stream:
+            with temporary.open("w+b") as stream:
                 write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
                 size = stream.seek(0, os.SEEK_END)
                 stream.seek(0)
-                return Ready(name, temporary, size, _sha256(stream))
+                return Ready(name, str(temporary), size, _sha256(stream))
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
 
 def commit(root: str, ready: Ready) -> None:
-    """Move a ready file into its place below root, with the user's umask. Raises StorageError."""
+    """Move a ready file into its place below root. Raises StorageError."""
     target = Path(root, ready.name)
     with storage_errors(f"can't write {target}"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        Path(ready.temporary).chmod(0o666 & ~_umask())
         Path(ready.temporary).replace(target)
-        sync_folder(str(target.parent))
 
 
 def publish(root: str, name: str, scratch: str, write: Callable[[BinaryIO], object]) -> None:
-    """Write `name` below root whole or not at all; `scratch` is a folder of the same file system."""
+    """Write `name` below root whole or not at all; `scratch` is a private folder of the same file system."""
     commit(root, prepare(scratch, name, write))
+    sync_folder(root)
 
 
 def _sha256(stream: BinaryIO) -> str:
@@ -101,16 +105,6 @@ def _sha256(stream: BinaryIO) -> str:
     while block := stream.read(1 << 20):
         digest.update(block)
     return digest.hexdigest()
-
-
-def _umask() -> int:
-    """The process's umask, read without setting it where the platform allows."""
-    with contextlib.suppress(OSError, StopIteration):
-        status = Path("/proc/self/status").read_text()
-        return int(next(line for line in status.splitlines() if line.startswith("Umask:")).split()[1], 8)
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def sync_folder(path: str) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import reduce
 from itertools import groupby, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from batchscore import readers, writers
 from batchscore.errors import AnswerRefused, FileRefused
 from batchscore.job import CsvOptions
-from batchscore.journal import Receipts
-from batchscore.minibatch import Column, Failed, Failure, FileSlice, InputFile, Json, MiniBatch, Scored
+from batchscore.minibatch import Column, Failure, FileSlice, InputFile, Json, MiniBatch
+from batchscore.receipts import FailedAt, Receipts, Segment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,57 +44,74 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class FileVerdict:
-    """A file's slices in order: all scored, or the first failure for the whole file."""
+    """A file's slices in order: all scored, or the whole file failed, or the job was stopped before."""
 
     file: InputFile
     slices: tuple[FileSlice, ...]
-    scored: tuple[Scored, ...]
-    failure: Failure | None
+    scored: tuple[Segment, ...]
+    """Of the slices that are done; none where the file failed."""
+    failed: FileSlice | None = None
+    """The first slice that failed; its receipt says why."""
+    refusal: str | None = None
+    """Why a file fails whose slices are all scored."""
+
+    @property
+    def is_failed(self) -> bool:
+        return self.failed is not None or self.refusal is not None
 
     @property
     def is_pending(self) -> bool:
-        """Neither scored nor failed: the job was stopped before."""
-        return self.failure is None and len(self.scored) < len(self.slices)
+        """Neither scored nor failed."""
+        return not self.is_failed and len(self.scored) < len(self.slices)
 
 
-def verdicts(plan: Iterable[MiniBatch], receipts: Receipts) -> Iterator[FileVerdict]:
-    """One verdict for each file, in input order. One failed slice fails its whole file."""
-    slices = (piece for mini_batch in plan for piece in mini_batch.slices)
-    for file, pieces in groupby(slices, key=lambda piece: piece.file):
-        known = tuple(pieces)
-        outcomes = [receipts.of(piece) for piece in known]
-        failure = next((entry.failure for entry in outcomes if isinstance(entry, Failed)), None)
-        scored = tuple(entry for entry in outcomes if isinstance(entry, Scored))
-        yield FileVerdict(file, known, () if failure else scored, failure)
+class Verdicts:
+    """What became of each file of a plan: iterate, in input order, as often as needed; one at a time is in memory.
 
-
-def settle(
-    found: Iterable[FileVerdict], columns: Mapping[str, tuple[Column, ...]]
-) -> tuple[tuple[FileVerdict, ...], tuple[Column, ...]]:
-    """The verdicts, and the columns that all good files have together.
-
-    Numbers of different types are widened; a mini-batch whose columns can't be reconciled with those before it in
-    input order fails with all its files, whenever it was scored.
+    One failed slice fails its whole file. Numbers of different types in different files are widened; a file whose
+    columns can't be reconciled with those of the good files before it in input order fails, whenever it was scored.
     """
-    settled: list[FileVerdict] = []
-    together: tuple[Column, ...] = ()
-    refused: dict[str, str] = {}
-    seen: set[str] = set()
-    for verdict in found:
-        for part in dict.fromkeys(entry.part for entry in verdict.scored if entry.part):
-            if part in seen:
-                continue
-            seen.add(part)
+
+    def __init__(self, plan: Sequence[MiniBatch], receipts: Receipts) -> None:
+        self.plan = plan
+        self.receipts = receipts
+        self._refusals: dict[str, str] = {}
+        self.columns: tuple[Column, ...] = ()
+        """Of all good files together; none where there is no row."""
+        absorbed: set[tuple[Column, ...]] = set()
+        for verdict in self:
+            kinds = dict.fromkeys(segment.part.columns for segment in verdict.scored if segment.part)
             try:
-                together = writers.unify(together, columns[part]) if together else columns[part]
+                self.columns = reduce(writers.unify, (each for each in kinds if each not in absorbed), self.columns)
             except AnswerRefused as error:
-                refused[part] = str(error)
-        reason = next((refused[entry.part] for entry in verdict.scored if entry.part in refused), None)
-        if reason:
-            settled.append(replace(verdict, scored=(), failure=Failure(verdict.file.name, reason)))
-        else:
-            settled.append(verdict)
-    return tuple(settled), together
+                self._refusals[verdict.file.name] = str(error)
+            else:
+                absorbed.update(kinds)
+
+    def __iter__(self) -> Iterator[FileVerdict]:
+        slices = (piece for mini_batch in self.plan for piece in mini_batch.slices)
+        for file, group in groupby(slices, key=attrgetter("file")):
+            yield self._verdict(file, tuple(group))
+
+    def _verdict(self, file: InputFile, slices: tuple[FileSlice, ...]) -> FileVerdict:
+        scored: list[Segment] = []
+        for piece in slices:
+            match self.receipts.of(piece):
+                case Segment() as segment:
+                    scored.append(segment)
+                case FailedAt():
+                    return FileVerdict(file, slices, (), failed=piece)
+        if file.name in self._refusals:
+            return FileVerdict(file, slices, (), refusal=self._refusals[file.name])
+        return FileVerdict(file, slices, tuple(scored))
+
+    def failures(self) -> Iterator[Failure]:
+        """One for each failed file."""
+        for verdict in self:
+            if verdict.failed is not None:
+                yield self.receipts.failure(verdict.failed)
+            elif verdict.refusal is not None:
+                yield Failure(verdict.file.name, verdict.refusal)
 
 
 def rows_of_failed(verdict: FileVerdict, csv: CsvOptions) -> int:

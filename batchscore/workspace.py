@@ -2,54 +2,85 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
 import shlex
 import shutil
 import socket
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 
-from batchscore.errors import OutputLocked, UsageError
+from batchscore.errors import OutputLocked, StorageError, UsageError
 from batchscore.job import SUFFIXES
 from batchscore.minibatch import Json, compact
 from batchscore.storage import local_path, storage_errors
 
 FOLDER = ".batchscore"
+LOCK = "lock"
+_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
+_MANIFEST_KEYS = {"status", "job", "identity", "inputs", "outputs", "counts"}
 
 
 class Workspace:
     """The output folder while this process holds its lock.
 
     The lock is the kernel's (flock), so it goes with the process, however that ends. On leaving, the folder is
-    removed where the job is done or never began.
+    removed where the job is done or never began. An OUTPUT with a result that may only be read isn't locked.
     """
 
     def __init__(self, output: str) -> None:
         self.root = os.path.realpath(local_path(output, "OUTPUT"))
         self.folder = str(Path(self.root, FOLDER))
         self.parts = str(Path(self.folder, "parts"))
+        self.ready = str(Path(self.folder, "ready"))
+        """Finished files that aren't in their places yet."""
         self.logs = str(Path(self.folder, "logs"))
         self.journal = str(Path(self.folder, "journal.jsonl"))
         self.is_done = False
+        """Whether nothing in the folder is needed any more."""
         self._made_root = False
         self._lock: int | None = None
+        self._refusal: StorageError | None = None
         _refuse_file(output, self.root)
 
     def __enter__(self) -> Workspace:
-        with storage_errors(f"can't create OUTPUT {self.root}"):
-            self._made_root = not Path(self.root).exists()
-            Path(self.folder).mkdir(parents=True, exist_ok=True)
-            self._lock = self._acquire()
-            for folder in (self.parts, self.logs):
-                Path(folder).mkdir(mode=0o700, exist_ok=True)
+        try:
+            with storage_errors(f"can't create OUTPUT {self.root}"):
+                self._made_root = not Path(self.root).exists()
+                self._lock = self._acquire()
+                for folder in (self.parts, self.ready, self.logs):
+                    Path(folder).mkdir(mode=0o700, exist_ok=True)
+        except StorageError as error:
+            if (
+                not isinstance(error.__cause__, OSError)
+                or error.__cause__.errno not in _READ_ONLY
+                or not self._has_result
+            ):
+                raise
+            self._refusal = error
         return self
 
+    @property
+    def _has_result(self) -> bool:
+        return Path(self.root, "job.json").is_file()
+
+    def require_writing(self) -> None:
+        """Raise StorageError where OUTPUT may only be read."""
+        if self._refusal:
+            raise self._refusal
+
     def _acquire(self) -> int:
-        path = Path(self.folder, "lock")
+        path = Path(self.folder, LOCK)
         while True:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            Path(self.folder).mkdir(parents=True, exist_ok=True)
+            try:
+                handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            except FileNotFoundError:
+                continue  # the run before removed its folder this moment
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -58,10 +89,9 @@ class Workspace:
                 raise OutputLocked(
                     f"another run holds OUTPUT {self.root}{_who(holder)}; wait for it or stop it"
                 ) from None
-            if path.exists() and path.stat().st_ino == os.fstat(handle).st_ino:
+            if _is_at(path, handle):
                 break
-            os.close(handle)  # the run before removed its folder between our open and flock
-            Path(self.folder).mkdir(parents=True, exist_ok=True)
+            os.close(handle)  # the run before removed it between our open and flock
         os.ftruncate(handle, 0)
         os.write(handle, compact({"host": socket.gethostname(), "pid": os.getpid()}).encode())
         return handle
@@ -69,25 +99,41 @@ class Workspace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._lock is None:
+            return
         if self.is_done or not Path(self.journal).exists():
-            shutil.rmtree(self.folder, ignore_errors=True)
-            if self._made_root and not any(Path(self.root).iterdir()):
-                Path(self.root).rmdir()
-        if self._lock is not None:
-            os.close(self._lock)
+            with contextlib.suppress(OSError):  # what is left does no harm
+                self._remove()
+        os.close(self._lock)
 
-    def clear(self) -> None:
-        """Forget an unfinished job: its journal and its parts."""
-        with storage_errors(f"can't clear {self.folder}"):
-            Path(self.journal).unlink(missing_ok=True)
-            shutil.rmtree(self.parts, ignore_errors=True)
-            Path(self.parts).mkdir(mode=0o700)
-
-    def keep_parts(self, names: set[str]) -> None:
-        """Remove parts and temporary files that no receipt speaks of."""
-        for entry in os.scandir(self.parts):
-            if entry.name not in names:
+    def _remove(self) -> None:
+        """Remove the folder, the lock last: from then on the next run may make its own."""
+        for entry in os.scandir(self.folder):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            elif entry.name != LOCK:
                 Path(entry.path).unlink()
+        Path(self.folder, LOCK).unlink()
+        Path(self.folder).rmdir()
+        if self._made_root:
+            Path(self.root).rmdir()
+
+    def part_names(self) -> set[str]:
+        with storage_errors(f"can't list {self.parts}"):
+            return set(os.listdir(self.parts))  # noqa: PTH208 (names, of 100,000 files)
+
+    def keep_parts(self, names: Collection[str]) -> None:
+        """Remove parts and temporary files that no receipt speaks of, and what an earlier run had ready."""
+        with storage_errors(f"can't clear {self.folder}"):
+            for name in self.part_names() - set(names):
+                Path(self.parts, name).unlink()
+        self.clear_ready()
+
+    def clear_ready(self) -> None:
+        """Remove what waits to be put into its place."""
+        with storage_errors(f"can't clear {self.ready}"):
+            for path in Path(self.ready).iterdir():
+                path.unlink()
 
     def manifest(self) -> Json | None:
         """The content of job.json; None where there is none."""
@@ -100,9 +146,17 @@ class Workspace:
             raise UsageError(
                 f"{path} isn't a summary of batchscore ({error}); give another OUTPUT or remove it"
             ) from error
-        if not isinstance(content, dict) or "status" not in content:
+        if not isinstance(content, dict) or not content.keys() >= _MANIFEST_KEYS:
             raise UsageError(f"{path} isn't a summary of batchscore; give another OUTPUT or remove it")
         return content
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    """Whether the open file is the one that the path leads to."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def _refuse_file(output: str, root: str) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchscore.journal import Journal, Receipts, read_journal
+from batchscore.errors import StorageError
+from batchscore.journal import Header, Journal, has_receipts, read_header
 from batchscore.minibatch import Column, Failed, Failure, FileSlice, InputFile, Outcome, Scored
 
-HEADER = {"identity": "x"}
+HEADER = Header("one", {"model_digest": "d"}, "m", "m", 1, ("id",), ("predictions.csv",), ())
 
 
 def piece(name: str, version: str = "1") -> FileSlice:
@@ -20,46 +22,74 @@ def piece(name: str, version: str = "1") -> FileSlice:
 def outcome(number: int) -> Outcome:
     scored = Scored(piece(f"{number}\u2028\n.csv"), 3, "part", 5, 9)
     failed = Failed(piece(f"{number}-bad.csv"), Failure("bad.csv", "why", row=1, column="a", value="\ud800"))
-    return Outcome(number, (scored, failed), (Column("file", "string", "file"),), retries=1, seconds=0.5, notes=("n",))
+    columns = (Column("file", "string", "file"),)
+    return Outcome(number, (scored, failed), columns, is_mixed=True, retries=1, seconds=0.5, notes=("n",))
 
 
-def test_what_is_recorded_is_read_back(tmp_path: Path) -> None:
+def read(journal: Journal) -> list[Outcome]:
+    return [entry for _, entry in journal.outcomes()]
+
+
+def test_what_is_recorded_is_read_back_in_order_and_from_its_place(tmp_path: Path) -> None:
+    path = str(tmp_path / "journal.jsonl")
+    with Journal(path, HEADER, is_new=True) as journal:
+        places = [journal.record(outcome(1))]
+        assert read(journal) == [outcome(1)]
+    with Journal(path, HEADER, is_new=False) as journal:
+        places.append(journal.record(outcome(2)))
+        assert [place for place, _ in journal.outcomes()] == places
+        assert [journal.outcome_at(place) for place in reversed(places)] == [outcome(2), outcome(1)]
+    assert read_header(path) == HEADER
+
+
+def test_no_journal_and_one_without_a_whole_header_are_none(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    with Journal(str(path), HEADER) as journal:
+    assert read_header(str(path)) is None
+    assert not has_receipts(str(path))
+    path.write_text('{"job": ')
+    assert read_header(str(path)) is None
+
+
+def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    for text in ("hello\n", '{"job": "one"}\n', "[]\n"):
+        path.write_text(text)
+        with pytest.raises(StorageError, match="not a journal of this version"):
+            read_header(str(path))
+
+
+def test_a_new_journal_takes_the_place_of_anothers(tmp_path: Path) -> None:
+    path = str(tmp_path / "journal.jsonl")
+    with Journal(path, HEADER, is_new=True) as journal:
         journal.record(outcome(1))
-    with Journal(str(path), {"another": "header"}) as journal:
-        journal.record(outcome(2))
-    header, outcomes = read_journal(str(path)) or ({}, iter(()))
-    assert header == HEADER
-    assert list(outcomes) == [outcome(1), outcome(2)]
-
-
-def test_no_journal_is_none(tmp_path: Path) -> None:
-    assert read_journal(str(tmp_path / "journal.jsonl")) is None
+    assert has_receipts(path)
+    with Journal(path, HEADER, is_new=True) as journal:
+        assert read(journal) == []
+    assert not has_receipts(path)
 
 
 @settings(max_examples=60, deadline=None)
 @given(cut=st.integers(min_value=0))
 def test_a_journal_torn_anywhere_gives_its_whole_lines_and_goes_on(tmp_path_factory, cut: int) -> None:
     path = tmp_path_factory.mktemp("torn") / "journal.jsonl"
-    with Journal(str(path), HEADER) as journal:
+    with Journal(str(path), HEADER, is_new=True) as journal:
+        start = path.stat().st_size
         for number in range(3):
             journal.record(outcome(number))
     whole = path.read_bytes()
-    torn = whole[: cut % (len(whole) + 1)]
+    torn = whole[: start + cut % (len(whole) - start + 1)]
     path.write_bytes(torn)
-    lines = torn.count(b"\n")
-    with Journal(str(path), HEADER) as journal:
+    with Journal(str(path), HEADER, is_new=False) as journal:
         journal.record(outcome(9))
-    header, outcomes = read_journal(str(path)) or ({}, iter(()))
-    assert header == HEADER
-    assert [entry.number for entry in outcomes] == [*range(max(lines - 1, 0)), 9]
+        assert [entry.number for entry in read(journal)] == [*range(torn.count(b"\n") - 1), 9]
+    assert read_header(str(path)) == HEADER
 
 
-def test_the_last_word_on_a_slice_wins_and_a_changed_file_is_another_slice() -> None:
-    receipts = Receipts()
-    receipts.take(Outcome(0, (Failed(piece("a"), Failure("a", "why")),)))
-    receipts.take(Outcome(0, (Scored(piece("a"), 3, "part", 0, 9),), (Column("x", "double", "prediction"),)))
-    assert receipts.is_scored(piece("a"))
-    assert receipts.parts == {"part"}
-    assert receipts.of(piece("a", version="2")) is None
+def test_a_line_longer_than_a_block_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    long = Outcome(0, tuple(Scored(piece(f"{number}.csv"), 1, "p", 0, 1) for number in range(2000)))
+    with Journal(str(path), HEADER, is_new=True) as journal:
+        journal.record(long)
+    path.write_bytes(path.read_bytes() + b'{"torn": ' + b"x" * 200_000)
+    with Journal(str(path), HEADER, is_new=False) as journal:
+        assert read(journal) == [long]

@@ -19,21 +19,27 @@ PACKAGE = ROOT / "batchscore"
 SAME_LAYER = {
     ("channel", "minibatch"),
     ("child", "scoring"),
+    ("environments", "modelfolder"),
     ("inputs", "readers"),
     ("interpreter", "child"),
     ("manifest", "planning"),
     ("model", "answers"),
+    ("readers", "writers"),
+    ("planning", "resuming"),
     ("publishing", "manifest"),
     ("publishing", "planning"),
+    ("receipts", "journal"),
+    ("runner", "manifest"),
     ("runner", "planning"),
     ("runner", "publishing"),
+    ("runner", "resuming"),
     ("signature", "job"),
     ("signature", "schema"),
     ("slot", "child"),
     ("slots", "child"),
     ("slots", "slot"),
-    ("summary", "journal"),
     ("summary", "readers"),
+    ("summary", "receipts"),
     ("summary", "writers"),
 }
 """(importer, imported) within one layer; a circle is refused all the same."""
@@ -41,11 +47,12 @@ SAME_LAYER = {
 FRAMES = {"signature", "readers", "writers", "model", "answers", "scoring"}
 DOORS = {
     "click": {"cli"},
-    "yaml": {"modelfolder"},
+    "yaml": {"azure", "modelfolder"},
     "fsspec": {"storage"},
     "joblib": {"engines"},
     "mlflow": {"model"},
     "tqdm": {"progress"},
+    "PIL": {"readers"},
     "pandas": FRAMES | {"summary"},
     "numpy": FRAMES,
     "pyarrow": FRAMES,
@@ -53,9 +60,9 @@ DOORS = {
 """The modules that may import a library; a library that isn't here may not be imported at all."""
 
 BESIDE_THE_MODEL = {
-    *FRAMES, "worker", "channel", "lifeline", "schema", "minibatch", "errors", "job",
+    *FRAMES, "worker", "channel", "lifeline", "schema", "minibatch", "errors", "job", "versions",
 }  # fmt: skip
-LIBRARIES_BESIDE_THE_MODEL = {"mlflow", "pandas", "numpy", "pyarrow"}
+LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
 
 WITHOUT_FRAMES_AND_MODELS = {"slots", "slot", "child", "attempts", "engines"}
 FRAMES_AND_MODELS = FRAMES | {"modelfolder"}
@@ -75,7 +82,7 @@ LATE = {
 }
 """(importer, imported) of the house's modules that a function opens, or that are opened by name, when needed."""
 
-SLOW = {"mlflow", "pandas", "numpy", "pyarrow", "joblib", "fsspec", "tqdm", "yaml"}
+SLOW = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "joblib", "fsspec", "tqdm", "yaml"}
 """Libraries that a function may import; nothing that `import batchscore` and `--help` do loads one."""
 
 
@@ -377,3 +384,18 @@ def test_help_and_wrong_options_load_nothing_slow(arguments, clean_environment):
         "try:\n    main()\nexcept SystemExit:\n    pass"
     )
     assert loaded_by(program, clean_environment) & SLOW == set()
+
+
+def test_a_jobs_own_process_loads_neither_mlflow_nor_pandas(sample_models, sample_data, tmp_path, clean_environment):
+    """It cuts Parquet, looks for columns to keep, counts rows and joins, and the worker is another process."""
+    arguments = (
+        f"model={str(sample_models / 'iris')!r}, inputs=({str(sample_data / 'iris')!r},), overwrite=True, "
+        f"output={str(tmp_path / 'out')!r}, keep=('*',), mini_batch_size=MiniBatchSize(bytes=1024), limit=100"
+    )
+    program = (
+        "from batchscore.job import Job, MiniBatchSize\nfrom batchscore.runner import run_job\n"
+        "for form in ('parquet', 'jsonl'):\n"
+        f" job = Job({arguments}, format=form, output_file_name='p.' + form)\n"
+        " assert run_job(job).status == 'Completed'"
+    )
+    assert loaded_by(program, clean_environment) & {"mlflow", "pandas"} == set()

@@ -14,8 +14,8 @@ from mlflow.types import schema as mlflow_schema
 
 from batchscore.errors import FileRefused
 from batchscore.schema import Schema
-from batchscore.signature import model_input
 from batchscore.signature.conversion import convert, parse_text
+from batchscore.signature.modelinput import model_input
 
 # MLflow's own, for a nested column without rows, on pandas 1.5
 pytestmark = pytest.mark.filterwarnings("ignore:The default dtype for empty Series:FutureWarning")

@@ -294,7 +294,7 @@ def test_files_that_are_gone_or_of_another_type_are_refused(written, tmp_path):
     assert "No such file" in refusal(file).reason
     assert readers.cut(file, 1, CsvOptions()) == (FileSlice(file),)
     assert ".parquet" in refusal(written("", "x.xlsx")).reason
-    assert (readers.is_readable("a/B.Csv.GZ"), readers.is_readable("x.json")) == (True, False)
+    assert (readers.is_readable("a/B.Csv.GZ"), readers.is_readable("x.avro")) == (True, False)
 
 
 # without a signature

@@ -7,7 +7,6 @@ import decimal
 import functools
 import io
 import json
-import os
 import stat
 import subprocess
 import sys
@@ -571,17 +570,12 @@ def test_no_pieces_are_a_file_without_rows(form):
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_part_appears_whole_when_it_is_closed(tmp_path, form):
-    before = os.umask(0o027)
-    try:
-        with open_part(form, str(tmp_path / "part"), ROLES) as part:
-            part.write(table(1))
-            (temporary,) = tmp_path.iterdir()
-            assert temporary.name != "part"
-            assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
-        assert [path.name for path in tmp_path.iterdir()] == ["part"]
-        assert stat.S_IMODE((tmp_path / "part").stat().st_mode) == 0o640
-    finally:
-        os.umask(before)
+    with open_part(form, str(tmp_path / "part"), ROLES) as part:
+        part.write(table(1))
+        (temporary,) = tmp_path.iterdir()
+        assert temporary.name != "part"
+    assert [path.name for path in tmp_path.iterdir()] == ["part"]
+    assert stat.S_IMODE((tmp_path / "part").stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from batchscore.versions import allows
+
 _PACKAGES = {
     "sklearn": "scikit-learn", "cv2": "opencv-python", "PIL": "pillow", "yaml": "pyyaml", "skimage": "scikit-image",
     "bs4": "beautifulsoup4", "dateutil": "python-dateutil", "google.protobuf": "protobuf",
@@ -35,23 +37,42 @@ class Requirement:
     def remark(self) -> str:
         if self.installed is None:
             return "missing"
-        exact = re.fullmatch(r"===?\s*([^,*]+)", self.wanted)
-        return "differs" if exact and exact[1].strip() != self.installed.split(" ")[0] else ""
+        return "" if allows(self.wanted, self.installed.split(" ")[0]) else "differs"
 
 
 def requirements(folder: str) -> tuple[Requirement, ...]:
-    """What the model's requirements.txt lists, without options, addresses and comments; empty where there is none."""
-    return tuple(
-        Requirement(name, wanted, installed_version(name))
-        for name, wanted in _listed(Path(folder) / "requirements.txt")
+    """What the model's requirements.txt, or else pip's part of its conda.yaml, lists by name; without options."""
+    lines = _lines_of(folder, "requirements.txt")
+    if not lines:
+        conda = _lines_of(folder, "conda.yaml")
+        start = next((number for number, line in enumerate(conda, 1) if re.match(r"\s*-\s+pip:\s*$", line)), len(conda))
+        entries = [re.match(r"\s+-\s+['\"]?([^'\"]+)", line) for line in conda[start:]]
+        lines = [entry[1] for entry in entries if entry]
+    return tuple(Requirement(name, wanted, installed_version(name)) for name, wanted in _listed(lines))
+
+
+def differences(folder: str) -> str:
+    """In one line, what is installed in other versions than the model was logged with; empty where nothing is."""
+    found = [f"{each.line} ({each.installed or 'missing'} here)" for each in requirements(folder) if each.remark]
+    python = _python_version(folder)
+    if python and _python_remark(python):
+        found.insert(0, f"Python {python} ({platform.python_version()} here)")
+    if not found:
+        return ""
+    return (
+        f"the model was logged with {', '.join(found)}; it may fail or predict otherwise here. "
+        "--env-manager uv builds the environment that it states"
     )
 
 
-def _listed(path: Path) -> Iterator[tuple[str, str]]:
+def _lines_of(folder: str, name: str) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return (Path(folder) / name).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return
+        return []
+
+
+def _listed(lines: list[str]) -> Iterator[tuple[str, str]]:
     for line in lines:
         text = re.split(r"\s#|;|\s--", line.strip(), maxsplit=1)[0]
         match = re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*((?:[=<>!~]=?=?[^@]*)?)", text.strip())
@@ -125,11 +146,11 @@ def _table(required: tuple[Requirement, ...], folder: str) -> list[str]:
 
 
 def _python_version(folder: str) -> str | None:
-    try:
-        text = (Path(folder) / "python_env.yaml").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    match = re.search(r"^python:\s*['\"]?([0-9.]+)", text, re.MULTILINE)
+    """The Python that python_env.yaml, or else conda.yaml, names."""
+    text = "\n".join(_lines_of(folder, "python_env.yaml"))
+    match = re.search(r"^python:\s*['\"]?([0-9.]+)", text, re.MULTILINE) or re.search(
+        r"^\s*-\s+['\"]?python={1,2}([0-9.]+)", "\n".join(_lines_of(folder, "conda.yaml")), re.MULTILINE
+    )
     return match[1] if match else None
 
 

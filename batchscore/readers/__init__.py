@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from batchscore.errors import FileRefused
 from batchscore.readers.chunks import Chunk
+from batchscore.readers.payload_forms import is_payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from batchscore.minibatch import FileSlice, InputFile
     from batchscore.schema import Schema
 
-__all__ = ["SUFFIXES", "Chunk", "columns", "count_rows", "cut", "is_readable", "is_typed", "read"]
+__all__ = ["SUFFIXES", "Chunk", "columns", "count_rows", "cut", "is_payload", "is_readable", "is_typed", "read"]
 
+IMAGES = (".png", ".jpg", ".jpeg", ".tiff", ".tif", ".bmp", ".gif")
 _READERS = {
     ".csv": "batchscore.readers.csv",
     ".csv.gz": "batchscore.readers.csv",
@@ -26,6 +28,11 @@ _READERS = {
     ".tsv.zst": "batchscore.readers.csv",
     ".parquet": "batchscore.readers.parquet",
     ".pqt": "batchscore.readers.parquet",
+    ".json": "batchscore.readers.payload",
+    ".jsonl": "batchscore.readers.jsonl",
+    ".jsonl.gz": "batchscore.readers.jsonl",
+    ".jsonl.zst": "batchscore.readers.jsonl",
+    **dict.fromkeys(IMAGES, "batchscore.readers.image"),
 }
 SUFFIXES = tuple(_READERS)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
 
@@ -23,8 +24,9 @@ class Chunk:
     first_row: int
     """0-based number in the file of its first row."""
     rows: int
-    features: pa.Table | pd.DataFrame
-    """The model's columns, by the model's names; a DataFrame with pandas' own types for a CSV without signature."""
+    features: pa.Table | pd.DataFrame | np.ndarray | dict[str, np.ndarray]
+    """The model's columns, by the model's names. What isn't a Table goes to predict as it is: a DataFrame with pandas'
+    own types where there is no signature, tensors of an image or of JSON."""
     kept: pa.Table
     """Columns of the input by their names in the file: text as it stands in a CSV, their own types from Parquet."""
     notes: tuple[str, ...] = ()

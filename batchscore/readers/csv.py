@@ -57,7 +57,13 @@ def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:
     if points is None or len(points) <= 2:  # noqa: PLR2004  # the beginning and the end
         return whole
     return tuple(
-        FileSlice(file, first.offset and first.offset + bom, last.offset + bom, first.records - csv.header)
+        FileSlice(
+            file,
+            first.offset and first.offset + bom,
+            last.offset + bom,
+            first.records - csv.header,
+            weight=last.offset - first.offset,
+        )
         for first, last in pairwise(points)
     )
 

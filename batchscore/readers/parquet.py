@@ -59,21 +59,17 @@ def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:  
             groups = [_weight(parquet.metadata.row_group(number)) for number in range(parquet.num_row_groups)]
     except FileRefused:
         return (FileSlice(file),)
-    starts, first_rows, weight, rows = [0], [0], 0, 0
+    slices: list[FileSlice] = []
+    start = first_row = weight = rows = 0
     for number, (group_bytes, group_rows) in enumerate(groups):
         if weight and weight + group_bytes / 2 > size:
-            starts.append(number)
-            first_rows.append(rows)
-            weight = 0
+            slices.append(FileSlice(file, start, number, first_row, weight=weight))
+            start, first_row, weight = number, rows, 0
         weight += group_bytes
         rows += group_rows
-    if len(starts) == 1:
+    if not slices:
         return (FileSlice(file),)
-    stops = [*starts[1:], len(groups)]
-    return tuple(
-        FileSlice(file, start, stop, first_row)
-        for start, stop, first_row in zip(starts, stops, first_rows, strict=True)
-    )
+    return (*slices, FileSlice(file, start, len(groups), first_row, weight=weight))
 
 
 def count_rows(file: InputFile, csv: CsvOptions) -> int:  # noqa: ARG001  # as for CSV

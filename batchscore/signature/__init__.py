@@ -1,21 +1,26 @@
 """The types to read with, and the verdict on a chunk: what a signature means for the columns of a file.
 
 plan         which columns of a file a model gets, and in which types
-conversion   a column to the signature's type (scalars; fromtext, fromarrow; nested, jsonvalues)
-modelinput   typed columns to what predict takes: a frame, an array, a dict of arrays
+conversion   a column to the signature's type (scalars; fromtext, fromarrow, fromjson; nested, jsonvalues)
+modelinput   typed columns to what predict takes: a frame, an array, a dict of arrays; by its full name, for it needs
+             pandas, which the parent, reading headers and cutting files, is to do without
 """
 
-from batchscore.signature.conversion import check_typed, convert, parse_text, reading_type
-from batchscore.signature.modelinput import model_input
+from batchscore.signature.conversion import check_typed, convert, convert_json, parse_text, reading_type
+from batchscore.signature.fromjson import json_text
+from batchscore.signature.jsonvalues import Number, native
 from batchscore.signature.plan import ReadColumn, ReadPlan, names_without_header, plan_reading
 
 __all__ = [
+    "Number",
     "ReadColumn",
     "ReadPlan",
     "check_typed",
     "convert",
-    "model_input",
+    "convert_json",
+    "json_text",
     "names_without_header",
+    "native",
     "parse_text",
     "plan_reading",
     "reading_type",

@@ -13,12 +13,14 @@ import pyarrow.compute as pc
 from batchscore.errors import FileRefused
 from batchscore.schema import ColumnSpec
 from batchscore.signature.fromarrow import is_list, missing_as_null, plain
+from batchscore.signature.fromjson import from_values
 from batchscore.signature.fromtext import EXACT, rounded
 from batchscore.signature.nested import from_nested, scalars, tensor_rows
 from batchscore.signature.scalars import TENSOR_SCALARS, Refused, Scalar, scalar_of, value_text
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from collections.abc import Sequence
+    from typing import Any, TypeAlias
 
     from batchscore.schema import TensorSpec
 
@@ -88,6 +90,17 @@ def convert(column: Column, spec: Spec, *, name: str, first_row: int = 0) -> pa.
         return _tensor(column, spec)
     except Refused as refused:
         raise _file_refused(_with_the_whole(refused, column), spec, name, first_row) from None
+
+
+def convert_json(values: Sequence[Any], spec: ColumnSpec | TensorSpec, *, name: str, first_row: int = 0) -> pa.Array:
+    """Parsed JSON (numbers as ``Number``) in the signature's type, with the verdicts of the same values in Parquet.
+
+    Raises FileRefused for the first bad row, counted from first_row.
+    """
+    try:
+        return from_values(values, spec, _scalar(spec))
+    except Refused as refused:
+        raise _file_refused(refused, spec, name, first_row) from None
 
 
 def _column(column: pa.Array, spec: ColumnSpec) -> pa.Array:

@@ -185,6 +185,8 @@ def _items(column: pa.Array, spec: TensorSpec) -> np.ndarray:
     """A tensor's items from one column, in row order."""
     if pa.types.is_fixed_size_list(column.type):
         column = column.flatten()
+    if column.type == JSON_TEXT:
+        return _objects(_python(column, "any", required=False))
     if spec.dtype == "object":
         return _strings(column) if is_text(column.type) else _objects(column.to_pylist())
     items = _numbers(column)

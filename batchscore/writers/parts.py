@@ -27,7 +27,7 @@ _numbers = itertools.count()
 
 
 class PartFile:
-    """A new file beside its final name, readable by its owner only until it is published."""
+    """A new file beside its final name; parts are readable by their owner only."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -41,11 +41,10 @@ class PartFile:
             self.stream: Any = os.fdopen(descriptor, "w+b", buffering=1 << 20)
 
     def publish(self) -> None:
-        """Everything on the disk, the user's usual permissions, then the final name."""
+        """Everything on the disk, then the final name."""
         with storage_errors("write", self.path):
             self.stream.flush()
             os.fsync(self.stream.fileno())
-            os.fchmod(self.stream.fileno(), 0o666 & ~_umask())
             self.stream.close()
             Path(self.temporary).replace(self.path)
 
@@ -55,14 +54,3 @@ class PartFile:
             self.stream.close()
         with contextlib.suppress(OSError):
             Path(self.temporary).unlink()
-
-
-def _umask() -> int:
-    """The process's umask, where the system tells, without setting it for a moment."""
-    with contextlib.suppress(OSError), Path("/proc/self/status").open(encoding="ascii", errors="replace") as status:
-        for line in status:
-            if line.startswith("Umask:"):
-                return int(line.split()[1], 8)
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

@@ -1,0 +1,39 @@
+"""The model's own environment: what it needs, built with uv and kept in a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from batchscore.environments.building import Environment, build, cache_folder
+from batchscore.environments.needs import completed
+from batchscore.environments.reading import Stated, of_conda, of_model
+from batchscore.modelfolder import read_yaml
+
+__all__ = ["Environment", "build", "cache_folder", "environment_of", "environment_of_script"]
+
+
+def environment_of(model: str) -> Environment:
+    """What the model in a folder needs, with what batchscore needs beside it.
+
+    Raises UsageError where its files can't be read or state nothing, ModelLoadError where the two don't go together.
+    """
+    return _environment(of_model(Path(model).resolve()), is_model=True)
+
+
+def environment_of_script(conda_file: str | Mapping[str, Any], folder: str = ".") -> Environment:
+    """What a scoring script needs: a conda file, or its content where the deployment holds it inline.
+
+    Paths are relative to the conda file, of inline content to the folder. Raises UsageError, ModelLoadError.
+    """
+    if isinstance(conda_file, str):
+        path = Path(folder, conda_file).resolve()
+        return _environment(of_conda(read_yaml(path), path.parent, str(path)), is_model=False)
+    stated = of_conda(conda_file, Path(folder).resolve(), "the deployment's conda_file")
+    return _environment(stated, is_model=False)
+
+
+def _environment(stated: Stated, *, is_model: bool) -> Environment:
+    lines = completed(stated, is_model=is_model)
+    return Environment(stated.source, stated.python, lines)

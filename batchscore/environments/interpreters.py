@@ -1,0 +1,126 @@
+"""The Python interpreters that are here, and the one that fits a model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchscore.environments import uv
+from batchscore.environments.needs import LOWEST_PYTHON
+from batchscore.errors import ModelLoadError, UsageError
+from batchscore.versions import admits, allows, parse
+
+_ASK = "import platform; print(platform.python_implementation(), platform.python_version())"
+_PATIENCE = 20
+"""Seconds for an interpreter to say its version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A Python that runs."""
+
+    path: str
+    version: str
+    """Three numbers."""
+
+
+def fitting(wanted: str, source: str, given: str | None) -> Interpreter:
+    """The interpreter that was given, or the first one found that fits the specifier.
+
+    Raises UsageError where the given one doesn't run or is too old, ModelLoadError where none fits.
+    """
+    if given is not None:
+        return _given(given)
+    shown = _shown(wanted)
+    if not admits(wanted, LOWEST_PYTHON):
+        raise ModelLoadError(
+            f"{source} wants Python {shown}, but batchscore's workers need {LOWEST_PYTHON} or later. Many models load "
+            "with a later Python too: try one with --python PATH, or what is installed here with --env-manager local"
+        )
+    found: dict[str, Interpreter] = {}
+    for path in _candidates(wanted):
+        interpreter = _asked(path)
+        if interpreter is None:
+            continue
+        if allows(wanted, interpreter.version) and allows(f">={LOWEST_PYTHON}", interpreter.version):
+            return interpreter
+        found.setdefault(interpreter.version, interpreter)
+    here = ", ".join(f"{each.version} ({each.path})" for each in sorted(found.values(), key=_by_version))
+    raise ModelLoadError(
+        f"{source} wants Python {shown}, and there is none; found {here or 'no other'}. Install it (uv python install "
+        f"{shown} does, or let this command do so with UV_PYTHON_DOWNLOADS=automatic), give another interpreter with "
+        "--python PATH, or use --env-manager local"
+    )
+
+
+def _given(path: str) -> Interpreter:
+    interpreter = _asked(path)
+    if interpreter is None:
+        raise UsageError(f"the Python interpreter {path!r} doesn't run; give the path of one with --python")
+    if not allows(f">={LOWEST_PYTHON}", interpreter.version):
+        raise UsageError(f"batchscore's workers need Python {LOWEST_PYTHON} or later; {path} is {interpreter.version}")
+    return interpreter
+
+
+def _shown(wanted: str) -> str:
+    return wanted.removeprefix("==").removesuffix(".*")
+
+
+def _by_version(interpreter: Interpreter) -> tuple[int, ...]:
+    version = parse(interpreter.version)
+    return version[0] if version else ()
+
+
+def _candidates(wanted: str) -> Iterator[str]:
+    """The running interpreter, those on PATH by version, pyenv's (whose shims may lead nowhere), uv's.
+
+    Of those whose path names a version, the ones that may fit come first.
+    """
+    yield sys.executable
+    paths = [path for place in os.get_exec_path() for path in _named(Path(place))]
+    root = os.environ.get("PYENV_ROOT") or str(Path("~").expanduser() / ".pyenv")
+    paths += [str(folder / "bin" / "python") for folder in sorted(Path(root, "versions").glob("3.*"))]
+    yield from sorted(paths, key=lambda path: not _may_fit(path, wanted))
+    yield from _known_to_uv()
+
+
+def _may_fit(path: str, wanted: str) -> bool:
+    named = re.search(r"3\.\d+(?:\.\d+)?(?=/bin/python$|$)", path)
+    return bool(named and allows(wanted, named[0]))
+
+
+def _named(folder: Path) -> list[str]:
+    try:
+        names = [name for name in os.listdir(folder) if re.fullmatch(r"python3\.\d+", name)]  # noqa: PTH208  # names do
+    except OSError:
+        return []
+    return [str(folder / name) for name in sorted(names, key=lambda name: int(name.rpartition(".")[2]), reverse=True)]
+
+
+def _known_to_uv() -> list[str]:
+    words = [*uv.command(), "python", "list", "--only-installed", "--output-format", "json"]
+    try:
+        done = subprocess.run(
+            words, env=uv.variables(), cwd="/", capture_output=True, text=True, timeout=_PATIENCE, check=False
+        )
+        return [str(entry["path"]) for entry in json.loads(done.stdout or "[]") if entry.get("path")]
+    except (OSError, ValueError, subprocess.TimeoutExpired):  # only one place of several to look in
+        return []
+
+
+def _asked(path: str) -> Interpreter | None:
+    """The interpreter at a path; None where it doesn't run or is another than CPython."""
+    try:
+        done = subprocess.run(
+            [path, "-I", "-c", _ASK], cwd="/", capture_output=True, text=True, timeout=_PATIENCE, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    kind, _, version = done.stdout.strip().partition(" ")
+    return Interpreter(path, version) if not done.returncode and kind == "CPython" else None

@@ -1,0 +1,130 @@
+"""What is known of each slice of a plan: where its predictions lie, or where the journal says why it failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from batchscore.journal import Journal
+from batchscore.minibatch import Column, Failed, Failure, FileSlice, MiniBatch, Outcome, Scored
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file below the parts folder."""
+
+    name: str
+    columns: tuple[Column, ...]
+    place: int
+    """Of its receipt in the journal."""
+    needs: int
+    """How many slices of that receipt made its columns what they are together; 0 where each has them by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The predictions of a slice: [start, stop) of a part, in bytes of text or rows of Parquet."""
+
+    rows: int
+    part: Part | None
+    """None where there is no row."""
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAt:
+    """A slice without predictions, and the receipt in the journal that says why."""
+
+    place: int
+
+
+Receipt: TypeAlias = Segment | FailedAt
+
+
+class Receipts:
+    """The receipts of a plan's slices, the last word winning; small, since failures stay in the journal.
+
+    What the journal says of slices that aren't in the plan (their files changed or went) counts for its retries alone.
+    """
+
+    def __init__(self, plan: Iterable[MiniBatch], journal: Journal) -> None:
+        self._journal = journal
+        self._known: dict[FileSlice, Receipt | None] = dict.fromkeys(
+            piece for mini_batch in plan for piece in mini_batch.slices
+        )
+        self._columns: dict[tuple[Column, ...], tuple[Column, ...]] = {}
+        """One for many parts."""
+        self.retries = 0
+        self.failed_files: set[str] = set()
+        for place, outcome in journal.outcomes():
+            self._take(outcome, place)
+
+    def record(self, outcome: Outcome) -> None:
+        """Journal an outcome and know it from now on. Raises StorageError."""
+        self._take(outcome, self._journal.record(outcome))
+
+    def _take(self, outcome: Outcome, place: int) -> None:
+        self.retries += outcome.retries
+        parts = self._parts(outcome, place)
+        for entry in outcome.slices:
+            if entry.slice not in self._known:
+                continue
+            if isinstance(entry, Scored):
+                self._known[entry.slice] = Segment(entry.rows, parts.get(entry.part), entry.start, entry.stop)
+            else:
+                self._known[entry.slice] = FailedAt(place)
+                self.failed_files.add(entry.slice.file.name)
+
+    def _parts(self, outcome: Outcome, place: int) -> dict[str, Part]:
+        columns = self._columns.setdefault(outcome.columns, outcome.columns)
+        names = {entry.part for entry in outcome.slices if isinstance(entry, Scored) and entry.part}
+        rowless = sum(isinstance(entry, Scored) and not entry.part for entry in outcome.slices)
+        needs = len(outcome.slices) - rowless if outcome.is_mixed else 0
+        return {name: Part(name, columns, place, needs) for name in names}
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(self._known.values())
+
+    def of(self, piece: FileSlice) -> Receipt | None:
+        return self._known[piece]
+
+    def failure(self, piece: FileSlice) -> Failure:
+        """Why a failed slice failed, from the journal."""
+        found = self._known[piece]
+        if not isinstance(found, FailedAt):
+            raise TypeError(f"{piece.file.name} didn't fail")
+        entries = self._journal.outcome_at(found.place).slices
+        return next(entry.failure for entry in entries if isinstance(entry, Failed) and entry.slice == piece)
+
+    def forget_failures(self) -> None:
+        """Have all failed slices scored again."""
+        self._forget(piece for piece, found in self._known.items() if isinstance(found, FailedAt))
+        self.failed_files.clear()
+
+    def forget_lost(self, there: Collection[str]) -> None:
+        """Have slices scored again whose part isn't there any more.
+
+        Also those in a part whose columns are the work of several files of which one has changed or is tried again:
+        what each needs by itself isn't known, and types must not be those of rows that don't count.
+        """
+        held = Counter(found.place for found in self._known.values() if isinstance(found, FailedAt))
+        held.update(part.place for _, part in self._placed())
+        self._forget(piece for piece, part in self._placed() if part.name not in there or held[part.place] < part.needs)
+
+    def _forget(self, pieces: Iterable[FileSlice]) -> None:
+        for piece in tuple(pieces):
+            self._known[piece] = None
+
+    @property
+    def part_names(self) -> set[str]:
+        """Of the parts that hold predictions."""
+        return {part.name for _, part in self._placed()}
+
+    def _placed(self) -> Iterator[tuple[FileSlice, Part]]:
+        for piece, found in self._known.items():
+            if isinstance(found, Segment) and found.part:
+                yield piece, found.part

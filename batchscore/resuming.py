@@ -1,0 +1,188 @@
+"""What OUTPUT holds already: this very job, finished or not, or another one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from batchscore.errors import UsageError
+from batchscore.inputs import Listing
+from batchscore.job import Job
+from batchscore.journal import Header, has_receipts, read_header
+from batchscore.minibatch import Json, MiniBatch, compact
+from batchscore.receipts import Receipts
+from batchscore.storage import storage_errors
+from batchscore.workspace import Workspace
+
+_NAMED = 10
+"""Files that a note names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which job this is: what a run must agree on with the run before it to go on with its work."""
+
+    model_digest: str
+    settings: Json
+
+    def differences(self, other: Json) -> list[str]:
+        """What another run's identity has differently, in words."""
+        found = []
+        if other["model_digest"] != self.model_digest:
+            found.append(f"the model ({_short(other['model_digest'])} there, {_short(self.model_digest)} now)")
+        for name, value in self.settings.items():
+            before = other["settings"].get(name)
+            if before != value:
+                found.append(f"{name} ({json.dumps(before)} there, {json.dumps(value)} now)")
+        return found
+
+    def to_json(self) -> Json:
+        return {"model_digest": self.model_digest, "settings": self.settings}
+
+
+def _short(digest: str) -> str:
+    return digest[: len("sha256:") + 12]
+
+
+def identify(job: Job, model_digest: str) -> Identity:
+    """The identity of a job, as it reads back from JSON."""
+    return Identity(model_digest, json.loads(json.dumps(job.shaping())))
+
+
+def finished_before(workspace: Workspace, identity: Identity, listing: Listing) -> Json | None:
+    """The manifest of OUTPUT where it holds this very job with these inputs, finished and in place."""
+    manifest = workspace.manifest()
+    if manifest is None or manifest["status"] != "Completed":
+        return None
+    is_same = not identity.differences(manifest["identity"]) and manifest["inputs"]["digest"] == listing.digest
+    return manifest if is_same and not _lost_outputs(workspace, manifest) else None
+
+
+def _lost_outputs(workspace: Workspace, manifest: Json) -> list[str]:
+    """Outputs that aren't there any more, or not as they were written."""
+    paths = [(entry["path"], Path(workspace.root, entry["path"]), entry["bytes"]) for entry in manifest["outputs"]]
+    return [name for name, path, size in paths if not path.is_file() or path.stat().st_size != size]
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a run goes on with of the runs before it."""
+
+    header: Header
+    is_new: bool
+    """Whether the journal begins anew: nothing scored before counts."""
+    notes: tuple[str, ...] = ()
+
+
+def take_over(workspace: Workspace, job: Job, planned: Header, listing: Listing) -> Earlier:
+    """The unfinished job in OUTPUT, to go on with; else the one that is planned.
+
+    Raises UsageError where OUTPUT holds another job, unless this one overwrites.
+    """
+    manifest, header = workspace.manifest(), read_header(workspace.journal)
+    if header and manifest and manifest["status"] == "Completed" and manifest["job"] == header.job:
+        header = None  # it was finished; the run was stopped before it could tidy up
+    if header is None:
+        return Earlier(replace(planned, replaces=_replaced(workspace, job, planned, manifest, listing)), is_new=True)
+    different = Identity(**planned.identity).differences(header.identity)
+    if different and has_receipts(workspace.journal) and not job.overwrite:
+        raise UsageError(_another_job(workspace, "an unfinished job", different))
+    if different or header.keep != planned.keep:
+        notes = [] if different else ["--keep all means other columns now: all files are scored again"]
+        replaces = tuple(dict.fromkeys((*header.replaces, *header.targets)))
+        return Earlier(replace(planned, replaces=replaces), is_new=True, notes=tuple(notes))
+    notes = _changes(workspace, listing)
+    if header.threads != planned.threads:
+        notes.append(f"this job goes on with {header.threads} threads per worker, as planned")
+    return Earlier(header, is_new=False, notes=tuple(notes))
+
+
+def _replaced(
+    workspace: Workspace, job: Job, planned: Header, manifest: Json | None, listing: Listing
+) -> tuple[str, ...]:
+    """What goes when this job's outputs are ready; refused without --overwrite where that is another's work."""
+    outputs = tuple(entry["path"] for entry in manifest["outputs"]) if manifest else ()
+    if manifest and manifest["status"] == "Completed" and not job.overwrite:
+        if different := _since(workspace, planned, manifest, listing):
+            raise UsageError(_another_job(workspace, "a finished job", different))
+        return outputs
+    ours = {"failures.jsonl", *(path.split("/")[0] for path in outputs)} if manifest else set()
+    foreign = [
+        name
+        for name in (*planned.targets, "failures.jsonl")
+        if name not in ours and Path(workspace.root, name).exists()
+    ]
+    if foreign and not job.overwrite:
+        raise UsageError(
+            f"OUTPUT {workspace.root} holds {foreign[0]}, which no job of batchscore wrote; "
+            "give another OUTPUT, or --overwrite to replace it"
+        )
+    return (*outputs, *foreign)
+
+
+def _since(workspace: Workspace, planned: Header, manifest: Json, listing: Listing) -> list[str]:
+    """What makes a finished job another one than this; nothing where its outputs are merely gone."""
+    if different := Identity(**planned.identity).differences(manifest["identity"]):
+        return different
+    if manifest["inputs"]["digest"] != listing.digest:
+        return ["the inputs changed since"]
+    changed = [path for path in _lost_outputs(workspace, manifest) if Path(workspace.root, path).exists()]
+    return [f"{path} was changed since" for path in changed[:1]]
+
+
+def _another_job(workspace: Workspace, kind: str, different: list[str]) -> str:
+    return (
+        f"OUTPUT {workspace.root} holds another job, {kind}: {'; '.join(different)}. "
+        "Give another OUTPUT, or --overwrite to replace it"
+    )
+
+
+def write_inputs(workspace: Workspace, listing: Listing) -> None:
+    """Remember the files of this run, so that the next one can name what changed."""
+    path = Path(workspace.folder, "inputs.jsonl")
+    with storage_errors(f"can't write {path}"):
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("w", encoding="ascii") as stream:
+            stream.writelines(f"{compact(file.facts)}\n" for file in listing.files)
+        temporary.replace(path)
+
+
+def _changes(workspace: Workspace, listing: Listing) -> list[str]:
+    """Files that changed, came and went since the run before, in words."""
+    now = {file.name: file for file in listing.files}
+    names: dict[str, list[str]] = {"changed": [], "new": [], "vanished": []}
+    seen: set[str] = set()
+    try:
+        with Path(workspace.folder, "inputs.jsonl").open(encoding="ascii") as stream:
+            for facts in map(json.loads, stream):
+                name = facts[0]
+                seen.add(name)
+                if name not in now:
+                    names["vanished"].append(name)
+                elif now[name].facts != facts:
+                    names["changed"].append(name)
+    except (OSError, ValueError):
+        return []  # the run before was stopped while it wrote them
+    names["new"] = [name for name in now if name not in seen]
+    return [f"{len(some)} {kind} since the run before: {_named(some)}" for kind, some in names.items() if some]
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+
+
+def remaining(
+    plan: Iterable[MiniBatch], receipts: Receipts, parts: Collection[str], error_threshold: int
+) -> tuple[MiniBatch, ...]:
+    """What is still to score: slices without a receipt, or whose part isn't among those that are there.
+
+    Failures of the run before are tried again, unless they are within the threshold: then they stand, so that
+    publishing a failed job by a higher threshold takes seconds.
+    """
+    if 0 <= error_threshold < len(receipts.failed_files):
+        receipts.forget_failures()
+    receipts.forget_lost(parts)
+    left = ((batch, tuple(piece for piece in batch.slices if receipts.of(piece) is None)) for batch in plan)
+    return tuple(batch.only(slices) for batch, slices in left if slices)

@@ -1,0 +1,132 @@
+"""Whole jobs in a fraction of a second: a Scorer without MLflow, pandas and pyarrow, in real worker processes.
+
+Its model doubles the numbers in the last column of CSV files. An answer is int64 where a file's numbers are whole, else
+double, so that types differ from file to file. What the folder FAULTS holds tells a number what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from batchscore.child import WorkerSpec
+from batchscore.job import Job, MiniBatchSize
+from batchscore.minibatch import Column, Failed, Failure, Outcome, Scored
+
+MODEL = (
+    'flavors:\n  python_function: {}\nsignature:\n  inputs: \'[{"type": "double", "name": "x", "required": true}]\'\n'
+)
+TYPES = ("null", "int64", "double", "string")
+
+
+def use(monkeypatch, **environment):
+    """Have jobs scored by the workers of this module."""
+    monkeypatch.setattr("batchscore.runner.worker_spec", lambda prepared: spec(prepared, environment))
+
+
+def spec(prepared, environment):
+    return WorkerSpec(
+        {"parts": prepared.workspace.parts},
+        loader=f"{__file__}:load",
+        python=prepared.job.python or sys.executable,
+        environment=tuple(environment.items()),
+    )
+
+
+def job(folder: Path, **settings) -> Job:
+    """A job over folder/in with folder/model into folder/out, a mini-batch a file."""
+    return Job(
+        **{
+            "model": str(folder / "model"),
+            "inputs": (str(folder / "in"),),
+            "output": str(folder / "out"),
+            "mini_batch_size": MiniBatchSize(files=1),
+            "workers": 1,
+            **settings,
+        }
+    )
+
+
+def write(folder: Path, **files: str) -> None:
+    """Files of folder/in by their names without suffix, each with its numbers."""
+    (folder / "model").mkdir(exist_ok=True)
+    (folder / "model/MLmodel").write_text(MODEL)
+    (folder / "in").mkdir(exist_ok=True)
+    for name, numbers in files.items():
+        (folder / f"in/{name}.csv").write_text("x\n" + "".join(f"{x}\n" for x in numbers.split()))
+
+
+def load(setup):
+    if log := os.environ.get("LOADS"):
+        with Path(log).open("a") as stream:
+            stream.write(f"{os.getpid()}\n")
+    return Doubled(Path(setup["parts"]))
+
+
+class Doubled:
+    def __init__(self, parts: Path):
+        self.parts = parts
+
+    def facts(self):
+        return {}
+
+    def score(self, mini_batch, progress):
+        numbers = {piece: rows_of(piece) for piece in mini_batch.slices}
+        for words in numbers.values():
+            act_out(words)
+        kinds = [kind for words in numbers.values() if "oops" not in words for kind in map(kind_of, words)]
+        kind = max(kinds, key=TYPES.index, default="null")
+        name = f"{mini_batch.part_name}.csv"
+        entries = []
+        with (self.parts / f"{name}.tmp").open("wb") as part:
+            for piece, words in numbers.items():
+                if "oops" in words:
+                    failure = Failure(
+                        piece.file.name, "found 'oops'", piece.first_row + words.index("oops"), "x", "oops"
+                    )
+                    entries.append(Failed(piece, failure))
+                    continue
+                start = part.tell()
+                rows = zip(range(piece.first_row, piece.first_row + len(words)), words, strict=True)
+                part.writelines(f"{piece.file.name},{row},{text(word, kind)}\n".encode() for row, word in rows)
+                entries.append(Scored(piece, len(words), name if words else "", start, part.tell()))
+        (self.parts / f"{name}.tmp").replace(self.parts / name)
+        columns = (Column("file", "string", "file"), Column("row", "int64", "row"), Column("twice", kind, "prediction"))
+        progress(len(kinds))
+        return Outcome(mini_batch.number, tuple(entries), columns, is_mixed=len(set(kinds)) > 1)
+
+
+def rows_of(piece) -> list[str]:
+    with Path(piece.file.path).open("rb") as stream:
+        header = len(stream.readline()) if piece.is_whole else piece.start
+        stream.seek(header)
+        size = -1 if piece.stop is None else piece.stop - header
+        return [line.split(",")[-1] for line in stream.read(size).decode().split()[: piece.max_rows]]
+
+
+def act_out(words) -> None:
+    faults = Path(os.environ.get("FAULTS", "/nowhere"))
+    for word in words:
+        if (faults / word).exists():
+            kind = (faults / word).read_text()
+            if kind == "once":
+                (faults / word).unlink()
+            if kind == "exit":
+                os._exit(3)
+            raise ValueError(f"no luck with {word}")
+    if log := os.environ.get("CALLS"):
+        with Path(log).open("a") as stream:
+            stream.write(f"{len(words)}\n")
+
+
+def kind_of(word: str) -> str:
+    if word.isalpha():
+        return "string"
+    return "int64" if word.lstrip("-").isdigit() else "double"
+
+
+def text(word: str, kind: str) -> str:
+    if kind == "string":
+        return word * 2
+    return repr(float(word) * 2) if kind == "double" else str(int(word) * 2)

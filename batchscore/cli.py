@@ -10,17 +10,16 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from batchscore import __version__
 from batchscore.errors import BatchscoreError, StorageError, UsageError
 from batchscore.job import FORMATS, MISSING_VALUES, OUTPUT_FILES, CsvOptions, Job, MiniBatchSize, output_name_and_format
+from batchscore.streams import flush_streams, prepare_streams, show, tell
 
 if TYPE_CHECKING:
-    import io
-
     from batchscore.progress import Watcher
     from batchscore.summary import JobSummary
 
@@ -326,37 +325,19 @@ def _watcher(given: dict[str, Any]) -> Watcher:
 
 def _say(summary: JobSummary, given: dict[str, Any]) -> None:
     """The result on stdout; on stderr the first failures, and of a failed job the command that publishes it."""
+    from batchscore.progress import printable
+
     for line in summary.headlines(SHOWN_FAILURES) if summary.is_fresh else ():
-        _tell(line)
+        tell(printable(line))
     if given["as_json"]:
-        _print(json.dumps(summary.manifest, indent=2))
+        show(json.dumps(summary.manifest, indent=2).replace("\x7f", "\\u007f"))  # the only control character in it
     elif not given["quiet"]:
-        _print(f"{summary.status}: {summary.message}")
+        show(printable(f"{summary.status}: {summary.message}"))
     if summary.exit_code and given["quiet"]:
-        _tell(f"{summary.status}: {summary.message}")
+        tell(printable(f"{summary.status}: {summary.message}"))
     if summary.status == "Failed" and summary.counts.rows_scored:
-        _tell("To publish what was scored, which takes seconds:")
-        _tell(_publishing_command())
-
-
-def _print(text: str) -> None:
-    """Show the result on stdout: that a reader has gone is no failure, that a disk is full is one."""
-    from batchscore.progress import printable
-
-    try:
-        click.echo(printable(text))
-    except BrokenPipeError:
-        pass
-    except OSError as error:
-        raise StorageError(f"the result can't be written to stdout: {error.strerror}; job.json has it too") from error
-
-
-def _tell(text: str) -> None:
-    """Show a line on stderr, where anybody reads it."""
-    from batchscore.progress import printable
-
-    with contextlib.suppress(OSError):
-        click.echo(printable(text), err=True)
+        tell("To publish what was scored, which takes seconds:")
+        tell(_publishing_command())
 
 
 def _publishing_command() -> str:
@@ -388,7 +369,7 @@ def _shown(byte: int) -> str:
 
 def main() -> NoReturn:
     """Run the command line; expected failures become one message and their exit code."""
-    _prepare_streams()
+    prepare_streams()
     try:
         sys.exit(main_group(prog_name="batchscore", standalone_mode=False))
     except click.ClickException as error:
@@ -398,31 +379,13 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         sys.exit(128 + signal.SIGINT)
     except BatchscoreError as error:
-        _tell(f"Error: {error}")
+        from batchscore.progress import printable
+
+        tell(printable(f"Error: {error}"))
         sys.exit(error.exit_code)
     except OSError as error:
         if not isinstance(error, BrokenPipeError):  # who read --help has gone
-            _tell(f"Error: {error}")
+            tell(f"Error: {error}")
         sys.exit(StorageError.exit_code)
     finally:
-        _flush_streams()
-
-
-def _prepare_streams() -> None:
-    """Let stdout take any text, and give the number of a closed stream to no file of the job."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-            setattr(sys, name, open(nowhere, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # it stays to the end
-    for stream in (sys.stdout, sys.stderr):
-        cast("io.TextIOWrapper", stream).reconfigure(errors="backslashreplace")
-
-
-def _flush_streams() -> None:
-    """Write what is left; where that fails, Python itself isn't to try it again and end with a code of its own."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            with open(os.devnull, "wb") as nowhere:  # noqa: PTH123  # no path of the user's
-                os.dup2(nowhere.fileno(), stream.fileno())
+        flush_streams()

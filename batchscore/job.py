@@ -44,12 +44,21 @@ def output_name_and_format(name: str | None, format: Format | None) -> tuple[str
     if name.startswith((".", "_")) or name in RESERVED_NAMES:
         raise UsageError(f"the output file can't be named {name!r}: that name is taken or hidden")
     suffix = name[name.rfind(".") :].lower() if "." in name else ""
+    if suffix in OTHER_FORMATS and (suffix, format) != (".json", "jsonl"):
+        raise UsageError(
+            f"--output-file-name {name} means a format that isn't written; "
+            f"let the name end in {', '.join(SUFFIXES)}, as what is written"
+        )
     implied = SUFFIXES.get(suffix)
     if format and implied and implied != format:
         raise UsageError(f"--output-file-name {name} means {implied}, --format says {format}; drop one of them")
     return name, format or implied or "csv"
 
 
+OTHER_FORMATS = (
+    ".tsv", ".json", ".xls", ".xlsx", ".gz", ".zst", ".bz2", ".xz", ".zip", ".arrow", ".feather", ".orc", ".avro",
+)  # fmt: skip
+"""Suffixes that would promise what isn't in the file."""
 RESERVED_NAMES = ("job.json", "failures.jsonl", "logs")
 """Names in OUTPUT that are not the prediction file's."""
 
@@ -212,6 +221,9 @@ class Job:
             raise UsageError(f"format must be one of {', '.join(FORMATS)}; found {self.format!r}")
         if self.output_files not in OUTPUT_FILES:
             raise UsageError(f"output_files must be one of {', '.join(OUTPUT_FILES)}; found {self.output_files!r}")
+        folder = self.output_file_name.rpartition(".")[0]
+        if self.output_files != "one" and folder in RESERVED_NAMES:
+            raise UsageError(f"the predictions can't go to a folder named {folder!r}: that name is taken")
 
     def shaping(self) -> dict[str, Any]:
         """The settings that shape the output: with the model's digest, the job's identity for resuming."""

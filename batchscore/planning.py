@@ -166,7 +166,7 @@ def _kept_columns(listing: Listing, job: Job, model: ModelFolder) -> tuple[str, 
     if job.keep == ("*",):
         return first[0] if first else ()
     for name in job.keep if first else ():
-        if not any(name.strip() in header for header in first):
+        if name not in {"file", "row"} and not any(name.strip() in header for header in first):
             similar = difflib.get_close_matches(name, first[0], n=1)
             hint = f"; did you mean {similar[0]}?" if similar else ""
             raise UsageError(f"--keep {name}: there is no such column, found {', '.join(first[0])}{hint}")

@@ -57,7 +57,7 @@ def columns(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> l
     return list(_all_names(file))
 
 
-def count_rows(file: InputFile, csv: CsvOptions) -> int:  # noqa: ARG001  # as for CSV
+def count_rows(file: InputFile, csv: CsvOptions, most: int | None = None) -> int:  # noqa: ARG001  # as for CSV
     """The number of lines that aren't blank."""
     return sum(map(_count, _whole_lines(without_bom(read_blocks(file), "utf-8"))))
 

@@ -50,7 +50,7 @@ def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:  
     return (FileSlice(file),)
 
 
-def count_rows(file: InputFile, csv: CsvOptions) -> int:  # noqa: ARG001  # as for CSV
+def count_rows(file: InputFile, csv: CsvOptions, most: int | None = None) -> int:  # noqa: ARG001  # as for CSV
     """The number of rows of the payload, for which the document is parsed."""
     return _payload(file).rows
 

@@ -17,6 +17,7 @@ from batchscore.job import ScoringSettings
 from batchscore.minibatch import Failed, Failure, FileSlice, Json, MiniBatch, Outcome, Scored, SliceOutcome
 from batchscore.model import Model, load
 from batchscore.readers import Chunk
+from batchscore.redaction import redact
 from batchscore.signature.modelinput import model_input
 
 Progress: TypeAlias = Callable[[int], None]
@@ -84,7 +85,9 @@ class Ledger:
         self._spans[piece] = (first, stop)
 
     def failed(self, piece: FileSlice, error: FileRefused) -> None:
-        self._failed[piece] = Failure(piece.file.name, error.reason, error.row, error.column, error.value, error.record)
+        self._failed[piece] = Failure(
+            piece.file.name, redact(error.reason), error.row, error.column, error.value, error.record
+        )
 
     def note(self, notes: Iterable[str]) -> None:
         self._notes.update(dict.fromkeys(notes))

@@ -19,6 +19,7 @@ PACKAGE = ROOT / "batchscore"
 SAME_LAYER = {
     ("channel", "minibatch"),
     ("child", "scoring"),
+    ("errors", "redaction"),
     ("inputs", "readers"),
     ("interpreter", "child"),
     ("manifest", "planning"),
@@ -57,7 +58,7 @@ DOORS = {
 """The modules that may import a library; a library that isn't here may not be imported at all."""
 
 BESIDE_THE_MODEL = {
-    *FRAMES, "worker", "channel", "lifeline", "schema", "minibatch", "errors", "job",
+    *FRAMES, "worker", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"mlflow", "pandas", "numpy", "pyarrow"}
 

@@ -81,8 +81,6 @@ def find_inputs(job: Job, workspace: Workspace) -> Listing:
             f"no input: {', '.join(job.inputs)} holds no CSV or Parquet file to score{skipped}; "
             "check -i, --include and --exclude, or use --allow-empty if that may be"
         )
-    if any(Path(file.path).parent == Path(workspace.root) for file in listing.files):
-        raise UsageError(f"OUTPUT {workspace.root} is the folder of an input; give a folder of its own")
     return listing
 
 

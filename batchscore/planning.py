@@ -116,7 +116,7 @@ def prepare(job: Job, workspace: Workspace, model: FoundModel, listing: Listing,
         resolved=model.resolved,
         threads=job.threads_per_worker,
         keep=_all_columns(listing, job, model.folder) if job.keep == ("*",) else job.keep,
-        targets=(job.output_file_name if job.output_files == "one" else Path(job.output_file_name).stem,),
+        targets=(job.output_file_name if job.output_files == "one" else job.output_folder,),
         replaces=(),
     )
     earlier = take_over(workspace, job, planned, listing)

@@ -19,6 +19,7 @@ from batchscore import lifeline
 from batchscore.channel import Channel
 from batchscore.errors import StorageError, UsageError
 from batchscore.minibatch import Json
+from batchscore.redaction import secret_values, without
 from batchscore.storage import storage_errors
 
 _THREAD_VARIABLES = (
@@ -104,6 +105,7 @@ class Child:
 
     def __init__(self, spec: WorkerSpec, log: Path) -> None:
         self._log = log
+        self._secrets = secret_values(spec.variables())
         self._mark = 0
         self._exit: lifeline.Exit | None = None
         self._measured_rss = 0
@@ -172,7 +174,7 @@ class Child:
             self._mark = self._log.stat().st_size
 
     def log_tail(self) -> str:
-        """The last lines it has written since the mark."""
+        """The last lines it has written since the mark, without secrets."""
         try:
             with self._log.open("rb") as log:
                 size = log.seek(0, os.SEEK_END)
@@ -180,7 +182,7 @@ class Child:
                 text = log.read(_TAIL_BYTES).decode("utf-8", "replace")
         except OSError:
             return ""
-        return "\n".join(text.splitlines()[-_TAIL_LINES:])
+        return without(self._secrets, "\n".join(text.splitlines()[-_TAIL_LINES:]))
 
     def stuck_frames(self, patience: float = 0.5) -> str:
         """Where its Python code is now; empty where it doesn't say so within the patience (seconds)."""

@@ -12,11 +12,16 @@ BatchscoreError                 shown without a traceback
 
 from __future__ import annotations
 
+from batchscore.redaction import redact
+
 
 class BatchscoreError(Exception):
-    """An expected failure whose message says what was found, what was expected and what to do."""
+    """An expected failure whose message says what was found, what was expected and what to do; without secrets."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return redact(super().__str__())
 
 
 class UsageError(BatchscoreError):

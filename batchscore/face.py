@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from batchscore.errors import Stopped
 from batchscore.job import CsvOptions, Format, Job, MiniBatchSize, OutputFiles, output_name_and_format
 from batchscore.progress import watcher
 
@@ -36,7 +37,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     output_file_name: str | None = None,
     output_files: OutputFiles = "one",
     keep: str | Sequence[str] = (),
-    add: Mapping[str, str] | None = None,
+    add: Mapping[str, object] | None = None,
     rename: Mapping[str, str] | None = None,
     predict_fn: str = "predict",
     params: Mapping[str, Any] | None = None,
@@ -59,7 +60,8 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     summary whose status is Failed; it isn't raised.
 
     Raises UsageError, ModelLoadError, StorageError, OutputLocked (batchscore.errors), and KeyboardInterrupt where
-    Ctrl-C stopped the job. Run again with the same arguments, the job goes on.
+    Ctrl-C stopped the job. Run again with the same arguments, the job goes on. SIGTERM gives a summary whose status is
+    Canceled, or raises Stopped before the job has begun.
     """
     name, kind = output_name_and_format(output_file_name, format)
     job = Job(
@@ -78,7 +80,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
         output_file_name=name,
         output_files=output_files,
         keep=("*",) if keep == "all" else _strings(keep),
-        add=tuple((add or {}).items()),
+        add=tuple((name, str(value)) for name, value in (add or {}).items()),
         rename=tuple((rename or {}).items()),
         predict_fn=predict_fn,
         params=tuple(
@@ -95,7 +97,12 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     )
     from batchscore.runner import run_job
 
-    summary = run_job(job, watcher(sys.stderr, quiet=not progress, colour=True))
+    try:
+        summary = run_job(job, watcher(sys.stderr, quiet=not progress, colour=True))
+    except Stopped as stopped:
+        if stopped.signal_number == signal.SIGINT:
+            raise KeyboardInterrupt(str(stopped)) from None
+        raise
     if summary.exit_code == 128 + signal.SIGINT:
         raise KeyboardInterrupt(summary.message)
     return summary

@@ -7,7 +7,7 @@ import glob
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
@@ -58,6 +58,10 @@ class Selection:
     exclude: tuple[str, ...] = ()
     allow_empty: bool = False
     """Whether a glob may match nothing."""
+
+    def is_output(self, folder: str) -> bool:
+        """Whether a folder is OUTPUT or lies in it."""
+        return f"{os.path.realpath(folder)}/".startswith(f"{self.output}/")
 
     def takes(self, name: str) -> bool:
         if self.include and not any(_matches(name, pattern) for pattern in self.include):
@@ -145,6 +149,8 @@ def _found(entry: str, selection: Selection) -> Iterator[Found]:
         status = os.stat(path)  # noqa: PTH116
         if not stat.S_ISREG(status.st_mode):
             raise UsageError(f"INPUT {entry} is {_kind(status)}; write what it gives to a file first")
+        if selection.is_output(os.path.dirname(path)):  # noqa: PTH120
+            raise UsageError(f"INPUT {entry} lies in OUTPUT; leave it out, or give OUTPUT a folder of its own")
         yield _text(os.path.basename(path)), path, status, True  # noqa: PTH119
     elif glob.has_magic(entry):
         yield from _expand(path, selection)
@@ -160,8 +166,11 @@ def _expand(pattern: str, selection: Selection) -> Iterator[Found]:
     matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
     if not matches and not selection.allow_empty:
         raise UsageError(f"INPUT {pattern} matches nothing; check the pattern, or use --allow-empty if that may be")
+    outside = _outside(matches, selection)
+    if matches and not outside:
+        raise UsageError(f"all that INPUT {pattern} matches lies in OUTPUT; give OUTPUT a folder of its own")
     seen: set[str] = set()
-    for match in matches:
+    for match in outside:
         name = _text(os.path.relpath(match, fixed))
         if os.path.isdir(match):  # noqa: PTH112
             found = _walk(match, "" if name == "." else f"{name}/", selection, set())
@@ -171,6 +180,19 @@ def _expand(pattern: str, selection: Selection) -> Iterator[Found]:
             if one[1] not in seen:  # `**` matches a folder and then its files
                 seen.add(one[1])
                 yield one
+
+
+def _outside(matches: Iterable[str], selection: Selection) -> list[str]:
+    """Those that don't lie in OUTPUT."""
+    folders: dict[str, bool] = {}
+    outside = []
+    for match in matches:
+        folder = os.path.dirname(match)  # noqa: PTH120
+        if folder not in folders:
+            folders[folder] = selection.is_output(folder)
+        if not folders[folder]:
+            outside.append(match)
+    return outside
 
 
 def _file(name: str, path: str, selection: Selection) -> Iterator[Found]:
@@ -203,7 +225,7 @@ def _before_wildcard(parts: tuple[str, ...]) -> tuple[str, ...]:
 def _walk(folder: str, prefix: str, selection: Selection, above: set[tuple[int, int]]) -> Iterator[Found]:
     status = os.stat(folder)  # noqa: PTH116
     identity = (status.st_dev, status.st_ino)
-    if identity in above or os.path.realpath(folder) == selection.output:
+    if identity in above or selection.is_output(folder):
         return
     _refuse_tables(folder)
     try:

@@ -221,9 +221,16 @@ class Job:
             raise UsageError(f"format must be one of {', '.join(FORMATS)}; found {self.format!r}")
         if self.output_files not in OUTPUT_FILES:
             raise UsageError(f"output_files must be one of {', '.join(OUTPUT_FILES)}; found {self.output_files!r}")
-        folder = self.output_file_name.rpartition(".")[0]
-        if self.output_files != "one" and folder in RESERVED_NAMES:
-            raise UsageError(f"the predictions can't go to a folder named {folder!r}: that name is taken")
+        if self.output_files != "one" and self.output_folder in RESERVED_NAMES:
+            raise UsageError(
+                f"the output files can't lie in a folder {self.output_folder!r}: that name is taken; "
+                "choose another --output-file-name"
+            )
+
+    @property
+    def output_folder(self) -> str:
+        """The folder of several prediction files: their common name without its suffix."""
+        return self.output_file_name.rpartition(".")[0] or self.output_file_name
 
     def shaping(self) -> dict[str, Any]:
         """The settings that shape the output: with the model's digest, the job's identity for resuming."""

@@ -12,7 +12,7 @@ from batchscore.errors import BatchscoreError, Stopped
 from batchscore.job import Job
 from batchscore.minibatch import Column, Json
 from batchscore.planning import Prepared
-from batchscore.storage import redact
+from batchscore.redaction import redact
 from batchscore.summary import Counts, Status, Verdicts, rows_of_failed
 
 
@@ -75,7 +75,7 @@ def failed(job: Job, counts: Counts, *, is_whole: bool) -> Ending:
 def cut_short(error: BatchscoreError, counts: Counts) -> Ending:
     """The ending of a job that a signal stopped, or that an error ended."""
     status: Status = "Canceled" if isinstance(error, Stopped) else "Failed"
-    return Ending(status, redact(str(error)), counts, (), error.exit_code, error)
+    return Ending(status, str(error), counts, (), error.exit_code, error)
 
 
 def _scored(counts: Counts) -> str:

@@ -91,8 +91,6 @@ def find_inputs(job: Job, workspace: Workspace) -> Listing:
             f"no input: {', '.join(job.inputs)} holds no CSV or Parquet file to score{skipped}; "
             "check -i, --include and --exclude, or use --allow-empty if that may be"
         )
-    if any(Path(file.path).parent == Path(workspace.root) for file in listing.files):
-        raise UsageError(f"OUTPUT {workspace.root} is the folder of an input; give a folder of its own")
     return listing
 
 
@@ -128,7 +126,7 @@ def prepare(job: Job, workspace: Workspace, model: FoundModel, listing: Listing,
         resolved=model.resolved,
         threads=job.threads_per_worker,
         keep=_kept_columns(listing, job, model.folder),
-        targets=(job.output_file_name if job.output_files == "one" else Path(job.output_file_name).stem,),
+        targets=(job.output_file_name if job.output_files == "one" else job.output_folder,),
         replaces=(),
     )
     earlier = take_over(workspace, job, planned, listing)

@@ -33,18 +33,17 @@ class OutputFile:
 
 def output_files(job: Job, verdicts: Verdicts) -> Iterator[OutputFile]:
     """The prediction files of a job: one, one a mini-batch, or one an input file. Failed files are left out."""
-    stem = Path(job.output_file_name).stem
     good = (verdict for verdict in verdicts if not verdict.is_failed)
     if job.output_files == "one":
         yield OutputFile(job.output_file_name, (segment for verdict in good for segment in verdict.scored))
     elif job.output_files == "mirror":
         for verdict in good:
-            yield OutputFile(f"{stem}/{verdict.file.name}.{job.format}", verdict.scored)
+            yield OutputFile(f"{job.output_folder}/{verdict.file.name}.{job.format}", verdict.scored)
     else:
         number_of = {piece: mini_batch.number for mini_batch in verdicts.plan for piece in mini_batch.slices}
         placed = (pair for verdict in good for pair in zip(verdict.slices, verdict.scored, strict=True))
         for number, group in groupby(placed, key=lambda pair: number_of[pair[0]]):
-            yield OutputFile(f"{stem}/part-{number:05d}.{job.format}", (segment for _, segment in group))
+            yield OutputFile(f"{job.output_folder}/part-{number:05d}.{job.format}", (segment for _, segment in group))
 
 
 def merged(segments: Iterable[Segment]) -> Iterator[tuple[Segment, Part]]:

@@ -13,9 +13,10 @@ import pyarrow as pa
 from batchscore import readers, writers
 from batchscore.errors import FileRefused, UsageError
 from batchscore.job import ScoringSettings
-from batchscore.minibatch import Failed, Failure, FileSlice, Json, MiniBatch, Outcome, Scored, SliceOutcome
+from batchscore.minibatch import Failed, Failure, FileSlice, InputFile, Json, MiniBatch, Outcome, Scored, SliceOutcome
 from batchscore.model import Model, load
 from batchscore.readers import Chunk
+from batchscore.redaction import redact
 from batchscore.signature.modelinput import model_input
 
 Progress: TypeAlias = Callable[[int], None]
@@ -83,7 +84,9 @@ class Ledger:
         self._spans[piece] = (first, stop)
 
     def failed(self, piece: FileSlice, error: FileRefused) -> None:
-        self._failed[piece] = Failure(piece.file.name, error.reason, error.row, error.column, error.value, error.record)
+        self._failed[piece] = Failure(
+            piece.file.name, redact(error.reason), error.row, error.column, error.value, error.record
+        )
 
     def note(self, notes: Iterable[str]) -> None:
         self._notes.update(dict.fromkeys(notes))
@@ -117,9 +120,22 @@ def _chunks(scorer: ModelScorer, ledger: Ledger) -> Iterator[tuple[FileSlice, Ch
                 ledger.note(chunk.notes)
                 if chunk.rows:
                     yield piece, chunk
+            _refuse_changed(piece.file)
         except FileRefused as error:
             ledger.failed(piece, error)
             yield piece, None
+
+
+def _refuse_changed(file: InputFile) -> None:
+    """Refuse a file that isn't as long as when it was listed: what was read may be of two minds."""
+    try:
+        size = Path(file.path).stat().st_size
+    except OSError as error:
+        raise FileRefused(f"the file went while it was scored: {error.strerror}; run the same command again") from error
+    if size != file.size:
+        raise FileRefused(
+            f"the file changed while it was scored, from {file.size:,} to {size:,} bytes; run the same command again"
+        )
 
 
 def _calls(chunks: Iterator[tuple[FileSlice, Chunk | None]], rows_per_call: int) -> Iterator[list[Chunk]]:

@@ -1,4 +1,4 @@
-"""Files and folders: list the inputs, publish outputs whole, keep secrets out of what is shown."""
+"""Files and folders: paths, and outputs that appear whole."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import urlsplit, urlunsplit
 
 from batchscore.errors import StorageError, UsageError
 
@@ -31,7 +30,7 @@ def local_path(location: str, what: str) -> str:
         raise UsageError(f"{what} is empty text; give a path (is a variable of the shell unset?)")
     if is_remote(location):
         raise UsageError(
-            f"{what} {redact(location)} is remote; only local files and folders can be used. "
+            f"{what} {location} is remote; only local files and folders can be used. "
             "Copy or mount it, and give the local path"
         )
     if "://" not in location:
@@ -42,17 +41,6 @@ def local_path(location: str, what: str) -> str:
         return str(fsspec.filesystem("file")._strip_protocol(location))  # noqa: SLF001 (fsspec's documented way from URL to path)
     except FileNotFoundError:
         raise UsageError(f"{what} {location} is relative to a working directory that is gone; cd to another") from None
-
-
-def redact(text: str) -> str:
-    """The text without user, password and query of the URLs in it."""
-
-    def without_secrets(match: re.Match[str]) -> str:
-        parts = urlsplit(match[0])
-        host = parts.netloc.rpartition("@")[2]
-        return urlunsplit((parts.scheme, host, parts.path, "…" if parts.query else "", ""))
-
-    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+", without_secrets, text)
 
 
 _numbers = itertools.count()

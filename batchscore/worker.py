@@ -18,6 +18,7 @@ from batchscore import lifeline
 from batchscore.channel import BadMessage, Channel, ChannelClosed, frame
 from batchscore.errors import BatchscoreError, ModelLoadError, StorageError, UsageError
 from batchscore.minibatch import Json, MiniBatch, Outcome
+from batchscore.redaction import secret_values, without
 
 _MAX_TEXT = 20_000
 """Characters of a message or traceback that cross to the parent."""
@@ -129,8 +130,8 @@ def _texts(error: BaseException) -> Json:
 
 
 def clean(text: str) -> str:
-    """The text as valid Unicode, its middle left out where it is very long."""
-    text = str(text)
+    """The text as valid Unicode, without secrets, its middle left out where it is very long."""
+    text = without(secret_values(os.environ), str(text))
     if len(text) > _MAX_TEXT:
         half = _MAX_TEXT // 2
         text = f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"

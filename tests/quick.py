@@ -61,6 +61,7 @@ def load(setup):
     if log := os.environ.get("LOADS"):
         with Path(log).open("a") as stream:
             stream.write(f"{os.getpid()}\n")
+    act_out(["load"], calls=False)
     return Doubled(Path(setup["parts"]))
 
 
@@ -105,7 +106,7 @@ def rows_of(piece) -> list[str]:
         return [line.split(",")[-1] for line in stream.read(size).decode().split()[: piece.max_rows]]
 
 
-def act_out(words) -> None:
+def act_out(words, *, calls=True) -> None:
     faults = Path(os.environ.get("FAULTS", "/nowhere"))
     for word in words:
         if (faults / word).exists():
@@ -114,8 +115,9 @@ def act_out(words) -> None:
                 (faults / word).unlink()
             if kind == "exit":
                 os._exit(3)
-            raise ValueError(f"no luck with {word}")
-    if log := os.environ.get("CALLS"):
+            secret = os.environ.get(os.environ.get("TELL", ""))
+            raise ValueError(f"no luck with {word}" + (f" at https://host/x?sig=1 with {secret}" if secret else ""))
+    if calls and (log := os.environ.get("CALLS")):
         with Path(log).open("a") as stream:
             stream.write(f"{len(words)}\n")
 

@@ -104,6 +104,21 @@ def test_an_input_that_is_not_there_is_named(tmp_path: Path) -> None:
         listed(f"{tmp_path}/*.csv")
 
 
+def test_the_output_is_left_out_of_what_a_glob_matches(tmp_path: Path) -> None:
+    make(tmp_path, "a.csv", "out/predictions.csv", "out/predictions/b.csv", "other/c.csv")
+    assert names(listed(f"{tmp_path}/**/*.csv", output=tmp_path / "out")) == ["a.csv", "other/c.csv"]
+    assert names(listed(f"{tmp_path}/*", output=tmp_path / "out")) == ["a.csv", "other/c.csv"]
+    with pytest.raises(UsageError, match="lies in OUTPUT"):
+        listed(f"{tmp_path}/out/*", output=tmp_path / "out")
+
+
+def test_a_file_in_the_output_is_not_named_by_mistake(tmp_path: Path) -> None:
+    make(tmp_path, "a.csv", "out/predictions/b.csv", "output.csv")
+    with pytest.raises(UsageError, match=r"b\.csv lies in OUTPUT"):
+        listed(tmp_path / "a.csv", tmp_path / "out/predictions/b.csv", output=tmp_path / "out")
+    assert names(listed(tmp_path / "output.csv", output=tmp_path / "out")) == ["output.csv"]
+
+
 def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     make(tmp_path, "in/a.csv", "elsewhere/b.csv")
     (tmp_path / "in/there").symlink_to(tmp_path / "elsewhere")

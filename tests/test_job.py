@@ -69,6 +69,13 @@ def test_values_out_of_range_are_refused_by_name(values) -> None:
         Job(model="m", inputs=("i",), output="o", **values)
 
 
+def test_several_output_files_need_a_folder_whose_name_is_free() -> None:
+    job = {"model": "m", "inputs": ("i",), "output": "o", "output_file_name": "logs.csv"}
+    assert Job(**job).output_file_name == "logs.csv"
+    with pytest.raises(UsageError, match="can't lie in a folder 'logs'"):
+        Job(**job, output_files="parts")
+
+
 @pytest.mark.parametrize("values", [{"delimiter": "ab"}, {"delimiter": '"'}, {"encoding": "utf-99"}])
 def test_csv_options_are_checked(values) -> None:
     with pytest.raises(UsageError):

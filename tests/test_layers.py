@@ -20,6 +20,7 @@ SAME_LAYER = {
     ("channel", "minibatch"),
     ("child", "scoring"),
     ("environments", "modelfolder"),
+    ("errors", "redaction"),
     ("inputs", "readers"),
     ("interpreter", "child"),
     ("manifest", "planning"),
@@ -60,7 +61,7 @@ DOORS = {
 """The modules that may import a library; a library that isn't here may not be imported at all."""
 
 BESIDE_THE_MODEL = {
-    *FRAMES, "worker", "channel", "lifeline", "schema", "minibatch", "errors", "job", "versions",
+    *FRAMES, "worker", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job", "versions",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
 

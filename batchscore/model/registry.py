@@ -94,17 +94,11 @@ def _versions(found: Any) -> list[str]:
 
 
 def _translated(error: Exception, uri: str) -> BatchscoreError:
-    text = _without_secrets(str(error).strip())
-    server = _without_secrets(os.environ.get("MLFLOW_TRACKING_URI") or "MLflow's default")
+    text = str(error).strip()
+    server = os.environ.get("MLFLOW_TRACKING_URI") or "MLflow's default"
     if getattr(error, "error_code", None) in _WRONG_USE or text.startswith("Not a proper "):  # an address cut short
         return UsageError(f"the model {uri} can't be had: {text} (tracking URI: {server})")
     return StorageError(
         f"the model {uri} can't be fetched: {text} (tracking URI: {server}; MLFLOW_TRACKING_URI sets it). "
         "Is the server up, and can it be reached from here?"
     )
-
-
-def _without_secrets(text: str) -> str:
-    """Addresses without user, password and query."""
-    text = re.sub(r"(?<=://)[^/@\s]+@", "", text)
-    return re.sub(r"(\w+://[^\s?'\"]+)\?[^\s'\"]*", r"\1", text)

@@ -78,6 +78,7 @@ def list_inputs(inputs: tuple[str, ...], selection: Selection) -> Listing:
     Raises UsageError: an INPUT that isn't there, a Delta, Hudi or Iceberg table, two files of one name.
     """
     files: dict[str, InputFile] = {}
+    names: dict[str, str] = {}
     skipped: list[Skipped] = []
     for entry in inputs:
         for name, path, status, is_named in _found(entry, selection):
@@ -91,6 +92,12 @@ def list_inputs(inputs: tuple[str, ...], selection: Selection) -> Listing:
                 continue
             if name in files:
                 raise UsageError(_same_name(name, files[name].path, path))
+            if path in names:
+                raise UsageError(
+                    f"the input {path} is found under two INPUTs, as {names[path]!r} and as {name!r}; "
+                    "its rows would be scored twice: give INPUTs that don't overlap"
+                )
+            names[path] = name
             files[name] = InputFile(name, path, status.st_size, str(status.st_mtime_ns), partitions_of(name))
     ordered = sorted(files.values(), key=lambda file: file.name.encode())
     return Listing(tuple(ordered), tuple(sorted(skipped, key=lambda entry: entry.file)))

@@ -178,6 +178,11 @@ class Outcome:
     is_mixed: bool = False
     """The columns are wider than some tables of the part by themselves: they are the whole mini-batch's, no file's."""
 
+    @property
+    def rows(self) -> int:
+        """Rows with a prediction."""
+        return sum(entry.rows for entry in self.slices if isinstance(entry, Scored))
+
     def to_json(self) -> Json:
         return {
             "number": self.number,

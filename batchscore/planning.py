@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import os
 import secrets
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +26,8 @@ from batchscore.slots import Slots
 from batchscore.storage import local_path
 from batchscore.workspace import Workspace
 
+_LOOKED_AT = 3
+"""Files whose columns are looked at before a name of --keep is called misspelt."""
 MAX_ROWS_PER_CALL = 65_536
 CALL_BYTES = 128 << 20
 
@@ -122,7 +127,7 @@ def prepare(job: Job, workspace: Workspace, model: FoundModel, listing: Listing,
         reference=model.reference,
         resolved=model.resolved,
         threads=job.threads_per_worker,
-        keep=_all_columns(listing, job, model.folder) if job.keep == ("*",) else job.keep,
+        keep=_kept_columns(listing, job, model.folder),
         targets=(job.output_file_name if job.output_files == "one" else Path(job.output_file_name).stem,),
         replaces=(),
     )
@@ -150,14 +155,32 @@ def _scoring_settings(job: Job, model: ModelFolder, header: Header) -> ScoringSe
     return settings
 
 
-def _all_columns(listing: Listing, job: Job, model: ModelFolder) -> tuple[str, ...]:
-    """The columns of the first file that can be read."""
+def _kept_columns(listing: Listing, job: Job, model: ModelFolder) -> tuple[str, ...]:
+    """The columns to keep: those named, or all of the first file that can be read, partition columns included.
+
+    Raises UsageError for a name that none of the first files has: it is misspelt.
+    """
+    if not job.keep:
+        return ()
+    first = list(itertools.islice(_headers(listing, job, model), 1 if job.keep == ("*",) else _LOOKED_AT))
+    if job.keep == ("*",):
+        return first[0] if first else ()
+    for name in job.keep if first else ():
+        if not any(name.strip() in header for header in first):
+            similar = difflib.get_close_matches(name, first[0], n=1)
+            hint = f"; did you mean {similar[0]}?" if similar else ""
+            raise UsageError(f"--keep {name}: there is no such column, found {', '.join(first[0])}{hint}")
+    return job.keep
+
+
+def _headers(listing: Listing, job: Job, model: ModelFolder) -> Iterator[tuple[str, ...]]:
+    """The column names of the files that can be read, without the spaces around them."""
     for file in listing.files:
         try:
-            return tuple(name.strip() for name in readers.columns(file, job.csv, model.signature.inputs))
+            own = [name.strip() for name in readers.columns(file, job.csv, model.signature.inputs)]
         except (FileRefused, OSError):
             continue  # its worker will say why
-    return ()
+        yield (*own, *(name for name, _ in file.partitions if name not in own))
 
 
 def _declared_names(model: ModelFolder, job: Job) -> list[str]:

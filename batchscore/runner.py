@@ -83,7 +83,16 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
         slots.start()
 
         def task(mini_batch: MiniBatch) -> tuple[MiniBatch, tuple[Outcome, ...]]:
-            return mini_batch, attempts.score(slots, mini_batch, policy, watch.scored)
+            seen = 0
+
+            def progress(rows: int) -> None:
+                nonlocal seen
+                seen += rows
+                watch.scored(rows)
+
+            outcomes = attempts.score(slots, mini_batch, policy, progress)
+            watch.scored(sum(outcome.rows for outcome in outcomes) - seen)  # rows of failed attempts don't count
+            return mini_batch, outcomes
 
         with contextlib.closing(engines.fan_out(task, todo, workers)) as results:
             _record(results, job, receipts, watch)

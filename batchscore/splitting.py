@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import dataclass
 
 from batchscore import readers
 from batchscore.errors import FileRefused
@@ -38,9 +37,9 @@ def split(files: Sequence[InputFile], cutting: Cutting) -> tuple[MiniBatch, ...]
     each slice a mini-batch; smaller files go together up to the size.
     """
     target = cutting.size.bytes or auto_bytes(files)
-    slices = _slices(files, cutting, target)
-    if cutting.limit is not None:
-        slices = _first_rows(slices, cutting.limit, cutting.csv)
+    slices = (
+        piece for file, rows in _limited(files, cutting) for piece in _slices(file, cutting, target, max_rows=rows)
+    )
     groups = _by_number(slices, cutting.size.files) if cutting.size.files else _by_bytes(slices, cutting, target)
     return tuple(MiniBatch(number, tuple(group)) for number, group in enumerate(groups))
 
@@ -52,16 +51,34 @@ def auto_bytes(files: Iterable[InputFile]) -> int:
     return min(max(power, AUTO_LEAST_BYTES), AUTO_MOST_BYTES)
 
 
-def _slices(files: Iterable[InputFile], cutting: Cutting, target: int) -> Iterator[FileSlice]:
+def _limited(files: Iterable[InputFile], cutting: Cutting) -> Iterator[tuple[InputFile, int | None]]:
+    """The files that hold the job's first rows, the last one with how many of its rows these are."""
+    left = cutting.limit
     for file in files:
-        is_cut = cutting.size.files is None and file.size > target
-        if is_cut and (cutting.cuts_csv or readers.is_typed(file.name)):
-            try:
-                yield from readers.cut(file, target, cutting.csv)
-            except (FileRefused, OSError):
-                yield FileSlice(file)  # the worker that reads it says what is wrong
-        else:
-            yield FileSlice(file)
+        if left is None:
+            yield file, None
+        elif left > 0:
+            rows = _rows(file, cutting.csv, left)
+            yield file, left if rows > left else None
+            left -= min(rows, left)
+
+
+def _rows(file: InputFile, csv: CsvOptions, most: int) -> int:
+    try:
+        return readers.count_rows(file, csv, most)
+    except (FileRefused, OSError):
+        return 0  # a file that can't be counted fails with 0 rows
+
+
+def _slices(file: InputFile, cutting: Cutting, target: int, *, max_rows: int | None) -> Iterable[FileSlice]:
+    """The file cut, or whole; one of which only the first rows count isn't cut, so that they are all that is read."""
+    is_cut = cutting.size.files is None and file.size > target and max_rows is None
+    if is_cut and (cutting.cuts_csv or readers.is_typed(file.name)):
+        try:
+            return readers.cut(file, target, cutting.csv)
+        except (FileRefused, OSError):
+            pass  # the worker that reads it says what is wrong
+    return (FileSlice(file, max_rows=max_rows),)
 
 
 def _by_number(slices: Iterable[FileSlice], files: int) -> Iterator[list[FileSlice]]:
@@ -88,26 +105,3 @@ def _by_bytes(slices: Iterable[FileSlice], cutting: Cutting, target: int) -> Ite
         weight += own
     if group:
         yield group
-
-
-def _first_rows(slices: Iterable[FileSlice], limit: int, csv: CsvOptions) -> Iterator[FileSlice]:
-    """The slices that hold the job's first rows; the last file is read only as far as needed."""
-    left = limit
-    for file, pieces in groupby(slices, key=lambda piece: piece.file):
-        if left <= 0:
-            return
-        rows = _rows(file, csv)
-        taken = min(left, rows)
-        left -= taken
-        for piece in pieces:
-            if taken == rows:
-                yield piece
-            elif piece.first_row < taken:
-                yield replace(piece, max_rows=taken - piece.first_row)
-
-
-def _rows(file: InputFile, csv: CsvOptions) -> int:
-    try:
-        return readers.count_rows(file, csv)
-    except (FileRefused, OSError):
-        return 0  # a file that can't be counted fails with 0 rows

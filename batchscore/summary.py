@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from batchscore import readers, writers
-from batchscore.errors import AnswerRefused, FileRefused
+from batchscore.errors import AnswerRefused, FileRefused, UsageError
 from batchscore.job import CsvOptions
 from batchscore.minibatch import Column, Failure, FileSlice, InputFile, Json, MiniBatch
 from batchscore.receipts import FailedAt, Receipts, Segment
@@ -117,11 +117,11 @@ class Verdicts:
 def rows_of_failed(verdict: FileVerdict, csv: CsvOptions) -> int:
     """The rows that a failed file would have given; 0 where they can't be counted."""
     try:
-        rows = readers.count_rows(verdict.file, csv)
+        most = verdict.slices[-1].max_rows
+        rows = readers.count_rows(verdict.file, csv, most)
     except (FileRefused, OSError):
         return 0
-    ends = [piece.first_row + piece.max_rows for piece in verdict.slices if piece.max_rows is not None]
-    return min(rows, max(ends)) if ends else rows
+    return rows if most is None else min(rows, most)
 
 
 def judge(counts: Counts, error_threshold: int) -> Status:
@@ -155,7 +155,9 @@ class JobSummary:
         return tuple(str(Path(self.output, entry["path"])) for entry in self.manifest["outputs"])
 
     def read(self) -> pd.DataFrame:
-        """All predictions as one frame, in input order."""
+        """All predictions as one frame, in input order. Raises UsageError where nothing was published."""
+        if self.status != "Completed":
+            raise UsageError(f"there are no predictions to read, the job is {self.status}: {self.message}")
         import pandas as pd
 
         frames: list[pd.DataFrame] = [writers.read_frame(path) for path in self.outputs]

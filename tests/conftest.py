@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from answering import ANSWERING, Predicted, X
 from here import HereSlots
 from hypothesis import settings
 
@@ -156,6 +158,46 @@ def save_model(tmp_path_factory: pytest.TempPathFactory) -> SaveModel:
         return Path(shutil.copytree(saved[key], copy_to))
 
     return save
+
+
+@pytest.fixture
+def answering(save_model: SaveModel) -> Callable[..., Path]:
+    """The model that answers with an expression; given (name, type) pairs are its output signature."""
+
+    def save(*outputs: tuple[Any, Any]) -> Path:
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+        stated = Schema([ColSpec(kind, name) for name, kind in outputs]) if outputs else None
+        params = ParamSchema([ParamSpec("answer", DataType.string, "")])
+        return save_model(ANSWERING, ModelSignature(Schema([ColSpec("double", "x")]), stated, params))
+
+    return save
+
+
+@pytest.fixture
+def xs(tmp_path: Path) -> Path:
+    """A file of the answering model's input."""
+    path = tmp_path / "xs.csv"
+    path.write_text("x\n" + "".join(f"{x}\n" for x in X))
+    return path
+
+
+@pytest.fixture
+def predicted(run_here: RunHere, answering: Callable[..., Path], xs: Path, tmp_path: Path) -> Predicted:
+    numbers = itertools.count()
+
+    def score(
+        answer: str, *outputs: tuple[Any, Any], form: str = "csv", inputs: Path | None = None, **options: Any
+    ) -> bytes:
+        out = tmp_path / f"out-{next(numbers)}"
+        options = {"params": {"answer": answer}, "format": form, **options}
+        summary = run_here(answering(*outputs), inputs or xs, out, **options)
+        assert summary.status == "Completed", summary.failures()["reason"].tolist()
+        assert summary.counts.rows_scored == summary.counts.rows
+        return (out / f"predictions.{form}").read_bytes()
+
+    return score
 
 
 def _save_code(source: str, folder: Path, **options: Any) -> Path:

@@ -165,3 +165,9 @@ def test_remote_inputs_are_refused_without_their_secrets(url: str) -> None:
 def test_file_urls_are_local(tmp_path: Path) -> None:
     make(tmp_path, "a.csv")
     assert names(listed(f"file://{tmp_path}")) == ["a.csv"]
+
+
+def test_inputs_that_overlap_are_refused_so_that_no_row_is_scored_twice(tmp_path: Path) -> None:
+    make(tmp_path, "x/a.csv", "b.csv")
+    with pytest.raises(UsageError, match="found under two INPUTs, as 'a.csv' and as 'x/a.csv'"):
+        listed(tmp_path / "x", tmp_path)

@@ -164,8 +164,9 @@ def test_lightgbm_models_have_probabilities_and_threads_and_boosters_dont(tmp_pa
     signature = infer_signature(frame, classifier.predict(frame))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        mlflow.lightgbm.save_model(classifier, tmp_path / "classifier", signature=signature, pip_requirements=[])
-        mlflow.lightgbm.save_model(classifier.booster_, tmp_path / "booster", signature=signature, pip_requirements=[])
+        options = {"signature": signature, "pip_requirements": []}
+        mlflow.lightgbm.save_model(classifier, tmp_path / "classifier", serialization_format="cloudpickle", **options)
+        mlflow.lightgbm.save_model(classifier.booster_, tmp_path / "booster", **options)
     model = load(str(tmp_path / "classifier"), predict_fn="predict_proba", threads=2)
     assert list(answered(model)) == ["probability_no", "probability_yes"]
     assert load(str(tmp_path / "classifier"), threads=2)._pyfunc.get_raw_model().n_jobs == 2

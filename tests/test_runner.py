@@ -515,3 +515,24 @@ def test_kept_columns_have_one_name_however_a_header_is_spaced(doubled: Path, tm
     for keep in ("id", "all"):
         frame = run(doubled, tmp_path / "in", tmp_path / keep, keep=keep).read()
         assert frame["id"].tolist() == ["a", "b"]
+
+
+def test_a_misspelt_column_to_keep_is_wrong_use_and_leaves_nothing(
+    doubled: Path, numbers: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="--keep idd: there is no such column, found id, x; did you mean id"):
+        run(doubled, numbers, tmp_path / "out", keep="idd")
+    assert not (tmp_path / "out").exists()
+
+
+def test_keep_all_has_the_partition_columns_too(doubled: Path, tmp_path: Path) -> None:
+    (tmp_path / "in/year=2026").mkdir(parents=True)
+    (tmp_path / "in/year=2026/a.csv").write_text("id,x\nk,1\n")
+    frame = run(doubled, tmp_path / "in", tmp_path / "out", keep="all").read()
+    assert list(frame) == ["file", "row", "id", "x", "year", "twice"]
+
+
+def test_a_failed_job_has_no_predictions_to_read(doubled: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x\noops\n")
+    with pytest.raises(UsageError, match="the job is Failed"):
+        run(doubled, tmp_path / "a.csv", tmp_path / "out").read()

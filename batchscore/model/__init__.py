@@ -130,7 +130,7 @@ def _no_such_method(raw: Any, name: str, reason: str) -> UsageError:
     there = [
         method
         for method in dir(raw)
-        if not method.startswith(("_", "fit_"))
+        if not method.startswith(("_", "fit_", "set_"))
         and ("predict" in method or method in _ALSO_PREDICT)
         and _is_callable(raw, method)
     ]

@@ -46,7 +46,7 @@ class Reader(Protocol):
 
     def cut(self, file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]: ...
 
-    def count_rows(self, file: InputFile, csv: CsvOptions) -> int: ...
+    def count_rows(self, file: InputFile, csv: CsvOptions, most: int | None = None) -> int: ...
 
 
 def read(piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> Iterator[Chunk]:
@@ -72,12 +72,12 @@ def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:
     return _reader(file).cut(file, size, csv)
 
 
-def count_rows(file: InputFile, csv: CsvOptions) -> int:
-    """How many rows the file has, without looking at their values.
+def count_rows(file: InputFile, csv: CsvOptions, most: int | None = None) -> int:
+    """How many rows the file has, without looking at their values; where it has more than ``most``, any such number.
 
     Raises FileRefused where they can't be counted, as in a truncated archive.
     """
-    return _reader(file).count_rows(file, csv)
+    return _reader(file).count_rows(file, csv, most)
 
 
 def is_readable(name: str) -> bool:

@@ -68,8 +68,11 @@ def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:
     )
 
 
-def count_rows(file: InputFile, csv: CsvOptions) -> int:
-    """The number of records but for the header; what isn't text has none that could be counted."""
+def count_rows(file: InputFile, csv: CsvOptions, most: int | None = None) -> int:
+    """The number of records but for the header; what isn't text has none that could be counted.
+
+    Where there are more than ``most``, the file isn't read to its end.
+    """
     from batchscore.readers.csv_header import refuse_disguised
 
     if is_ascii_compatible(csv.encoding):
@@ -79,4 +82,5 @@ def count_rows(file: InputFile, csv: CsvOptions) -> int:
     first = next(blocks, b"")
     refuse_disguised(first.partition(b"\n")[0])
     text = chain((first,), blocks) if first else ()
-    return max(count_records(text, delimiter_of(file, csv)) - csv.header, 0)
+    enough = None if most is None else most + csv.header
+    return max(count_records(text, delimiter_of(file, csv), enough) - csv.header, 0)

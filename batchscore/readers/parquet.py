@@ -72,7 +72,7 @@ def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:  
     return (*slices, FileSlice(file, start, len(groups), first_row, weight=weight))
 
 
-def count_rows(file: InputFile, csv: CsvOptions) -> int:  # noqa: ARG001  # as for CSV
+def count_rows(file: InputFile, csv: CsvOptions, most: int | None = None) -> int:  # noqa: ARG001  # as for CSV
     """The number of rows that the file's footer states."""
     with _opened(file) as parquet:
         return int(parquet.metadata.num_rows)

@@ -180,10 +180,17 @@ def record_offsets(block: bytes, delimiter: str) -> list[int]:
     return [*offsets, len(block)] if scanner.has_unfinished_record else offsets
 
 
-def count_records(blocks: Iterable[bytes], delimiter: str) -> int:
-    """How many records the text has; FileRefused where a quote is never closed."""
+def count_records(blocks: Iterable[bytes], delimiter: str, most: int | None = None) -> int:
+    """How many records the text has; FileRefused where a quote is never closed.
+
+    No further block is looked at once there are more than ``most``.
+    """
     scanner = RecordScanner(delimiter)
-    count = sum(int(np.count_nonzero(scanner.lines(block).are_records)) for block in blocks)
+    count = 0
+    for block in blocks:
+        count += int(np.count_nonzero(scanner.lines(block).are_records))
+        if most is not None and count > most:
+            return count
     if scanner.in_quotes:
         raise FileRefused("the rows can't be counted: a quote is never closed")
     return count + scanner.has_unfinished_record

@@ -1,0 +1,96 @@
+"""Inputs to mini-batches: each row once and in order, whatever the sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import quick
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchscore.job import CsvOptions, MiniBatchSize
+from batchscore.minibatch import InputFile, MiniBatch
+from batchscore.splitting import Cutting, split
+
+SIZES = st.one_of(
+    st.just(MiniBatchSize()),
+    st.builds(MiniBatchSize, files=st.integers(1, 4)),
+    st.builds(MiniBatchSize, bytes=st.integers(1, 400)),
+)
+
+
+def input_file(path: Path) -> InputFile:
+    return InputFile(path.name, str(path), path.stat().st_size, "1")
+
+
+def csv_files(folder: Path, counts: list[int]) -> list[InputFile]:
+    """Files with so many rows, numbered through."""
+    first = 0
+    for number, count in enumerate(counts):
+        (folder / f"{number:03d}.csv").write_text("x\n" + "".join(f"{x}\n" for x in range(first, first + count)))
+        first += count
+    return [input_file(path) for path in sorted(folder.iterdir())]
+
+
+def cutting(size: MiniBatchSize, limit: int | None = None, *, cuts_csv: bool = True) -> Cutting:
+    return Cutting(size, CsvOptions(), cuts_csv, limit)
+
+
+def rows_of(plan: tuple[MiniBatch, ...]) -> list[int]:
+    return [int(word) for mini_batch in plan for piece in mini_batch.slices for word in quick.rows_of(piece)]
+
+
+@given(counts=st.lists(st.integers(0, 60), max_size=6), size=SIZES, limit=st.none() | st.integers(0, 200))
+def test_every_row_up_to_the_limit_comes_once_and_in_order(tmp_path_factory, counts, size, limit) -> None:
+    files = csv_files(tmp_path_factory.mktemp("in"), counts)
+    plan = split(files, cutting(size, limit))
+    assert rows_of(plan) == list(range(sum(counts)))[:limit]
+    assert [mini_batch.number for mini_batch in plan] == list(range(len(plan)))
+    first = {file.name: sum(counts[:number]) for number, file in enumerate(files)}
+    for mini_batch in plan:
+        for piece in mini_batch.slices:
+            assert all(int(word) - first[piece.file.name] >= piece.first_row for word in quick.rows_of(piece)[:1])
+        if size.files:
+            assert len(mini_batch.slices) <= size.files
+    assert plan == split(files, cutting(size, limit))
+
+
+def test_big_files_are_cut_and_small_ones_go_together(tmp_path: Path) -> None:
+    files = csv_files(tmp_path, [2, 2, 500, 2, 2])
+    plan = split(files, cutting(MiniBatchSize(bytes=400)))
+    assert [[piece.file.name for piece in mini_batch.slices] for mini_batch in plan] == [
+        ["000.csv", "001.csv"],
+        *[["002.csv"]] * (len(plan) - 2),
+        ["003.csv", "004.csv"],
+    ]
+    assert len(plan) > 5
+
+
+def test_only_parquet_is_cut_for_a_model_that_has_no_signature(tmp_path: Path) -> None:
+    csv_files(tmp_path, [500])
+    pq.write_table(pa.table({"x": range(1000)}), tmp_path / "b.parquet", row_group_size=100)
+    files = [input_file(path) for path in sorted(tmp_path.iterdir())]
+    plan = split(files, cutting(MiniBatchSize(bytes=1000), cuts_csv=False))
+    names = [piece.file.name for mini_batch in plan for piece in mini_batch.slices]
+    assert names.count("000.csv") == 1
+    assert names.count("b.parquet") > 1
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.parquet"])
+def test_a_file_that_cannot_be_read_is_one_slice(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b'x\n"' + b"1" * 1000)
+    (mini_batch,) = split([input_file(tmp_path / name)], cutting(MiniBatchSize(bytes=10)))
+    assert [piece.is_whole for piece in mini_batch.slices] == [True]
+
+
+def test_a_limit_looks_at_no_row_behind_it(tmp_path: Path) -> None:
+    """Behind the first rows the file is damaged, and behind the file is another."""
+    (tmp_path / "a.csv").write_text('x\n0\n1\n2\n"' + "x" * 50)
+    csv_files(tmp_path, [])
+    (tmp_path / "b.csv").write_bytes(b"\0")
+    files = [input_file(path) for path in sorted(tmp_path.iterdir())]
+    (mini_batch,) = split(files, cutting(MiniBatchSize(bytes=10), limit=2))
+    assert [(piece.file.name, piece.max_rows) for piece in mini_batch.slices] == [("a.csv", 2)]

@@ -327,8 +327,9 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
     """The result on stdout; on stderr the first failures, and of a failed job the command that publishes it."""
     from batchscore.progress import printable
 
-    for line in summary.headlines(SHOWN_FAILURES) if summary.is_fresh else ():
-        tell(printable(line))
+    if summary.is_fresh and (summary.exit_code or not given["quiet"]):
+        for line in summary.headlines(SHOWN_FAILURES):
+            tell(printable(line))
     if given["as_json"]:
         show(json.dumps(summary.manifest, indent=2).replace("\x7f", "\\u007f"))  # the only control character in it
     elif not given["quiet"]:

@@ -29,17 +29,29 @@ class Identity:
 
     def differences(self, other: Json) -> list[str]:
         """What another run's identity has differently, in words."""
-        found = []
+        there, now = _flat(other["settings"]), _flat(self.settings)
+        found = [
+            f"{name} ({json.dumps(there.get(name))} there, {json.dumps(now.get(name))} now)"
+            for name in dict.fromkeys((*now, *there))
+            if there.get(name) != now.get(name)
+        ]
         if other["model_digest"] != self.model_digest:
-            found.append(f"the model ({_short(other['model_digest'])} there, {_short(self.model_digest)} now)")
-        for name, value in self.settings.items():
-            before = other["settings"].get(name)
-            if before != value:
-                found.append(f"{name} ({json.dumps(before)} there, {json.dumps(value)} now)")
+            found.insert(0, f"the model ({_short(other['model_digest'])} there, {_short(self.model_digest)} now)")
         return found
 
     def to_json(self) -> Json:
         return {"model_digest": self.model_digest, "settings": self.settings}
+
+
+def _flat(settings: Json) -> Json:
+    """The settings, and those within `csv`, `params` and the like, by the names that a user gives them."""
+    flat: Json = {}
+    for name, value in settings.items():
+        parts = value.items() if isinstance(value, dict) else ()
+        flat |= {part if name == "csv" else f"{name} {part}": each for part, each in parts}
+        if not isinstance(value, dict):
+            flat[name] = value
+    return flat
 
 
 def _short(digest: str) -> str:

@@ -33,11 +33,11 @@ def local_path(location: str, what: str) -> str:
             f"{what} {location} is remote; only local files and folders can be used. "
             "Copy or mount it, and give the local path"
         )
-    if "://" not in location:
-        return os.path.abspath(os.path.expanduser(location))  # noqa: PTH100, PTH111 (links stay as they are)
-    import fsspec
-
     try:
+        if "://" not in location:
+            return os.path.abspath(os.path.expanduser(location))  # noqa: PTH100, PTH111 (links stay as they are)
+        import fsspec
+
         return str(fsspec.filesystem("file")._strip_protocol(location))  # noqa: SLF001 (fsspec's documented way from URL to path)
     except FileNotFoundError:
         raise UsageError(f"{what} {location} is relative to a working directory that is gone; cd to another") from None

@@ -498,6 +498,20 @@ def test_delimiters_and_missing_values_are_settings_and_tsv_is_always_tabs(run_b
     assert frame["name"].tolist() == ["a|b", "-", "NA", "c", "a,b|c"]
 
 
+def test_a_setting_that_makes_it_another_job_is_named_alone(run_batchscore, place: Path, model: Path):
+    (place / "data/semicolons.csv").write_text("x;name\n1;a\n")
+    command = ["run", "-m", model, "-i", "data", "-o", "out", "--param", "k=1"]
+    assert run_batchscore(*command, cwd=place).returncode == 1
+    again = run_batchscore(*command[:-1], "k=2", "--delimiter", ";", cwd=place)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert (
+        'another job, an unfinished job: params k ("1" there, "2" now); delimiter ("," there, ";" now). '
+        in again.stderr
+    )
+    assert "--overwrite" in again.stderr
+    assert is_tidy(again)
+
+
 def test_csv_without_a_header_has_the_columns_of_the_signature(run_batchscore, place: Path, model: Path):
     (place / "data/good.csv").write_text("1.5;a\n2;b\n")
     (place / "data/narrow.csv").write_text("3\n")

@@ -150,13 +150,16 @@ def test_quiet_says_nothing_when_all_is_well(run_batchscore, sample: list[str]) 
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_quiet_tells_a_failure(run_batchscore, sample: list[str], tmp_path: Path) -> None:
+def test_quiet_tells_a_failure_unless_it_may_be(run_batchscore, sample: list[str], tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     result = run_batchscore(*sample, "--quiet", tmp_path / "bad.parquet")
     assert result.returncode == 1
     assert result.stdout == ""
+    assert result.stderr.startswith("bad.parquet: the file can't be read as Parquet")
     assert "1 file failed" in result.stderr
     assert result.stderr.splitlines()[-1].endswith("--error-threshold -1")
+    accepted = run_batchscore(*sample, "--quiet", tmp_path / "bad.parquet", "--error-threshold", "1")
+    assert (accepted.returncode, accepted.stdout, accepted.stderr) == (0, "", "")
 
 
 def test_secrets_in_environment_variables_are_not_repeated(run_batchscore, sample: list[str], tmp_path: Path) -> None:

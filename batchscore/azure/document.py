@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from batchscore.errors import UsageError
-from batchscore.storage import redact
+from batchscore.redaction import redact
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 10_000

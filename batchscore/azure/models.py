@@ -8,7 +8,7 @@ from pathlib import Path
 from batchscore.azure.kinds import is_uri
 from batchscore.deployment import CloudModel, Deployment, LocalModel, RegisteredModel
 from batchscore.errors import UsageError
-from batchscore.storage import redact
+from batchscore.redaction import redact
 
 Resolved = tuple[str | None, tuple[str, ...]]
 

@@ -21,7 +21,8 @@ from batchscore.environments.lines import Lines, Requirement
 from batchscore.environments.uv import Uv, command
 from batchscore.errors import UsageError
 from batchscore.modelfolder import digest
-from batchscore.storage import redact, storage_errors
+from batchscore.redaction import redact
+from batchscore.storage import storage_errors
 from batchscore.versions import allows
 
 Note = Callable[[str], None]

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from batchscore.errors import UsageError
-from batchscore.storage import redact
+from batchscore.redaction import redact
 from batchscore.versions import clauses
 
 PASSED_ON = {

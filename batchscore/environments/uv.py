@@ -15,7 +15,7 @@ from pathlib import Path
 
 from batchscore import lifeline
 from batchscore.errors import BatchscoreError, ModelLoadError, StorageError, UsageError
-from batchscore.storage import redact
+from batchscore.redaction import redact
 
 # The shell becomes uv; what it leaves behind kills the group, uv with it, at the end of a pipe that the parent holds.
 _DIES_WITH_PARENT = '{{ read -r line; kill -s KILL 0; }} </dev/fd/{} >/dev/null 2>&1 & exec "$@"'

@@ -258,13 +258,13 @@ def test_a_folder_that_is_no_model_cant_be_loaded(tmp_path):
 def test_requirements_are_read_however_they_are_written(tmp_path):
     (tmp_path / "requirements.txt").write_text(
         "# made by hand\n-r other.txt\n--extra-index-url https://user:secret@index/\nnumpy >=1.0 # why\n"
-        "pandas[all]==1.5.3; python_version < '3.9'\nmlflow==3.0\nfoo @ https://host/foo.whl\n\nno-such-package\n"
+        "pandas[all]==1.5.3; python_version < '3.9'\nmlflow==2.0\nfoo @ https://host/foo.whl\n\nno-such-package\n"
     )
     found = {each.name: (each.wanted, each.remark) for each in requirements(str(tmp_path))}
     assert found == {
         "numpy": (">=1.0", ""),
         "pandas": ("==1.5.3", "" if pd.__version__ == "1.5.3" else "differs"),
-        "mlflow": ("==3.0", "differs"),
+        "mlflow": ("==2.0", "differs"),
         "no-such-package": ("", "missing"),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,8 @@ def _typed(values: pd.Series[Any], column: Column, form: Format) -> pd.Series[An
     if column.role == "kept":
         return _numbers(values) if form == "csv" else values
     if column.type.startswith("timestamp"):
-        return pd.to_datetime(values, utc=column.type.endswith("tz=UTC]"))
+        with contextlib.suppress(ValueError, OverflowError):  # beyond what pandas' older releases hold: as text
+            return pd.to_datetime(values, utc=column.type.endswith("tz=UTC]"))
     if column.type.startswith("duration"):
         return pd.to_timedelta(values)
     kind = _SHORTER.get(column.type)

@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from batchscore.errors import Stopped
+from batchscore.errors import Stopped, UsageError
 from batchscore.job import CsvOptions, Format, Job, MiniBatchSize, OutputFiles, output_name_and_format
 from batchscore.progress import watcher
 
@@ -83,9 +84,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
         add=tuple((name, str(value)) for name, value in (add or {}).items()),
         rename=tuple((rename or {}).items()),
         predict_fn=predict_fn,
-        params=tuple(
-            (key, value if isinstance(value, str) else json.dumps(value)) for key, value in (params or {}).items()
-        ),
+        params=tuple((name, _param(name, value)) for name, value in (params or {}).items()),
         csv=CsvOptions(delimiter, encoding, tuple(missing_values), header),
         include=_strings(include),
         exclude=_strings(exclude),
@@ -106,6 +105,32 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     if summary.exit_code == 128 + signal.SIGINT:
         raise KeyboardInterrupt(summary.message)
     return summary
+
+
+def _param(name: str, value: Any) -> str:
+    """The value as the command line has it: text as it stands, times in ISO form, all else as JSON."""
+    if value is None:
+        raise UsageError(f"parameter {name!r} is None; leave it out for the model's default")
+    try:
+        plain = value if isinstance(value, (str, int, float, list, tuple, dict)) else _plain(value)
+        return plain if isinstance(plain, str) else json.dumps(plain, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"parameter {name!r}: {error}; numbers, text, truth values, times, lists and dicts can be given"
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    """A time as ISO text; numpy's numbers and arrays, and decimals, as Python's numbers and lists."""
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if type(value).__name__ == "datetime64":
+        return str(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    raise TypeError(f"found a {type(value).__name__}")
 
 
 def _strings(given: Location | Sequence[Location]) -> tuple[str, ...]:

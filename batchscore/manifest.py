@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from itertools import repeat
 
 from batchscore import __version__
 from batchscore.errors import BatchscoreError, Stopped
@@ -13,7 +15,9 @@ from batchscore.job import Job
 from batchscore.minibatch import Column, Json
 from batchscore.planning import Prepared
 from batchscore.redaction import redact
+from batchscore.schema import ColumnSpec, TensorSpec
 from batchscore.summary import Counts, Status, Verdicts, rows_of_failed
+from batchscore.writers import published
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,8 @@ class Ending:
     counts: Counts
     outputs: tuple[Json, ...] = ()
     """Of each prediction file: path, rows, bytes, sha256."""
+    columns: tuple[Column, ...] = ()
+    """Of the prediction files."""
     exit_code: int = 0
     error: BatchscoreError | None = None
     """What ended it before its time."""
@@ -52,11 +58,11 @@ def count(prepared: Prepared, verdicts: Verdicts) -> Counts:
     )
 
 
-def completed(counts: Counts, outputs: tuple[Json, ...]) -> Ending:
+def completed(counts: Counts, outputs: tuple[Json, ...], columns: tuple[Column, ...]) -> Ending:
     """The ending of a job whose predictions are in place."""
     to = outputs[0]["path"] if len(outputs) == 1 else _files(len(outputs))
     failed = f"; {_files(counts.files_failed)} failed, see failures.jsonl" if counts.files_failed else ""
-    return Ending("Completed", f"{_scored(counts)}, to {to}{failed}", counts, outputs)
+    return Ending("Completed", f"{_scored(counts)}, to {to}{failed}", counts, outputs, columns)
 
 
 def failed(job: Job, counts: Counts, *, is_whole: bool) -> Ending:
@@ -75,7 +81,7 @@ def failed(job: Job, counts: Counts, *, is_whole: bool) -> Ending:
 def cut_short(error: BatchscoreError, counts: Counts) -> Ending:
     """The ending of a job that a signal stopped, or that an error ended."""
     status: Status = "Canceled" if isinstance(error, Stopped) else "Failed"
-    return Ending(status, str(error), counts, (), error.exit_code, error)
+    return Ending(status, str(error), counts, exit_code=error.exit_code, error=error)
 
 
 def _scored(counts: Counts) -> str:
@@ -122,6 +128,7 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
         },
         "skipped": [asdict(entry) for entry in prepared.listing.skipped],
         "outputs": list(ending.outputs),
+        "columns": [asdict(column) for column in published(ending.columns)],
         "job": header.job,
         "identity": header.identity,
         "batchscore": __version__,
@@ -144,8 +151,23 @@ def empty_columns(prepared: Prepared) -> tuple[Column, ...]:
         Column("row", "int64", "row"),
         *(Column(name, "string", "kept") for name in settings.keep),
         *(Column(name, "string", "added") for name, _ in settings.add),
-        *(Column(str(name), "string", "prediction") for name in names),
+        *(Column(str(name), kind, "prediction") for name, kind in zip(names, _kinds(specs), strict=False)),
     )
+
+
+_ARROW = {
+    "double": "double", "float": "float", "long": "int64", "integer": "int32", "boolean": "bool", "binary": "binary",
+    "datetime": "timestamp[us]", "float64": "double", "float32": "float", "bool": "bool",
+    **{f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}  # fmt: skip
+
+
+def _kinds(specs: Iterable[ColumnSpec | TensorSpec]) -> Iterator[str]:
+    """The types of the answer's columns as the signature has them, text where it says nothing or more than one word."""
+    for spec in specs:
+        stated = spec.type if isinstance(spec, ColumnSpec) else spec.dtype
+        yield _ARROW.get(stated, "string") if isinstance(stated, str) else "string"
+    yield from repeat("string")
 
 
 def as_json(manifest: Json) -> bytes:

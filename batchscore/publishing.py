@@ -63,13 +63,12 @@ def merged(segments: Iterable[Segment]) -> Iterator[tuple[Segment, Part]]:
         yield last
 
 
-def publish_predictions(prepared: Prepared, verdicts: Verdicts) -> tuple[Json, ...]:
+def publish_predictions(prepared: Prepared, verdicts: Verdicts, columns: tuple[Column, ...]) -> tuple[Json, ...]:
     """Join the parts into prediction files, and put all of them into the places of what was there before.
 
     What job.json says of each: path, rows, bytes, sha256.
     """
     job, workspace = prepared.job, prepared.workspace
-    columns = verdicts.columns or manifest.empty_columns(prepared)
     ready = [_joined(job, workspace, file, columns) for file in output_files(job, verdicts)]
     withdraw(prepared)
     outputs = []
@@ -138,7 +137,8 @@ def conclude(prepared: Prepared, verdicts: Verdicts) -> Ending:
     job, counts = prepared.job, manifest.count(prepared, verdicts)
     is_whole = not any(verdict.is_pending for verdict in verdicts)
     if is_whole and judge(counts, job.error_threshold) == "Completed":
-        ending = manifest.completed(counts, publish_predictions(prepared, verdicts))
+        columns = verdicts.columns or manifest.empty_columns(prepared)
+        ending = manifest.completed(counts, publish_predictions(prepared, verdicts, columns), columns)
     else:
         ending = manifest.failed(job, counts, is_whole=is_whole)
     publish_failures(prepared.workspace, verdicts.failures())

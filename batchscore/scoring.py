@@ -186,10 +186,10 @@ def _output_rows(chunk: Chunk, predictions: pa.Table, settings: ScoringSettings)
     ]
     taken = {field.name for field, _ in columns}
     if clashing := [name for name in predictions.column_names if name in taken]:
-        raise UsageError(
-            f"the prediction column {clashing[0]!r} has the name of another output column; "
-            "leave it out of --keep, or name the one of --add otherwise"
-        )
+        remedy = "leave it out of --keep, or name the one of --add otherwise"
+        if clashing[0] in {"file", "row"}:
+            remedy = "file and row say where each prediction belongs, so the model has to name its own column otherwise"
+        raise UsageError(f"the prediction column {clashing[0]!r} has the name of another output column; {remedy}")
     columns += zip(predictions.schema, predictions.columns, strict=True)
     return pa.Table.from_arrays([values for _, values in columns], schema=pa.schema([field for field, _ in columns]))
 

@@ -155,13 +155,14 @@ class JobSummary:
         return tuple(str(Path(self.output, entry["path"])) for entry in self.manifest["outputs"])
 
     def read(self) -> pd.DataFrame:
-        """All predictions as one frame, in input order. Raises UsageError where nothing was published."""
+        """All predictions as one frame, in input order; text such as `007` stays text, whatever the format.
+
+        Raises UsageError where nothing was published.
+        """
         if self.status != "Completed":
             raise UsageError(f"there are no predictions to read, the job is {self.status}: {self.message}")
-        import pandas as pd
-
-        frames: list[pd.DataFrame] = [writers.read_frame(path) for path in self.outputs]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        columns = [Column(**column) for column in self.manifest["columns"]]
+        return writers.read_frame(self.outputs, self.manifest["settings"]["format"], columns)
 
     def failures(self) -> pd.DataFrame:
         """The lines of failures.jsonl as a frame: file, row, column, value, reason, record."""

@@ -416,3 +416,5 @@ def test_a_model_that_counts_its_calls_gives_each_row_one_answer(predicted):
 def test_a_prediction_with_the_name_of_a_kept_column_is_refused(run_here, answering, xs, tmp_path):
     with pytest.raises(UsageError, match="the prediction column 'x' has the name of another output column"):
         run_here(answering(), xs, tmp_path / "out", params={"answer": "f"}, keep="x")
+    with pytest.raises(UsageError, match="file and row say where each prediction belongs, so the model has to name"):
+        run_here(answering(), xs, tmp_path / "out", params={"answer": "{'row': v}"})

@@ -646,8 +646,30 @@ class TestParams:
         }  # fmt: skip
 
     @pytest.mark.parametrize(
+        ("name", "given", "expected"),
+        [
+            ("top", np.int64(7), 7),
+            ("top", Decimal(7), 7),
+            ("threshold", np.float32(0.5), 0.5),
+            ("exact", np.True_, True),
+            ("weights", np.array([1, 2]), [1.0, 2.0]),
+            ("weights", (np.float64(1.5), 2), [1.5, 2.0]),
+            ("since", NOON, NOON_PLAIN),
+            ("since", DAY, dt.datetime(2026, 1, 31)),  # noqa: DTZ001  # as MLflow has it
+            ("since", pd.Timestamp(NOON_PLAIN), NOON_PLAIN),
+            ("since", np.datetime64("2026-01-31T12:00"), NOON_PLAIN),
+        ],
+    )
+    def test_what_numpy_and_pandas_have_can_be_given(self, run_here, model, tmp_path, name, given, expected):
+        found = self.params(run_here, model, tmp_path, **{name: given})[name]
+        assert type(found) is type(expected)
+        assert found == expected
+
+    @pytest.mark.parametrize(
         ("given", "message"),
         [
+            ({"label": None}, "parameter 'label' is None; leave it out for the model's default"),
+            ({"label": object()}, "parameter 'label': found a object; numbers, text"),
             ({"treshold": 1}, "unknown parameter 'treshold'.*did you mean 'threshold'"),
             ({"top": 1.5}, "parameter 'top': found '1.5', expected long"),
             ({"exact": "yes"}, "parameter 'exact'"),

@@ -6,8 +6,8 @@ Neither pandas nor pyarrow is imported before a format asks for it: joining the 
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from batchscore.errors import AnswerRefused
 
@@ -108,16 +108,22 @@ def join(
     _writer(format).join(pieces, target, columns)
 
 
-def read_frame(path: str) -> pd.DataFrame:
-    """A prediction file as a frame, by its suffix; `file` stays text."""
-    import pandas as pd
+def read_frame(paths: Sequence[str], format: Format, columns: Sequence[Column]) -> pd.DataFrame:  # noqa: A002  # the design's word
+    """The rows of prediction files as one frame, with the types that the columns state."""
+    from batchscore.writers import reading
 
-    if path.endswith(".parquet"):
-        return pd.read_parquet(path)
-    if path.endswith(".jsonl"):
-        return pd.read_json(path, lines=True, dtype={"file": str})
-    exact: dict[str, Any] = {} if pd.__version__ >= "3.1" else {"float_precision": "round_trip"}
-    return pd.read_csv(path, dtype={"file": str}, **exact)
+    return reading.read_frame(paths, format, columns)
+
+
+def published(columns: Iterable[Column]) -> tuple[Column, ...]:
+    """The columns as a reader of the prediction file sees them: `text<…>` and `long<…>` are what becomes of them."""
+    return tuple(replace(column, type=_PUBLISHED.get(column.type, column.type)) for column in columns)
+
+
+_PUBLISHED = {
+    "text<null>": "string", "text<integer>": "int64", "text<long>": "int64", "text<double>": "double",
+    "text<string>": "string", "long<int64>": "int64", "long<uint64>": "uint64",
+}  # fmt: skip
 
 
 def unify(a: Sequence[Column], b: Sequence[Column]) -> tuple[Column, ...]:

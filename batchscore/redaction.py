@@ -16,6 +16,8 @@ _KEY = re.compile(
     r"=[^\s&;,'\")]+"
 )
 _SECRET_NAME = re.compile(r"(?i)key|secret|token|passw|pwd|credential|sas(_|$)|connection_string")
+_FOLDERS = ("PWD", "OLDPWD")
+"""Shells' names for working directories."""
 _SHORTEST = 6
 """Characters of a value; a shorter one is seldom a secret, and often a part of other words."""
 
@@ -33,7 +35,11 @@ def _without_secrets(address: re.Match[str]) -> str:
 
 def secret_values(variables: Mapping[str, str]) -> tuple[str, ...]:
     """The values of environment variables whose names say that they are secret, the longest first."""
-    values = {value for name, value in variables.items() if _SECRET_NAME.search(name) and len(value) >= _SHORTEST}
+    values = {
+        value
+        for name, value in variables.items()
+        if _SECRET_NAME.search(name) and name not in _FOLDERS and len(value) >= _SHORTEST
+    }
     return tuple(sorted(values, key=len, reverse=True))
 
 

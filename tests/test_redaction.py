@@ -91,3 +91,11 @@ def test_so_does_what_a_model_says_that_cannot_be_loaded(secretive: Path) -> Non
     for text in (str(caught.value), told(secretive)):
         assert "no luck with load at https://host/x?… with …" in text
         assert "open-sesame" not in text
+
+
+def test_working_directories_are_no_secrets() -> None:
+    from batchscore.redaction import secret_values
+
+    assert secret_values({"PWD": "/home/user", "OLDPWD": "/home/user/data", "DB_PWD": "open-sesame"}) == (
+        "open-sesame",
+    )

@@ -22,6 +22,7 @@ LEFT_OUT = {
     "test_samples.py": "of the repository",
     "test_wheel.py": "makes this environment itself, and runs a whole job in it",
     "test_runner.py": "minutes of whole jobs, whose parts are tested here one by one",
+    "test_bad_input.py": "minutes of the command line, whose words click chooses by its version",
 }
 """Test modules and why they don't run here."""
 DESELECTED = {

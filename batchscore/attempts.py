@@ -105,9 +105,12 @@ def _one_by_one(
 def _failed(mini_batch: MiniBatch, fault: WorkerFault, policy: RetryPolicy, seconds: float) -> Outcome:
     reason = _reason(fault, policy)
     slices = mini_batch.slices
-    names = () if policy.splits_files else tuple(piece.file.name for piece in slices)
-    failures = (Failure(piece.file.name, reason, detail=fault.detail or None, files=names) for piece in slices)
-    failed = tuple(Failed(piece, failure) for piece, failure in zip(slices, failures, strict=True))
+    detail = fault.detail or None
+    if policy.splits_files:
+        failed = tuple(Failed(piece, Failure(piece.file.name, reason, detail=detail)) for piece in slices)
+    else:
+        failure = Failure.of_files([piece.file.name for piece in slices], reason, len(slices), detail)
+        failed = tuple(Failed(piece, failure) for piece in slices)
     return Outcome(mini_batch.number, failed, seconds=seconds)
 
 

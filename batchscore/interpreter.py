@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from batchscore.child import WorkerSpec
@@ -27,31 +28,33 @@ if sys.version_info >= (3, 10):
 """
 
 
-def check_interpreter(spec: WorkerSpec) -> None:
+def check_interpreter(spec: WorkerSpec, needed: Mapping[str, str] = NEEDED) -> None:
     """Refuse an interpreter that no model could be loaded in; the running one needs no look.
+
+    `needed` are modules and the packages that bring them.
 
     Raises UsageError where it is no Python or too old, ModelLoadError where it lacks what the workers need.
     """
     if spec.python == sys.executable:
         return
     name = f"--python {spec.python}"
-    answer = _answer(spec, name)
+    answer = _answer(spec, name, needed)
     found = re.search(r"^Python (\d+)\.(\d+)\n(.*)", answer, re.MULTILINE)  # site packages may print, too
     if not found:
         raise UsageError(f"{name} isn't a Python interpreter{_said(answer)}{_nearby(spec.python)}")
     version = int(found[1]), int(found[2])
     if version < OLDEST:
         raise UsageError(f"{name} is Python {found[1]}.{found[2]}; the workers need Python 3.10 or later")
-    if missing := [NEEDED[module] for module in found[3].split()]:
+    if missing := [needed[module] for module in found[3].split()]:
         raise ModelLoadError(
-            f"{name} lacks {', '.join(missing)}; the workers need {', '.join(NEEDED.values())} there, and the "
+            f"{name} lacks {', '.join(missing)}; the workers need {', '.join(needed.values())} there, and the "
             f'model its own libraries. Install what is missing: "{spec.python}" -m pip install {" ".join(missing)}'
         )
 
 
-def _answer(spec: WorkerSpec, name: str) -> str:
+def _answer(spec: WorkerSpec, name: str, needed: Iterable[str]) -> str:
     """What it answers to the question for its version and for the modules that it lacks."""
-    command = [spec.python, "-c", _PROBE, *NEEDED]
+    command = [spec.python, "-c", _PROBE, *needed]
     try:
         answer = subprocess.run(
             command,

@@ -9,7 +9,7 @@ from pathlib import Path
 from batchscore import attempts, engines
 from batchscore.attempts import RetryPolicy
 from batchscore.errors import BatchscoreError
-from batchscore.interpreter import check_interpreter
+from batchscore.interpreter import NEEDED, check_interpreter
 from batchscore.job import Job
 from batchscore.journal import Journal
 from batchscore.manifest import Ending
@@ -19,9 +19,11 @@ from batchscore.progress import Silent, Watcher
 from batchscore.publishing import conclude, cut_short, sign_off
 from batchscore.receipts import Receipts
 from batchscore.resuming import finished_before, identify, remaining, write_inputs
+from batchscore.scriptfiles import WrittenFiles
 from batchscore.signals import StopSignals
 from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
+from batchscore.staging import late_words, needed_by_script, stage
 from batchscore.summary import JobSummary, Verdicts, already_finished
 from batchscore.workspace import Workspace
 
@@ -42,7 +44,7 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
             workspace.is_done = True
             return already_finished(workspace.root, manifest)
         prepared = prepare(job, workspace, model, listing, identity)
-        check_interpreter(worker_spec(prepared))
+        check_interpreter(worker_spec(prepared), NEEDED if job.script is None else needed_by_script(job))
         watch.opened(len(listing.files), listing.folders, len(listing.skipped), prepared.notes)
         with Journal(workspace.journal, prepared.earlier.header, is_new=prepared.earlier.is_new) as journal:
             ending = _carry_out(prepared, journal, signals, watch)
@@ -54,12 +56,12 @@ def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, watch
     """Score what isn't scored yet and publish all but job.json; an error that ends the job is in what this gives."""
     job = prepared.job
     plan: tuple[MiniBatch, ...] = ()
-    receipts = Receipts(plan, journal)
+    receipts = Receipts(plan, journal, is_whole=job.script is not None)
     try:
         write_inputs(prepared.workspace, prepared.listing)
         cutting = Cutting(job.mini_batch_size, job.csv, prepared.model.folder.has_signature, job.limit)
         plan = split(prepared.listing.files, cutting)
-        receipts = Receipts(plan, journal)
+        receipts = Receipts(plan, journal, is_whole=job.script is not None)
         _score(prepared, plan, receipts, watch)
         return conclude(prepared, Verdicts(plan, receipts))
     except BatchscoreError as error:
@@ -81,6 +83,9 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
     policy = RetryPolicy(
         job.max_retries, job.timeout, not job.times_mini_batches, job.timeout_name, splits_files=job.script is None
     )
+    written = WrittenFiles.of(receipts, workspace.parts)
+    if job.script:
+        stage(workspace, prepared.model.folder.path, prepared.model.name)
     with Slots(worker_spec(prepared), workers, Path(workspace.logs)) as slots:
         slots.start()
 
@@ -97,16 +102,23 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
             return mini_batch, outcomes
 
         with contextlib.closing(engines.fan_out(task, todo, workers)) as results:
-            _record(results, job, receipts, watch)
+            _record(results, job, receipts, written, watch)
+    for note in late_words(workspace):
+        watch.note(note)
 
 
 def _record(
-    results: Iterable[tuple[MiniBatch, tuple[Outcome, ...]]], job: Job, receipts: Receipts, watch: Watcher
+    results: Iterable[tuple[MiniBatch, tuple[Outcome, ...]]],
+    job: Job,
+    receipts: Receipts,
+    written: WrittenFiles,
+    watch: Watcher,
 ) -> None:
     """Journal each outcome as it comes; stop early where the job is to fail fast."""
     for mini_batch, outcomes in results:
         for outcome in outcomes:
             receipts.record(outcome)
+            written.take(outcome)
             for note in outcome.notes:
                 watch.note(note)
         watch.finished(mini_batch.size)

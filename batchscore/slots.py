@@ -20,8 +20,6 @@ _LATER_LOADS = 5
 """Attempts to load a model that has loaded before."""
 _FIRST_PAUSE = 0.2
 """Seconds before such an attempt is repeated; doubled each time."""
-_GRACE = 1.0
-"""Seconds that an idle worker has to end when the pool is closed."""
 
 
 class Slots:
@@ -29,6 +27,7 @@ class Slots:
 
     def __init__(self, spec: WorkerSpec, count: int, logs: Path) -> None:
         """``count`` slots whose workers write to ``worker-<number>.log`` in the existing folder ``logs``."""
+        self._grace = spec.grace
         self._slots = [Slot(spec, logs / f"worker-{number}.log") for number in range(count)]
         self._free: queue.LifoQueue[Slot] = queue.LifoQueue()  # who is loaded is used first
         for slot in reversed(self._slots):
@@ -119,8 +118,9 @@ class Slots:
         self._is_stopped = True
         for slot in self._slots:
             slot.stop(gently=True)
+        deadline = time.monotonic() + self._grace
         for slot in self._slots:
-            slot.kill(_GRACE)
+            slot.kill(max(deadline - time.monotonic(), 0))
 
     def kill_all(self) -> None:
         """Kill all workers and their children at once; from any thread or a signal handler; again does nothing."""

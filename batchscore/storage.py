@@ -7,12 +7,14 @@ import hashlib
 import itertools
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from batchscore.errors import StorageError, UsageError
+from batchscore.minibatch import Json
 
 
 def is_remote(location: str) -> bool:
@@ -74,12 +76,31 @@ def prepare(scratch: str, name: str, write: Callable[[BinaryIO], object]) -> Rea
             raise
 
 
-def commit(root: str, ready: Ready) -> None:
-    """Move a ready file into its place below root. Raises StorageError."""
+def prepare_link(scratch: str, name: str, source: str) -> Ready:
+    """A file that is there already, and stays there, for another place: linked where the disk can, else copied.
+
+    Raises StorageError.
+    """
+    temporary = Path(scratch, f"{next(_numbers):06d}")
+    with storage_errors(f"can't write {name} (in {scratch})"):
+        try:
+            temporary.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, temporary)
+            sync_file(str(temporary))
+        with temporary.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(0)
+            return Ready(name, str(temporary), size, _sha256(stream))
+
+
+def commit(root: str, ready: Ready) -> Json:
+    """Move a ready file into its place below root; its bytes and sha256. Raises StorageError."""
     target = Path(root, ready.name)
     with storage_errors(f"can't write {target}"):
         target.parent.mkdir(parents=True, exist_ok=True)
         Path(ready.temporary).replace(target)
+    return {"bytes": ready.bytes, "sha256": ready.sha256}
 
 
 def publish(root: str, name: str, scratch: str, write: Callable[[BinaryIO], object]) -> None:
@@ -103,6 +124,15 @@ def sync_folder(path: str) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def sync_file(path: str) -> None:
+    """Make a file's content survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

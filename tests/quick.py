@@ -69,6 +69,9 @@ class Doubled:
     def __init__(self, parts: Path):
         self.parts = parts
 
+    def close(self):
+        pass
+
     def facts(self):
         return {}
 

@@ -29,16 +29,23 @@ SAME_LAYER = {
     ("planning", "resuming"),
     ("publishing", "manifest"),
     ("publishing", "planning"),
+    ("publishing", "scriptfiles"),
     ("receipts", "journal"),
     ("runner", "manifest"),
     ("runner", "planning"),
     ("runner", "publishing"),
     ("runner", "resuming"),
+    ("runner", "scriptfiles"),
+    ("script", "answers"),
+    ("script", "outputfolder"),
+    ("script", "writers"),
+    ("scriptfiles", "planning"),
     ("signature", "job"),
     ("signature", "schema"),
     ("slot", "child"),
     ("slots", "child"),
     ("slots", "slot"),
+    ("staging", "child"),
     ("summary", "readers"),
     ("summary", "receipts"),
     ("summary", "writers"),
@@ -62,6 +69,7 @@ DOORS = {
 
 BESIDE_THE_MODEL = {
     *FRAMES, "worker", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job", "versions",
+    "script", "outputfolder",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
 
@@ -79,6 +87,8 @@ LATE = {
     ("engines", "engines"),
     ("planning", "model"),
     ("readers", "readers"),
+    ("script", "answers"),
+    ("staging", "script"),
     ("writers", "writers"),
 }
 """(importer, imported) of the house's modules that a function opens, or that are opened by name, when needed."""

@@ -160,9 +160,9 @@ def test_layout_table_gives_a_real_table(project: Project, form: Any) -> None:
 
         def run(mini_batch):
             value = 1 if mini_batch[0].endswith("a.txt") else 0.5
-            frame = pd.DataFrame({"file": mini_batch, "p q": [value] * len(mini_batch)}, index=range(1, len(mini_batch) + 1)[::-1])
-            frame["file"] = frame["file"].str.rpartition("/")[2]
-            return frame
+            names = [path.rpartition("/")[2] for path in mini_batch]
+            backwards = range(len(names))[::-1]
+            return pd.DataFrame({"file": names, "p q": [value] * len(names)}, index=backwards)
         """
     )
     project.inputs(a="1", b="2", c="3")
@@ -628,8 +628,8 @@ def test_a_changed_file_has_its_whole_mini_batch_scored_again(project: Project) 
                 calls.write(" ".join(pathlib.Path(p).stem for p in mini_batch) + "\\n")
             if pathlib.Path({str(project.folder / "fail")!r}).exists() and mini_batch[0].endswith("e.txt"):
                 raise ValueError
-            for path in mini_batch:
-                pathlib.Path(os.environ["AZUREML_BI_OUTPUT_PATH"], pathlib.Path(path).name).write_text(open(path).read())
+            for path in map(pathlib.Path, mini_batch):
+                pathlib.Path(os.environ["AZUREML_BI_OUTPUT_PATH"], path.name).write_text(path.read_text())
             return [open(p).read() for p in mini_batch]
         """
     )

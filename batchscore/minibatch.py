@@ -148,7 +148,7 @@ class Failure:
 
     @classmethod
     def from_json(cls, record: Json) -> Failure:
-        return cls(**{**record, "files": tuple(record["files"])})
+        return cls(**{**record, "files": tuple(record.get("files", ()))})
 
     @classmethod
     def of_files(cls, files: Sequence[str], reason: str, count: int, detail: str | None = None) -> Failure:

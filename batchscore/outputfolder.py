@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -47,6 +49,7 @@ class OutputFolder:
             names = sorted(self._names())
             for each in names:
                 self._check(each)
+            self._refuse_open(set(names))
             for stale in (place, staged):
                 shutil.rmtree(stale, ignore_errors=not stale.exists())
             for each in names:
@@ -90,6 +93,30 @@ class OutputFolder:
             raise AnswerRefused(
                 f"run() wrote {name!r} to AZUREML_BI_OUTPUT_PATH; names of files there must be UTF-8"
             ) from None
+
+    def _refuse_open(self, names: set[str]) -> None:
+        """Refuse files that the process still writes to, where the system tells: their end may not be there yet."""
+        if is_open := self._open() & names:
+            gc.collect()  # a file that nobody can reach any more closes
+            is_open = self._open() & names
+        if is_open:
+            raise AnswerRefused(
+                f"run() returned and left {min(is_open)} in AZUREML_BI_OUTPUT_PATH open; close files that it writes, "
+                "or their end may be missing"
+            )
+
+    def _open(self) -> set[str]:
+        """Names of files here, other than init()'s, that this process has open for writing (Linux, proc(5))."""
+        found = set()
+        for handle in Path("/proc/self/fd").glob("*"):
+            with contextlib.suppress(OSError, ValueError):
+                path = handle.readlink().relative_to(self.path)
+                flags = re.search(
+                    r"^flags:\s*([0-7]+)", Path("/proc/self/fdinfo", handle.name).read_text(), re.MULTILINE
+                )
+                if flags and int(flags[1], 8) & os.O_ACCMODE and not (self._first / path).exists():
+                    found.add(path.as_posix())
+        return found
 
     def _move(self, name: str, staged: Path) -> None:
         source, target = Path(self.path, name), staged / name

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import batchscore
 from batchscore import staging
 from batchscore.errors import ModelLoadError, UsageError
 from batchscore.job import Job, MiniBatchSize, Script
@@ -418,6 +424,26 @@ def test_a_run_that_hangs_fails_with_the_setting_to_change(project: Project) -> 
     assert "in run" in failure["detail"]
 
 
+def test_links_are_kept_as_what_they_lead_to(project: Project) -> None:
+    project.script(
+        """
+        import os, pathlib
+        out = pathlib.Path(os.environ["AZUREML_BI_OUTPUT_PATH"])
+        def run(mini_batch):
+            name = pathlib.Path(mini_batch[0]).stem
+            (out / (name + "-input")).symlink_to(mini_batch[0])
+            if name == "b":
+                (out / "nowhere").symlink_to("/nowhere/at/all")
+            return mini_batch
+        """
+    )
+    project.inputs(a="1", b="2")
+    project.run(mini_batch_size=MiniBatchSize(files=1), output_action="summary_only")
+    assert not (project.out / "a-input").is_symlink()
+    assert (project.out / "a-input").read_text() == "1"
+    assert "run() left nowhere in AZUREML_BI_OUTPUT_PATH, which is no file" in project.failures[0]["reason"]
+
+
 def test_what_a_script_prints_stays_off_stdout(project: Project, capfd: pytest.CaptureFixture[str]) -> None:
     project.script(
         """
@@ -542,6 +568,24 @@ WRITES = """
         path.write_text({text})
         return mini_batch
 """
+
+
+def test_a_file_that_is_left_open_fails_the_mini_batch(project: Project) -> None:
+    """Its last lines would be lost, or lie in another mini-batch's."""
+    project.script(
+        """
+        import os
+        log = None
+        def run(mini_batch):
+            global log
+            log = log or open(os.path.join(os.environ["AZUREML_BI_OUTPUT_PATH"], "results.csv"), "w")
+            log.write("a line")
+            return mini_batch
+        """
+    )
+    project.inputs(a="1")
+    assert project.run().status == "Failed"
+    assert "left results.csv in AZUREML_BI_OUTPUT_PATH open" in project.failures[0]["reason"]
 
 
 @pytest.mark.parametrize("name", ["predictions.csv", "job.json", "failures.jsonl", "logs/mine.txt", ".batchscore/x"])
@@ -729,6 +773,107 @@ def test_the_jobs_identity_covers_model_and_code_but_not_what_lies_beside(projec
     (project.folder / "labels.txt").write_text("x")
     with pytest.raises(UsageError, match="script code"):
         project.run(**settings)
+
+
+KILLED = """
+import os, sys
+from batchscore import publishing
+from batchscore.job import *
+from batchscore.runner import run_job
+
+commits, last = 0, int(sys.argv[2])
+commit = publishing.commit
+
+def committing(root, ready):
+    global commits
+    commits += 1
+    if commits > last:
+        os.kill(os.getpid(), 9)
+    return commit(root, ready)
+
+publishing.commit = committing
+run_job(eval(sys.argv[1]))
+"""
+
+
+def killed(job: Job, *, after_commits: int = 1000) -> None:
+    """Run a job in a process that is killed, by its script or while it publishes."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, repr(job), str(after_commits)],
+        env={**os.environ, "PYTHONPATH": str(Path(batchscore.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def test_a_job_whose_process_is_killed_in_run_goes_on_to_the_same_bytes(project: Project) -> None:
+    """What the mini-batch that was being scored had written goes; what the others wrote stays."""
+    project.script(
+        f"""
+        import os, pathlib
+        def run(mini_batch):
+            out = pathlib.Path(os.environ["AZUREML_BI_OUTPUT_PATH"])
+            name = pathlib.Path(mini_batch[0]).stem
+            with open({str(project.folder / "calls")!r}, "a") as calls:
+                calls.write(name)
+            mark = pathlib.Path({str(project.folder / "mark")!r})
+            if name == "c" and not mark.exists():
+                mark.touch()
+                (out / "half").mkdir()
+                (out / "half/written.txt").write_text("half")
+                os.kill(os.getppid(), 9)
+                import time
+                time.sleep(60)
+            (out / (name + ".txt")).write_text(name)
+            return mini_batch
+        """
+    )
+    project.inputs(**{name: name for name in "abcd"})
+    job = project.job(mini_batch_size=MiniBatchSize(files=1))
+    killed(job)
+    assert run_job(job).status == "Completed"
+    assert (project.folder / "calls").read_text() == "abccd"
+    again = project.outputs()
+    assert again.keys() == {"predictions.csv", "a.txt", "b.txt", "c.txt", "d.txt"}
+    run_job(replace(job, output=str(project.folder / "fresh")))
+    project.out = project.folder / "fresh"
+    assert project.outputs() == again
+
+
+@pytest.mark.parametrize("commits", [0, 1, 3])
+def test_what_was_published_when_the_process_was_killed_is_taken_away(project: Project, commits: int) -> None:
+    """The next run has other inputs, or is another job: files of the first one's inputs don't stay."""
+    project.script(OWN_FILES)
+    project.inputs(a="1", b="2", c="3", d="4")
+    job = project.job(mini_batch_size=MiniBatchSize(files=1))
+    killed(job, after_commits=commits)
+    assert len(project.outputs()) == commits
+    (project.folder / "in/a.txt").unlink()
+    assert run_job(job).status == "Completed"
+    assert project.outputs().keys() == {"predictions.csv", "sub/b.txt", "sub/c.txt", "sub/d.txt"}
+
+
+def test_another_job_takes_away_what_a_killed_one_had_published(project: Project) -> None:
+    project.script(OWN_FILES)
+    project.inputs(a="1", b="2")
+    killed(project.job(), after_commits=2)
+    assert project.outputs().keys() == {"predictions.csv", "sub/a.txt"}
+    project.script("def run(m):\n    return m\n")
+    project.run(overwrite=True)
+    assert project.outputs().keys() == {"predictions.csv"}
+
+
+def test_a_mini_batch_whose_files_are_gone_is_scored_again(project: Project) -> None:
+    project.script(OWN_FILES)
+    project.inputs(a="1", b="2")
+    killed(project.job(output_action="summary_only"), after_commits=1)
+    for folder in (project.out / ".batchscore/parts").iterdir():
+        shutil.rmtree(folder)
+    assert project.run(output_action="summary_only").status == "Completed"
+    assert project.outputs().keys() == {"sub/a.txt", "sub/b.txt"}
 
 
 class Notes(Silent):

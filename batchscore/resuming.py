@@ -123,7 +123,7 @@ def take_over(workspace: Workspace, job: Job, planned: Header, listing: Listing)
         raise UsageError(_another_job(workspace, "an unfinished job", different))
     if different or header.keep != planned.keep:
         notes = [] if different else ["--keep all means other columns now: all files are scored again"]
-        replaces = tuple(dict.fromkeys((*header.replaces, *header.targets, *workspace.announced())))
+        replaces = tuple(dict.fromkeys((*header.replaces, *header.targets)))
         return Earlier(replace(planned, replaces=replaces), is_new=True, notes=tuple(notes))
     notes = _changes(workspace, listing)
     if header.threads != planned.threads:

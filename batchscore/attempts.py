@@ -28,6 +28,8 @@ class RetryPolicy:
     """When a chunk is done."""
     timeout_name: str = "--timeout"
     """The setting to change, for messages."""
+    stops_repeating: bool = True
+    """An exception that comes back with the same text isn't tried a third time."""
     splits_files: bool = True
     """Files are tried one by one in the end; False where a mini-batch fails as a whole."""
 
@@ -72,7 +74,7 @@ def _tried(
         try:
             return _asked(workers, mini_batch, policy, on_progress), attempts
         except WorkerFault as fault:
-            if attempts > policy.max_retries or _came_back(fault, last):
+            if attempts > policy.max_retries or (policy.stops_repeating and _came_back(fault, last)):
                 return fault, attempts
             last = fault
 

@@ -81,7 +81,12 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
         return
     workers = min(job.workers or engines.cpu_count(), len(todo))
     policy = RetryPolicy(
-        job.max_retries, job.timeout, not job.times_mini_batches, job.timeout_name, splits_files=job.script is None
+        job.max_retries,
+        job.timeout,
+        not job.times_mini_batches,
+        job.timeout_name,
+        stops_repeating=job.script is None,
+        splits_files=job.script is None,
     )
     written = WrittenFiles.of(receipts, workspace.parts)
     if job.script:

@@ -23,7 +23,7 @@ SHUTDOWN_SECONDS = 10.0
 
 def check_script(script: Script, workspace: Workspace) -> None:
     """Refuse a script that isn't there. Raises UsageError."""
-    code = Path(script.code)
+    code = Path(os.path.normpath(script.code))
     path = Path(os.path.normpath(code / script.scoring_script))
     if not code.is_dir():
         raise UsageError(f"the folder {code} isn't there; code_configuration.code is the folder of the scoring script")

@@ -410,3 +410,19 @@ def test_a_jobs_own_process_loads_neither_mlflow_nor_pandas(sample_models, sampl
         " assert run_job(job).status == 'Completed'"
     )
     assert loaded_by(program, clean_environment) & {"mlflow", "pandas"} == set()
+
+
+@pytest.mark.parametrize("layout", ["azure", "table"])
+def test_the_process_of_a_scoring_scripts_job_loads_neither_mlflow_nor_pandas(layout, tmp_path, clean_environment):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.txt").write_text("1")
+    (tmp_path / "score.py").write_text("def run(mini_batch):\n    return mini_batch\n")
+    arguments = (
+        f"model='', inputs=({str(tmp_path / 'in')!r},), output={str(tmp_path / 'out')!r}, layout={layout!r}, "
+        f"mini_batch_size=MiniBatchSize(files=1), script=Script({str(tmp_path)!r}, 'score.py')"
+    )
+    program = (
+        "from batchscore.job import Job, MiniBatchSize, Script\nfrom batchscore.runner import run_job\n"
+        f"assert run_job(Job({arguments})).status == 'Completed'"
+    )
+    assert loaded_by(program, clean_environment) & {"mlflow", "pandas"} == set()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import venv
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 import batchscore
 from batchscore import staging
 from batchscore.errors import ModelLoadError, UsageError
+from batchscore.face import run
 from batchscore.job import Job, MiniBatchSize, Script
 from batchscore.planning import worker_spec
 from batchscore.progress import Silent
@@ -281,6 +283,68 @@ def test_whatever_run_raises_is_a_failed_attempt(project: Project, what: str) ->
     assert (summary.status, summary.counts.retries) == ("Completed", 1)
 
 
+def test_an_exception_that_comes_back_is_worth_all_retries(project: Project) -> None:
+    project.script("def run(mini_batch):\n    raise OSError('503, come again')\n")
+    project.inputs(a="1")
+    assert project.run(max_retries=3).counts.retries == 3
+
+
+def test_a_script_needs_nothing_of_batchscores_libraries(project: Project) -> None:
+    """Neither MLflow nor pandas nor pyarrow is in the interpreter that it runs in."""
+    venv.create(project.folder / "bare")
+    python = str(project.folder / "bare/bin/python")
+    project.script("import sys\ndef run(mini_batch):\n    return [sys.prefix]\n")
+    project.inputs(a="1")
+    project.run(python=python)
+    assert project.text == f"{project.folder / 'bare'}\n"
+    with pytest.raises(ModelLoadError, match="lacks pandas, pyarrow"):
+        project.run(python=python, layout="table", overwrite=True)
+
+
+def test_prediction_files_may_be_parts(project: Project) -> None:
+    project.script(PER_FILE)
+    project.inputs(a="1", b="2", c="3")
+    project.run(output_files="parts")
+    assert project.outputs() == {
+        "predictions/part-00000.csv": b"a.txt: 1\nb.txt: 2\n",
+        "predictions/part-00001.csv": b"c.txt: 3\n",
+    }
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_script_may_have_processes_of_its_own(project: Project, method: str) -> None:
+    project.script(
+        f"""
+        import multiprocessing
+
+        def length(path):
+            return len(open(path).read())
+
+        def run(mini_batch):
+            with multiprocessing.get_context({method!r}).Pool(2) as pool:
+                return pool.map(length, mini_batch)
+        """
+    )
+    project.inputs(a="1", b="22")
+    project.run()
+    assert project.text == "1\n2\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mini_batch_size": MiniBatchSize()}, "mini_batch_size is a number of files, found auto"),
+        ({"output_files": "mirror"}, "mirror needs to know whose rows are whose"),
+        ({"limit": 5}, "limit has no effect on a scoring script"),
+        ({"keep": ("a",), "layout": "table"}, "keep has no effect"),
+        ({"predict_fn": "predict_proba"}, "predict_fn has no effect"),
+    ],
+)
+def test_what_cannot_be_done_for_a_script_is_refused(project: Project, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        project.job(**settings)
+
+
 def test_a_script_sees_what_azure_gives_it(project: Project) -> None:
     project.script("NAME = 'helper beside the code'\n", "helper.py")
     project.script("NAME = 'beside the script'\n", "sub/answers.py")
@@ -478,6 +542,41 @@ def test_files_that_a_script_writes_itself_land_in_output(project: Project) -> N
     assert summary.files[0] == str(project.out / "sub/a.txt")
     assert "8 files written by the script" in summary.message
     assert not project.run(output_action="summary_only", mini_batch_size=MiniBatchSize(files=1)).is_fresh
+
+
+def test_a_script_that_loads_an_mlflow_model_and_writes_parquet(
+    project: Project, sample_models: Path, sample_data: Path
+) -> None:
+    """As Azure's page on customised outputs shows it."""
+    project.script(
+        """
+        import os
+        from pathlib import Path
+        from typing import List
+
+        import mlflow
+        import pandas as pd
+
+        def init():
+            global model, output_path
+            output_path = os.environ["AZUREML_BI_OUTPUT_PATH"]
+            model = mlflow.pyfunc.load_model(os.path.join(os.environ["AZUREML_MODEL_DIR"], "breast_cancer"))
+
+        def run(mini_batch: List[str]):
+            for file_path in mini_batch:
+                data = pd.read_csv(file_path)
+                data["prediction"] = model.predict(data)
+                data.to_parquet(os.path.join(output_path, Path(file_path).stem + ".parquet"))
+            return mini_batch
+        """
+    )
+    model, inputs = sample_models / "breast_cancer", sample_data / "breast_cancer"
+    summary = project.run(model=str(model), inputs=(str(inputs),), output_action="summary_only", workers=2)
+    native = run(model, inputs, project.folder / "native").read()
+    assert len(summary.files) == summary.counts.rows == native["file"].nunique()
+    for name, rows in native.groupby("file"):
+        own = pd.read_parquet(project.out / f"{Path(str(name)).stem}.parquet")
+        assert own["prediction"].tolist() == rows["prediction"].tolist()
 
 
 def test_rows_and_own_files_go_together(project: Project) -> None:

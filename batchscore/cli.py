@@ -16,7 +16,16 @@ import click
 
 from batchscore import __version__
 from batchscore.errors import BatchscoreError, StorageError, UsageError
-from batchscore.job import FORMATS, MISSING_VALUES, OUTPUT_FILES, CsvOptions, Job, MiniBatchSize, output_name_and_format
+from batchscore.job import (
+    ENV_MANAGERS,
+    FORMATS,
+    MISSING_VALUES,
+    OUTPUT_FILES,
+    CsvOptions,
+    Job,
+    MiniBatchSize,
+    output_name_and_format,
+)
 from batchscore.streams import flush_streams, prepare_streams, show, tell
 
 if TYPE_CHECKING:
@@ -165,6 +174,14 @@ def main_group() -> None:
 @option(MODEL, "--rename", multiple=True, type=Pair(), metavar="OLD=NEW", help="Input column OLD is the model's NEW.")
 @option(
     MODEL,
+    "--env-manager",
+    type=click.Choice(ENV_MANAGERS),
+    default="local",
+    show_default=True,
+    help="local: what is installed here; uv: the environment that the model states, built once and kept.",
+)
+@option(
+    MODEL,
     "--python",
     type=click.Path(),
     default=None,
@@ -299,7 +316,7 @@ def job_of(given: dict[str, Any]) -> Job:
     same = (
         "model", "output", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries",
         "error_threshold", "fail_fast", "output_files", "add", "rename", "predict_fn", "params", "include", "exclude",
-        "limit", "python", "environment", "allow_empty", "overwrite",
+        "limit", "env_manager", "python", "environment", "allow_empty", "overwrite",
     )  # fmt: skip
     return Job(
         inputs=inputs,

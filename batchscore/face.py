@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import Stopped, UsageError
-from batchscore.job import CsvOptions, Format, Job, MiniBatchSize, OutputFiles, output_name_and_format
+from batchscore.job import CsvOptions, EnvManager, Format, Job, MiniBatchSize, OutputFiles, output_name_and_format
 from batchscore.progress import watcher
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     include: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
     limit: int | None = None,
+    env_manager: EnvManager = "local",
     python: Location | None = None,
     environment: Mapping[str, str] | None = None,
     allow_empty: bool = False,
@@ -89,6 +90,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
         include=_strings(include),
         exclude=_strings(exclude),
         limit=limit,
+        env_manager=env_manager,
         python=os.fspath(python) if python else None,
         environment=tuple((environment or {}).items()),
         allow_empty=allow_empty,

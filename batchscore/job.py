@@ -12,10 +12,12 @@ from batchscore.minibatch import Json
 
 Format = Literal["csv", "parquet", "jsonl"]
 OutputFiles = Literal["one", "parts", "mirror"]
+EnvManager = Literal["local", "uv"]
 
 FORMATS: tuple[Format, ...] = ("csv", "parquet", "jsonl")
 SUFFIXES: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".pqt": "parquet", ".jsonl": "jsonl"}
 OUTPUT_FILES: tuple[OutputFiles, ...] = ("one", "parts", "mirror")
+ENV_MANAGERS: tuple[EnvManager, ...] = ("local", "uv")
 
 MISSING_VALUES = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>",
@@ -191,8 +193,10 @@ class Job:
     exclude: tuple[str, ...] = ()
     limit: int | None = None
     """Score only the first rows, in input order."""
+    env_manager: EnvManager = "local"
+    """Who provides what the model needs: `local`, whoever did so for the interpreter; `uv`: an environment is built."""
     python: str | None = None
-    """Interpreter of the workers; None: the running one."""
+    """Interpreter of the workers; None: the running one, or that of the environment that is built."""
     environment: tuple[tuple[str, str], ...] = ()
     """Environment variables of the workers."""
     allow_empty: bool = False
@@ -217,6 +221,13 @@ class Job:
                 raise UsageError(f"{name} must be a whole number from {minimum}, found {value!r}")
         if not self.timeout > 0:
             raise UsageError(f"timeout must be more than 0 seconds, found {self.timeout!r}")
+        if self.env_manager not in ENV_MANAGERS:
+            raise UsageError(f"env_manager must be one of {', '.join(ENV_MANAGERS)}; found {self.env_manager!r}")
+        if self.env_manager == "uv" and self.python:
+            raise UsageError(
+                f"--env-manager uv has the workers run in the environment that it builds, --python in that of "
+                f"{self.python}; drop one of them"
+            )
         if self.format not in FORMATS:
             raise UsageError(f"format must be one of {', '.join(FORMATS)}; found {self.format!r}")
         if self.output_files not in OUTPUT_FILES:

@@ -40,6 +40,7 @@ def test_options_reach_the_job() -> None:
         "-m", "m", "-i", "a", "-o", "o", "--keep", "a,b", "--keep", '"c,d"', "--add", "x=1=2", "--rename", "p=q",
         "--param", "k=0.5", "--mini-batch-size", "64MB", "--format", "parquet", "--delimiter", "\\t", "--no-header",
         "--missing-value", "-", "--missing-value", "", "--error-threshold", "-1", "--environment-variable", "A=b",
+        "--env-manager", "uv",
     )  # fmt: skip
     assert job.keep == ("a", "b", "c,d")
     assert job.add == (("x", "1=2"),)
@@ -50,6 +51,7 @@ def test_options_reach_the_job() -> None:
     assert job.csv == CsvOptions("\t", "utf-8", ("-", ""), header=False)
     assert job.error_threshold == -1
     assert job.environment == (("A", "b"),)
+    assert job.env_manager == "uv"
 
 
 def test_keep_all_is_a_word() -> None:

@@ -240,6 +240,14 @@ def test_a_missing_module_says_what_to_install(broken):
     assert message.rstrip().endswith("ModuleNotFoundError: No module named 'sklearn_of_the_future'")
 
 
+def test_a_module_that_another_version_of_a_package_has_isnt_a_missing_package(broken):
+    path = broken("import sklearn.ensemble._of_the_past", "scikit-learn==0.1\n")
+    with pytest.raises(ModelLoadError, match="No module named 'sklearn.ensemble._of_the_past'") as caught:
+        load(path)
+    advice = str(caught.value).splitlines()[1]
+    assert advice.startswith("The packages below aren't the ones that the model was logged with. --env-manager uv buil")
+
+
 def test_a_model_that_fails_or_exits_shows_its_own_traceback(broken):
     path = broken("def _load_pyfunc(path):\n    weights_of_the_model = 1 / 0\n", "mlflow\n")
     with pytest.raises(ModelLoadError, match="ZeroDivisionError: division by zero") as caught:

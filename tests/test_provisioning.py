@@ -92,7 +92,10 @@ def test_a_job_without_anything_to_score_builds_nothing(folder, uv_calls):
 
 def test_ctrl_c_ends_a_build_leaves_nothing_in_the_cache_and_the_same_command_goes_on(folder, tmp_path):
     hook = tmp_path / "shim/hook.sh"
-    hook.write_text(f'[ "$1" = pip ] && {{ echo $$ > "{tmp_path}/pid"; kill -INT $PPID; exec sleep 60; }}\n')
+    in_the_middle = "cat > /dev/null"  # it has been told all when its standard input ends
+    hook.write_text(
+        f'[ "$1" = pip ] && {{ echo $$ > "{tmp_path}/pid"; {in_the_middle}; kill -INT $PPID; exec sleep 60; }}\n'
+    )
     job = quick.job(folder, env_manager="uv")
     summary = run_job(job)
     assert (summary.status, summary.exit_code) == ("Canceled", 130)

@@ -117,8 +117,9 @@ def _headline(error: BaseException) -> str:
 
 def _advice_here(error: BaseException, required: tuple[Requirement, ...], folder: str) -> str:
     """What to do in an environment that somebody else made."""
-    if module := _missing_module(error):
-        package, top = _package(module), module.partition(".")[0]
+    module = _missing_module(error)
+    if module and installed_version(package := _package(module)) is None:  # else another version of it has the module
+        top = module.partition(".")[0]
         same = {_normal(package), _normal(top)}
         line = next((each.line for each in required if _normal(each.name) in same), package)
         return (
@@ -135,7 +136,8 @@ def _advice_here(error: BaseException, required: tuple[Requirement, ...], folder
 
 def _advice_there(error: BaseException) -> str:
     """What to do where the environment was built from what the model states."""
-    if module := _missing_module(error):
+    module = _missing_module(error)
+    if module and installed_version(_package(module)) is None:
         return (
             f"The environment that the model states has no {_package(module)}; add it to the model's requirements, "
             "from which --env-manager uv builds the environment"

@@ -19,6 +19,7 @@ from batchscore.errors import BatchscoreError, StorageError, UsageError
 from batchscore.job import (
     ENV_MANAGERS,
     FORMATS,
+    LAYOUTS,
     MISSING_VALUES,
     OUTPUT_FILES,
     CsvOptions,
@@ -137,10 +138,11 @@ def main_group() -> None:
 @option(
     OUTPUT,
     "--layout",
-    type=click.Choice(["table"]),
+    type=click.Choice(LAYOUTS),
     default="table",
     show_default=True,
-    help="table: a header, then file, row, kept, added and prediction columns.",
+    help="table: a header, then file, row, kept, added and prediction columns; azure: no header, then row, "
+    "predictions and the file's base name.",
 )
 @option(
     OUTPUT,
@@ -316,7 +318,7 @@ def job_of(given: dict[str, Any]) -> Job:
     same = (
         "model", "output", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries",
         "error_threshold", "fail_fast", "output_files", "add", "rename", "predict_fn", "params", "include", "exclude",
-        "limit", "env_manager", "python", "environment", "allow_empty", "overwrite",
+        "limit", "env_manager", "python", "environment", "allow_empty", "overwrite", "layout",
     )  # fmt: skip
     return Job(
         inputs=inputs,

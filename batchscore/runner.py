@@ -81,7 +81,9 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
     if python is None:
         return
     workers = min(job.workers or engines.cpu_count(), len(todo))
-    policy = RetryPolicy(job.max_retries, job.timeout)
+    policy = RetryPolicy(
+        job.max_retries, job.timeout, not job.times_mini_batches, job.timeout_name, splits_files=job.script is None
+    )
     with Slots(replace(worker_spec(prepared), python=python), workers, Path(workspace.logs)) as slots:
         slots.start()
         for note in slots.ready().get("notes", ()):

@@ -43,9 +43,11 @@ class HereSlots:
             self.scorer = self.scorer or load_scorer(self.spec.setup)
         return self.scorer.facts()
 
-    def ask(self, mini_batch: MiniBatch, timeout: float, on_progress: Callable[[int], None]) -> Outcome:
+    def ask(
+        self, mini_batch: MiniBatch, timeout: float, on_progress: Callable[[int], None], *, restarts_clock: bool = True
+    ) -> Outcome:
         """What crosses a process crosses as JSON here too."""
-        del timeout
+        del timeout, restarts_clock
         with self._lock:
             self.scorer = self.scorer or load_scorer(self.spec.setup)
             try:

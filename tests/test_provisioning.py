@@ -19,9 +19,11 @@ from packages import wheel
 from batchscore.deployment import Deployment, EnvironmentReference
 from batchscore.errors import ModelLoadError, UsageError
 from batchscore.face import run
+from batchscore.job import ScoringSettings
 from batchscore.progress import Silent
 from batchscore.provisioning import interpreter_for_script
 from batchscore.runner import run_job
+from batchscore.scoring import load_scorer
 
 
 class Listening(Silent):
@@ -196,6 +198,9 @@ def test_other_versions_than_the_models_are_told_once(run_here, save_model, tmp_
     note = f"the model was logged with pytest==0.1 ({pytest.__version__} here), no-such-package (missing here)"
     assert said.count(note) == 1
     assert "--env-manager uv builds the environment" in said
+    setup = {"model": str(model), "settings": ScoringSettings().to_json(), "parts": str(tmp_path)}
+    assert note in load_scorer({**setup, "env_manager": "local"}).facts()["notes"][0]
+    assert load_scorer({**setup, "env_manager": "uv"}).facts() == {"notes": []}, "there it is as the model wants it"
 
 
 # A model of another time

@@ -86,6 +86,7 @@ def test_every_option_comes_from_the_environment_too() -> None:
         (["-m", "m", "-i", "a", "-o", "o", "--format", "csv", "--output-file-name", "x.jsonl"], "means jsonl"),
         (["-m", "m", "-i", "a", "-o", "o", "--mini-batch-size", "many"], "found 'many'"),
         (["-m", "m", "-i", "a", "-o", "o", "--add", "x"], "expected NAME=VALUE"),
+        (["-m", "m", "-i", "a", "-o", "o", "--env-manager", "uv", "--python", "p"], "--python in that of p; drop one"),
         (["-m", "m", "-i", "a", "-o", "o", "--error-threshold", "-2"], "error-threshold"),
         (["-m", "/no/such/model", "-i", ".", "-o", "o"], "MODEL /no/such/model isn't there"),
         (["-m", ".", "-i", ".", "-o", "o"], "has no MLmodel file"),

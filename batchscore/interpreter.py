@@ -1,4 +1,4 @@
-"""The interpreter that the workers are to run in: whether it is one, and has what they need."""
+"""The interpreter that --python names: whether it is one, and has what the workers need."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from batchscore.child import WorkerSpec
 from batchscore.errors import ModelLoadError, UsageError
+from batchscore.job import Job
 
 NEEDED = {"mlflow": "mlflow-skinny", "pandas": "pandas", "pyarrow": "pyarrow"}
 """Modules and the packages that bring them."""
@@ -28,15 +29,15 @@ if sys.version_info >= (3, 10):
 """
 
 
-def check_interpreter(spec: WorkerSpec, needed: Mapping[str, str] = NEEDED) -> None:
+def check_interpreter(job: Job) -> None:
     """Refuse an interpreter that no model could be loaded in; the running one needs no look.
-
-    `needed` are modules and the packages that bring them.
 
     Raises UsageError where it is no Python or too old, ModelLoadError where it lacks what the workers need.
     """
-    if spec.python == sys.executable:
+    if job.python in {None, sys.executable}:
         return
+    needed = _needed(job)
+    spec = WorkerSpec({}, python=str(job.python), environment=job.environment)
     name = f"--python {spec.python}"
     answer = _answer(spec, name, needed)
     found = re.search(r"^Python (\d+)\.(\d+)\n(.*)", answer, re.MULTILINE)  # site packages may print, too
@@ -50,6 +51,14 @@ def check_interpreter(spec: WorkerSpec, needed: Mapping[str, str] = NEEDED) -> N
             f"{name} lacks {', '.join(missing)}; the workers need {', '.join(needed.values())} there, and the "
             f'model its own libraries. Install what is missing: "{spec.python}" -m pip install {" ".join(missing)}'
         )
+
+
+def _needed(job: Job) -> Mapping[str, str]:
+    """What the workers import; a scoring script's only what the script itself does, unless a table is made of it."""
+    if job.script is None:
+        return NEEDED
+    is_text = job.layout == "azure" or job.output_action == "summary_only"
+    return {} if is_text else {name: package for name, package in NEEDED.items() if name != "mlflow"}
 
 
 def _answer(spec: WorkerSpec, name: str, needed: Iterable[str]) -> str:

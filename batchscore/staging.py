@@ -14,7 +14,7 @@ from batchscore.errors import UsageError
 from batchscore.job import RESERVED_NAMES, Job, ScoringSettings, Script
 from batchscore.outputfolder import TOLD
 from batchscore.script import ScriptSettings
-from batchscore.storage import storage_errors
+from batchscore.storage import link_or_copy, storage_errors
 from batchscore.workspace import FOLDER, Workspace
 
 SHUTDOWN_SECONDS = 10.0
@@ -82,34 +82,24 @@ def _arguments(job: Job, script: Script) -> Iterator[str]:
         yield from (f"--{name}", str(value))
 
 
-def needed_by_script(job: Job) -> dict[str, str]:
-    """Modules that must be there beside a scoring script, and the packages that bring them."""
-    if job.layout == "azure" or job.output_action == "summary_only":
-        return {}
-    return {"pandas": "pandas", "pyarrow": "pyarrow"}
-
-
 def stage(workspace: Workspace, model: str, name: str) -> None:
     """Lay out AZUREML_MODEL_DIR and the folder of the workers' folders, without what a killed run left there.
 
-    AZUREML_MODEL_DIR has one entry, `name`: folders of its own with links to the model's files, so that tools which
-    don't follow links to folders (os.walk, Path.rglob) find them, and what a script writes there isn't in the model.
+    AZUREML_MODEL_DIR has one entry, `name`: the model's folders anew, with hard links to its files, or copies where
+    the disk can't. Symbolic links won't do: MLflow refuses models that lead elsewhere. Raises StorageError.
     """
     with storage_errors(f"can't lay out {workspace.models} for the scoring script"):
         for folder in (workspace.models, workspace.workers):
             shutil.rmtree(folder, ignore_errors=not Path(folder).exists())
             Path(folder).mkdir(mode=0o700)
-        if not model:
-            return
         entry = Path(workspace.models, name)
         if Path(model).is_file():
-            entry.symlink_to(model)
-            return
-        for folder, _, files in os.walk(model, followlinks=True):
-            place = entry / os.path.relpath(folder, model)
+            link_or_copy(model, str(entry))
+        for folder, _, files in os.walk(model, followlinks=True) if model else ():
+            place = Path(entry, os.path.relpath(folder, model))
             place.mkdir()
             for file in files:
-                (place / file).symlink_to(Path(folder, file))
+                link_or_copy(str(Path(folder, file)), str(place / file))
 
 
 def late_words(workspace: Workspace) -> Iterator[str]:

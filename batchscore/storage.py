@@ -76,6 +76,16 @@ def prepare(scratch: str, name: str, write: Callable[[BinaryIO], object]) -> Rea
             raise
 
 
+def link_or_copy(source: str, target: str) -> bool:
+    """A hard link to a file; False where it had to be copied: another disk, another owner."""
+    try:
+        Path(target).hardlink_to(os.path.realpath(source))
+    except OSError:
+        shutil.copyfile(source, target)
+        return False
+    return True
+
+
 def prepare_link(scratch: str, name: str, source: str) -> Ready:
     """A file that is there already, and stays there, for another place: linked where the disk can, else copied.
 
@@ -83,10 +93,7 @@ def prepare_link(scratch: str, name: str, source: str) -> Ready:
     """
     temporary = Path(scratch, f"{next(_numbers):06d}")
     with storage_errors(f"can't write {name} (in {scratch})"):
-        try:
-            temporary.hardlink_to(source)
-        except OSError:
-            shutil.copyfile(source, temporary)
+        if not link_or_copy(source, str(temporary)):
             sync_file(str(temporary))
         with temporary.open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -411,6 +412,29 @@ def test_a_script_sees_what_azure_gives_it(project: Project) -> None:
     }
     assert others[others.index("--error_threshold") + 1] == "7"
     assert not list((project.folder / "code").rglob("__pycache__"))
+
+
+def test_a_model_on_another_disk_is_copied(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(*args: object) -> None:
+        raise OSError(errno.EXDEV, "another disk")
+
+    monkeypatch.setattr(Path, "hardlink_to", refusing)
+    project.script(
+        """
+        import os, pathlib
+        def run(mini_batch):
+            pathlib.Path(os.environ["AZUREML_BI_OUTPUT_PATH"], "x.txt").write_text("own")
+            paths = sorted(pathlib.Path(os.environ["AZUREML_MODEL_DIR"]).rglob("*.*"))
+            return [path.name + path.read_text() + str(path.stat().st_nlink) for path in paths]
+        """
+    )
+    (project.folder / "model/deep").mkdir(parents=True)
+    (project.folder / "model/deep/weights.bin").write_text("0")
+    (project.folder / "model/linked.bin").symlink_to(project.folder / "model/deep/weights.bin")
+    project.inputs(a="1")
+    project.run(model=str(project.folder / "model"))
+    assert project.text == lines("weights.bin01", "linked.bin01")
+    assert project.outputs()["x.txt"] == b"own"
 
 
 def test_a_models_file_lies_alone_in_the_model_folder(project: Project) -> None:

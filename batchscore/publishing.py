@@ -19,7 +19,7 @@ from batchscore.planning import Prepared
 from batchscore.receipts import Part, Segment
 from batchscore.scriptfiles import announce, ready_files
 from batchscore.storage import Ready, commit, prepare, publish, storage_errors, sync_folder
-from batchscore.summary import Counts, JobSummary, Verdicts, failure_lines, judge
+from batchscore.summary import JobSummary, Verdicts, failure_lines, judge
 from batchscore.workspace import Workspace
 
 
@@ -83,11 +83,13 @@ def publish_outputs(
     earlier = prepared.workspace.announced()
     announce(prepared, files, earlier)
     withdraw(prepared, earlier)
-    outputs = tuple({"path": file.name, "rows": rows, **commit(root, file)} for file, rows in ready)
-    others = tuple({"path": file.name, **commit(root, file)} for file in files)
-    for folder in {str(Path(root, file.name).parent) for file in (*(file for file, _ in ready), *files)}:
+    everything = [*(file for file, _ in ready), *files]
+    for file in everything:
+        commit(root, file)
+    for folder in {str(Path(root, file.name).parent) for file in everything}:
         sync_folder(folder)
-    return outputs, others
+    outputs = tuple({"path": file.name, "rows": rows, **file.facts} for file, rows in ready)
+    return outputs, tuple({"path": file.name, **file.facts} for file in files)
 
 
 def _joined(prepared: Prepared, file: OutputFile, columns: tuple[Column, ...]) -> tuple[Ready, int]:
@@ -148,7 +150,7 @@ def conclude(prepared: Prepared, verdicts: Verdicts) -> Ending:
     """Judge the job and publish predictions, where it completed, and failures.jsonl."""
     job, counts = prepared.job, manifest.count(prepared, verdicts)
     is_whole = not any(verdict.is_pending for verdict in verdicts)
-    if is_whole and judge(counts, job.error_threshold, has_success=_has_success(job, counts, verdicts)) == "Completed":
+    if is_whole and judge(counts, job.error_threshold, has_success=_has_success(job, verdicts)) == "Completed":
         columns = verdicts.columns or manifest.empty_columns(prepared)
         outputs, files = publish_outputs(prepared, verdicts, columns)
         ending = manifest.completed(counts, outputs, columns, files)
@@ -158,11 +160,11 @@ def conclude(prepared: Prepared, verdicts: Verdicts) -> Ending:
     return ending
 
 
-def _has_success(job: Job, counts: Counts, verdicts: Verdicts) -> bool:
-    """Whether anything was scored: a row, or, where a script only counts what it returns, a mini-batch."""
+def _has_success(job: Job, verdicts: Verdicts) -> bool | None:
+    """Whether any mini-batch was scored, where a script's results are only counted; else rows tell."""
     if job.script and job.output_action == "summary_only":
         return any(not verdict.is_failed for verdict in verdicts)
-    return counts.rows_scored > 0
+    return None
 
 
 def cut_short(prepared: Prepared, verdicts: Verdicts, error: BatchscoreError) -> Ending:

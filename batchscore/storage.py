@@ -58,6 +58,11 @@ class Ready:
     bytes: int
     sha256: str
 
+    @property
+    def facts(self) -> Json:
+        """What job.json says of it."""
+        return {"bytes": self.bytes, "sha256": self.sha256}
+
 
 def prepare(scratch: str, name: str, write: Callable[[BinaryIO], object]) -> Ready:
     """Write a file in `scratch`, a private folder; synced and hashed. Raises StorageError."""
@@ -101,13 +106,12 @@ def prepare_link(scratch: str, name: str, source: str) -> Ready:
             return Ready(name, str(temporary), size, _sha256(stream))
 
 
-def commit(root: str, ready: Ready) -> Json:
-    """Move a ready file into its place below root; its bytes and sha256. Raises StorageError."""
+def commit(root: str, ready: Ready) -> None:
+    """Move a ready file into its place below root. Raises StorageError."""
     target = Path(root, ready.name)
     with storage_errors(f"can't write {target}"):
         target.parent.mkdir(parents=True, exist_ok=True)
         Path(ready.temporary).replace(target)
-    return {"bytes": ready.bytes, "sha256": ready.sha256}
 
 
 def publish(root: str, name: str, scratch: str, write: Callable[[BinaryIO], object]) -> None:

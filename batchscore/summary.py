@@ -153,8 +153,13 @@ def rows_of_failed(verdict: FileVerdict, csv: CsvOptions) -> int:
     return rows if most is None else min(rows, most)
 
 
-def judge(counts: Counts, error_threshold: int, *, has_success: bool) -> Status:
-    """Completed or Failed. A job that had something to score and scored none has failed whatever the threshold."""
+def judge(counts: Counts, error_threshold: int, *, has_success: bool | None = None) -> Status:
+    """Completed or Failed. A job that had something to score and no success has failed whatever the threshold.
+
+    A success is a row that was scored, unless the caller knows better.
+    """
+    if has_success is None:
+        has_success = counts.rows_scored > 0
     if error_threshold >= 0 and counts.files_failed > error_threshold:
         return "Failed"
     if counts.files_failed and not has_success:
@@ -186,7 +191,7 @@ class JobSummary:
     @property
     def files(self) -> tuple[str, ...]:
         """Paths of what a scoring script wrote itself."""
-        return tuple(str(Path(self.output, entry["path"])) for entry in self.manifest["files"])
+        return tuple(str(Path(self.output, entry["path"])) for entry in self.manifest.get("files", ()))
 
     def read(self) -> pd.DataFrame:
         """All predictions as one frame, in input order; text such as `007` stays text, whatever the format.
@@ -196,7 +201,7 @@ class JobSummary:
         if self.status != "Completed":
             raise UsageError(f"there are no predictions to read, the job is {self.status}: {self.message}")
         settings = self.manifest["settings"]
-        if settings["script"] and settings["layout"] == "azure":
+        if settings.get("script") and settings["layout"] == "azure":
             raise UsageError(
                 "the lines of a scoring script in layout azure have neither names nor types; "
                 "--layout table has them, or read the file as the script writes it"

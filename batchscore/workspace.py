@@ -151,6 +151,46 @@ class Workspace:
         return content
 
 
+class Glance(Workspace):
+    """OUTPUT looked at without touching it: what a job writes beside its results goes to a private folder.
+
+    It is never entered. The journal is the one in OUTPUT.
+    """
+
+    def __init__(self, output: str, scratch: str) -> None:
+        super().__init__(output)
+        self.held = str(Path(self.folder, LOCK))
+        self.folder = scratch
+        self.parts, self.ready, self.logs = (str(Path(scratch, name)) for name in ("parts", "ready", "logs"))
+        for folder in (self.parts, self.ready, self.logs):
+            Path(folder).mkdir(mode=0o700, exist_ok=True)
+
+    def holder(self) -> str | None:
+        """Who holds OUTPUT, such as ` (process 12 on host)`; empty where that isn't known, None where nobody does."""
+        try:
+            handle = os.open(self.held, os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back at once
+        except BlockingIOError:
+            return _who(os.read(handle, 1000).decode("utf-8", "replace"))
+        finally:
+            os.close(handle)
+        return None
+
+    def obstacle(self) -> str | None:
+        """Why OUTPUT couldn't be written, as far as permissions tell; None where they allow it."""
+        folder = Path(self.root)
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir():
+            return f"can't create OUTPUT {self.root}: {folder} is a file"
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return f"can't write to {folder}: permission denied or read-only"
+        return None
+
+
 def _is_at(path: Path, handle: int) -> bool:
     """Whether the open file is the one that the path leads to."""
     try:

@@ -20,6 +20,9 @@ SAME_LAYER = {
     ("channel", "minibatch"),
     ("child", "scoring"),
     ("environments", "modelfolder"),
+    ("estimating", "sampling"),
+    ("examination", "planning"),
+    ("examination", "sampling"),
     ("errors", "redaction"),
     ("inputs", "readers"),
     ("interpreter", "child"),
@@ -34,6 +37,7 @@ SAME_LAYER = {
     ("runner", "planning"),
     ("runner", "publishing"),
     ("runner", "resuming"),
+    ("report", "inputs"),
     ("signature", "job"),
     ("signature", "schema"),
     ("slot", "child"),
@@ -42,6 +46,12 @@ SAME_LAYER = {
     ("summary", "readers"),
     ("summary", "receipts"),
     ("summary", "writers"),
+    ("trial", "scoring"),
+    ("validation", "estimating"),
+    ("validation", "examination"),
+    ("validation", "planning"),
+    ("validation", "resuming"),
+    ("validation", "sampling"),
 }
 """(importer, imported) within one layer; a circle is refused all the same."""
 
@@ -61,7 +71,7 @@ DOORS = {
 """The modules that may import a library; a library that isn't here may not be imported at all."""
 
 BESIDE_THE_MODEL = {
-    *FRAMES, "worker", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job", "versions",
+    *FRAMES, "worker", "trial", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job", "versions",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
 
@@ -74,8 +84,11 @@ LATE = {
     ("child", "scoring"),
     ("cli", "progress"),
     ("cli", "runner"),
+    ("cli", "validation"),
+    ("examination", "examining"),
     ("face", "runner"),
     ("face", "summary"),
+    ("face", "validation"),
     ("engines", "engines"),
     ("planning", "model"),
     ("readers", "readers"),

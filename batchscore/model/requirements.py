@@ -94,7 +94,7 @@ def explained(error: BaseException, folder: str) -> str:
     """What went wrong, what to install, required and installed packages, and the model's own traceback."""
     required = requirements(folder)
     parts = [f"the model in {folder} can't be loaded: {_headline(error)}", _advice(error, required, folder)]
-    parts += ["", *_table(required, folder)] if required else []
+    parts += ["", *_table(folder)] if required else []
     frames = error.__traceback__ and error.__traceback__.tb_next  # from MLflow on
     return "\n".join([*parts, "", "".join(traceback.format_exception(type(error), error, frames)).rstrip()])
 
@@ -136,11 +136,15 @@ def _missing_module(error: BaseException | None) -> str | None:
     return None
 
 
-def _table(required: tuple[Requirement, ...], folder: str) -> list[str]:
-    rows = [("required", "installed", "")]
-    if python := _python_version(folder):
-        rows.append((f"python=={python}", platform.python_version(), _python_remark(python)))
-    rows += [(each.line, each.installed or "-", each.remark) for each in required]
+def compared(folder: str) -> list[tuple[str, str, str]]:
+    """What the model was logged with, what is installed of it (`-`: nothing) and a remark; Python first."""
+    python = _python_version(folder)
+    rows = [(f"python=={python}", platform.python_version(), _python_remark(python))] if python else []
+    return rows + [(each.line, each.installed or "-", each.remark) for each in requirements(folder)]
+
+
+def _table(folder: str) -> list[str]:
+    rows = [("required", "installed", ""), *compared(folder)]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return [f"  {row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}".rstrip() for row in rows]
 

@@ -20,6 +20,8 @@ FIRST_ROWS = 10
 SHOWN_ROWS = 5
 TARGET_SECONDS = 1.0
 """How long the longest call of the sample is to take."""
+LONG_SECONDS = 10.0
+"""A first call that took as long isn't repeated."""
 GROWTH = 100
 """Times as many rows as in the call before, at most."""
 MAX_ROWS = 65_536
@@ -84,7 +86,7 @@ def take_sample(
         left = [each for each in left if each.file.name not in {failure.file for failure in refused}]
         if outcome.rows:
             calls.append(_published(outcome, job, scratch))
-            wanted = _more(calls[-1], rows_per_call) if outcome.rows >= wanted else None
+            wanted = _next(calls, rows_per_call) if refused or outcome.rows >= wanted or len(calls) == 1 else None
         elif not refused:
             left = left[1:]  # of no rows after all
     return _summed_up(slots, calls, job), findings
@@ -103,8 +105,11 @@ def _first_slices(fitting: Sequence[Fitting], rows: int, limit: int | None) -> t
     return tuple(slices)
 
 
-def _more(last: _Call, rows_per_call: int) -> int | None:
+def _next(calls: Sequence[_Call], rows_per_call: int) -> int | None:
     """How many rows the next call gets; None where the last one was long enough to tell the rate."""
+    last = calls[-1]
+    if len(calls) == 1:  # what it took was for the most part the model's and its libraries' warming up
+        return FIRST_ROWS if last.seconds < LONG_SECONDS else None
     factor = min(GROWTH, TARGET_SECONDS / max(last.seconds, 0.001))
     rows = min(int(last.rows * factor), rows_per_call, MAX_ROWS)
     return rows if rows >= 2 * last.rows else None
@@ -125,7 +130,7 @@ def _published(outcome: Outcome, job: Job, scratch: str) -> _Call:
 def _summed_up(slots: Slots, calls: Sequence[_Call], job: Job) -> Sample | None:
     if not calls:
         return None
-    first, last = calls[0], max(calls, key=lambda call: call.rows)
+    first, last = calls[0], max(calls[1:] or calls, key=lambda call: call.rows)
     # what every file has, such as a footer, counts once: the difference is what a row takes
     rows = last.rows - first.rows or last.rows
     parts = (last.part_bytes - first.part_bytes) or last.part_bytes

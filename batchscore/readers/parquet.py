@@ -105,6 +105,8 @@ def _has_values(footer: pq.FileMetaData, name: str) -> bool:
     for number in range(footer.num_row_groups):
         group = footer.row_group(number)
         found = group.column(position).statistics
+        if group.num_rows == 0:
+            continue
         if found is None or not found.has_null_count:
             return True
         if found.null_count < group.num_rows and (found.has_min_max or not is_floating):

@@ -29,7 +29,7 @@ def estimate(
     cores = engines.cpu_count()
     workers = max(1, min(job.workers or cores, mini_batches))
     rate = sample.rows_per_second * min(workers, cores)
-    call = min(rows_per_call, rows)
+    call = rows_of_a_call(job, fitting, rows_per_call)
     row_bytes = sum(each.file.size for each in fitting) / max(sum(each.rows for each in fitting), 1)
     call_bytes = COPIES * max(call - sample.rows, 0) * row_bytes
     return Estimates(
@@ -46,6 +46,13 @@ def estimate(
         parts_bytes=round(rows * sample.part_bytes_per_row),
         memory_bytes=round(workers * (sample.peak_bytes + call_bytes)),
     )
+
+
+def rows_of_a_call(job: Job, fitting: Sequence[Fitting], rows_per_call: int) -> int:
+    """The most that predict gets at once."""
+    rows = [each.rows for each in fitting]
+    there = max(rows, default=0) if job.predicts_whole_files else sum(rows)
+    return min(rows_per_call, limited(job, there))
 
 
 def limited(job: Job, rows: int) -> int:
@@ -71,8 +78,8 @@ class Room:
     memory: int | None = None
 
 
-def shortages(job: Job, estimates: Estimates, sample: Sample, rows_per_call: int, room: Room) -> Iterator[Finding]:
-    """Where what there is falls short of the estimates."""
+def shortages(job: Job, estimates: Estimates, sample: Sample, call: int, room: Room) -> Iterator[Finding]:
+    """Where what there is falls short of the estimates; ``call``: rows that predict gets at once."""
     needed = estimates.output_bytes + estimates.parts_bytes
     if room.disk is not None and needed > room.disk:
         message = (
@@ -83,11 +90,11 @@ def shortages(job: Job, estimates: Estimates, sample: Sample, rows_per_call: int
         remedy = "use fewer --workers or a smaller --rows-per-call"
         needs = f"about {size_text(estimates.memory_bytes)} may be needed"
         yield Finding("memory", "warning", f"{needs}, {size_text(room.memory)} are available; {remedy}")
-    seconds = rows_per_call / sample.rows_per_second
-    if sample.rows < rows_per_call and seconds > job.timeout and estimates.seconds > job.timeout:
-        call = f"a call of predict with {rows_per_call:,} rows may take about {time_text(seconds)}"
-        limit = f"more than the {job.timeout:g} s of --timeout"
-        yield Finding("time", "warning", f"{call}, {limit}; use a smaller --rows-per-call, or a longer --timeout")
+    seconds = call / sample.rows_per_second
+    if seconds > job.timeout:
+        takes = f"a call of predict with {call:,} rows may take about {time_text(seconds)}"
+        limit = f"more than the {job.timeout:g} s of {job.timeout_name}"
+        yield Finding("time", "warning", f"{takes}, {limit}; use a smaller --rows-per-call, or a longer timeout")
 
 
 def free_disk(folder: str) -> int | None:

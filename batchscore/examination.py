@@ -26,9 +26,9 @@ FILES_AT_ONCE = 256
 class Examined:
     """What the headers and schemas of all files say."""
 
-    fitting: tuple[Fitting, ...]
-    failures: tuple[Failure, ...]
-    notes: tuple[str, ...]
+    fitting: tuple[Fitting, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def findings(self) -> list[Finding]:
         return grouped(Finding("files", "problem", each.reason, (each.file,)) for each in self.failures)

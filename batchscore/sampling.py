@@ -9,8 +9,8 @@ from pathlib import Path
 from batchscore import writers
 from batchscore.errors import BatchscoreError, Stopped
 from batchscore.faults import WorkerFault
-from batchscore.job import Job
 from batchscore.minibatch import Column, Failed, FileSlice, InputFile, MiniBatch, Outcome, Scored
+from batchscore.planning import Prepared
 from batchscore.report import Finding, Sample
 from batchscore.slots import Slots
 from batchscore.storage import storage_errors
@@ -56,13 +56,12 @@ class _Call:
         return self.output.stat().st_size
 
 
-def take_sample(
-    slots: Slots, job: Job, rows_per_call: int, fitting: Sequence[Fitting], scratch: str
-) -> tuple[Sample | None, list[Finding]]:
+def take_sample(slots: Slots, prepared: Prepared, fitting: Sequence[Fitting]) -> tuple[Sample | None, list[Finding]]:
     """Score ever more first rows until a call takes about a second; what goes wrong are findings.
 
     The first call warms the model up and gives the rows to show; the last one gives the rate.
     """
+    job = prepared.job
     findings: list[Finding] = []
     calls: list[_Call] = []
     left = [each for each in fitting if each.rows]
@@ -72,7 +71,7 @@ def take_sample(
         if not batch.slices:
             break
         try:
-            outcome = slots.ask(batch, job.timeout)
+            outcome = slots.ask(batch, job.timeout, restarts_clock=not job.times_mini_batches)
         except WorkerFault as fault:
             findings.append(Finding("sample", "problem", "\n".join(filter(None, (fault.reason, fault.detail)))))
             break
@@ -85,11 +84,15 @@ def take_sample(
         findings += [Finding("sample", "problem", failure.reason, (failure.file,)) for failure in refused]
         left = [each for each in left if each.file.name not in {failure.file for failure in refused}]
         if outcome.rows:
-            calls.append(_published(outcome, job, scratch))
-            wanted = _next(calls, rows_per_call) if refused or outcome.rows >= wanted or len(calls) == 1 else None
+            calls.append(_published(outcome, prepared))
+            wanted = (
+                _next(calls, prepared.settings.rows_per_call)
+                if refused or outcome.rows >= wanted or len(calls) == 1
+                else None
+            )
         elif not refused:
             left = left[1:]  # of no rows after all
-    return _summed_up(slots, calls, job), findings
+    return _summed_up(slots, calls, prepared), findings
 
 
 def _first_slices(fitting: Sequence[Fitting], rows: int, limit: int | None) -> tuple[FileSlice, ...]:
@@ -115,19 +118,19 @@ def _next(calls: Sequence[_Call], rows_per_call: int) -> int | None:
     return rows if rows >= 2 * last.rows else None
 
 
-def _published(outcome: Outcome, job: Job, scratch: str) -> _Call:
+def _published(outcome: Outcome, prepared: Prepared) -> _Call:
     """The outcome's part joined to a prediction file, as the job itself would."""
     scored = [entry for entry in outcome.slices if isinstance(entry, Scored) and entry.rows]
-    paths = {entry.part: Path(scratch, "parts", entry.part) for entry in scored}
+    paths = {entry.part: Path(prepared.workspace.parts, entry.part) for entry in scored}
     pieces = [writers.Piece(str(paths[entry.part]), entry.start, entry.stop, outcome.columns) for entry in scored]
-    target = Path(scratch, "ready", f"sample-{outcome.number}")
+    target = Path(prepared.workspace.ready, f"sample-{outcome.number}")
     with storage_errors(f"can't write {target}"), target.open("wb") as stream:
-        writers.join(job.format, pieces, stream, outcome.columns)
+        writers.join(prepared.settings.writer, pieces, stream, outcome.columns)
     size = sum(path.stat().st_size for path in paths.values())
     return _Call(outcome.rows, outcome.seconds, size, target, writers.published(outcome.columns))
 
 
-def _summed_up(slots: Slots, calls: Sequence[_Call], job: Job) -> Sample | None:
+def _summed_up(slots: Slots, calls: Sequence[_Call], prepared: Prepared) -> Sample | None:
     if not calls:
         return None
     first, last = calls[0], max(calls[1:] or calls, key=lambda call: call.rows)
@@ -140,7 +143,7 @@ def _summed_up(slots: Slots, calls: Sequence[_Call], job: Job) -> Sample | None:
         seconds=last.seconds,
         rows_per_second=last.rows / max(last.seconds, 1e-6),
         columns=last.columns,
-        first_rows=tuple(map(tuple, first_rows(str(first.output), job.format, SHOWN_ROWS))),
+        first_rows=tuple(map(tuple, first_rows(str(first.output), prepared.settings.writer, SHOWN_ROWS))),
         part_bytes_per_row=max(parts, 0) / rows,
         output_bytes_per_row=max(output, 0) / rows,
         peak_bytes=slots.peak_rss,

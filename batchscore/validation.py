@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from batchscore.child import WorkerSpec
 from batchscore.errors import BatchscoreError, Stopped, UsageError
-from batchscore.estimating import Room, available_memory, estimate, free_disk, limited, shortages
+from batchscore.estimating import Room, available_memory, estimate, free_disk, limited, rows_of_a_call, shortages
 from batchscore.examination import Examined, examine, grouped
 from batchscore.inputs import Listing
 from batchscore.interpreter import check_interpreter
@@ -42,7 +42,7 @@ def validate_job(job: Job, watch: Watcher | None = None) -> Report:
         glance = Glance(job.output, scratch)
         draft = Draft(job, glance)
         model = draft.attempt("model", lambda: find_model(job, glance), is_wrong_use=True)
-        listing = draft.attempt("inputs", lambda: find_inputs(job, glance), is_wrong_use=True)
+        listing = draft.list_inputs()
         if listing is not None:
             watch.opened(len(listing.files), listing.folders, len(listing.skipped), ())
         draft.look_at_lock()
@@ -87,6 +87,14 @@ class Draft:
         if found not in self.findings:
             self.findings.append(found)
 
+    def list_inputs(self) -> Listing | None:
+        """The files, also where layout azure, which has base names only, can't tell them apart."""
+        table = replace(self.job, layout="table")
+        listing = self.attempt("inputs", lambda: find_inputs(table, self.glance), is_wrong_use=True)
+        if listing is not None and self.job.layout == "azure":
+            self.attempt("output", lambda: find_inputs(self.job, self.glance))
+        return listing
+
     def look_at_lock(self) -> None:
         """Who holds OUTPUT, and whether it could be written at all."""
         holder = self.glance.holder()
@@ -130,13 +138,15 @@ class Draft:
     def try_out(self, prepared: Prepared, watch: Watcher) -> None:
         """Load the model in a worker, look at all files meanwhile, then score the first rows of those that fit."""
         spec = worker_spec(prepared)
-        is_model = spec.loader == SCORES_MODELS
+        is_model = spec.loader == SCORES_MODELS and self.job.script is None
         if is_model:
             spec = replace(spec, loader="batchscore.trial:load_trial")
         with contextlib.ExitStack() as stack:
             slots = stack.enter_context(Slots(spec, 1, Path(self.glance.logs)))
             is_usable = self.attempt("model", lambda: _start(slots, spec))
-            examined = self.examined = examine(prepared, watch, Path(self.glance.logs))
+            examined = Examined()
+            if self.job.script is None:  # which gets the files as they are
+                examined = self.examined = examine(prepared, watch, Path(self.glance.logs))
             self.findings += examined.findings()
             self.notes.update(dict.fromkeys(examined.notes))
             self.facts = self.attempt("model", slots.ready) if is_usable else None
@@ -148,8 +158,7 @@ class Draft:
     def score_first_rows(self, slots: Slots, prepared: Prepared, examined: Examined) -> None:
         """Score the sample with the settings that weren't refused."""
         first = sampled_first(examined.fitting, has_signature=prepared.model.folder.has_signature)
-        rows = prepared.settings.rows_per_call
-        self.sample, findings = take_sample(slots, self.job, rows, first, self.glance.folder)
+        self.sample, findings = take_sample(slots, prepared, first)
         self.findings += grouped(findings)
         if self.sample is None and not findings:
             self.notes["no rows were scored: there are none in files that fit"] = None
@@ -160,7 +169,8 @@ class Draft:
         self.sample = sample
         self.estimates = estimate(self.job, examined.fitting, sample, rows, load)
         self.room = Room(free_disk(self.glance.root), available_memory())
-        self.findings += shortages(self.job, self.estimates, sample, rows, self.room)
+        call = rows_of_a_call(self.job, examined.fitting, rows)
+        self.findings += shortages(self.job, self.estimates, sample, call, self.room)
 
     def report(self, model: FoundModel | None, listing: Listing | None) -> Report:
         return Report(

@@ -38,6 +38,7 @@ SAME_LAYER = {
     ("runner", "publishing"),
     ("runner", "resuming"),
     ("report", "inputs"),
+    ("sampling", "planning"),
     ("signature", "job"),
     ("signature", "schema"),
     ("slot", "child"),

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batchscore.job import Format
+    from batchscore.job import Writer
 
 
-def first_rows(path: str, form: Format, count: int) -> list[list[Any]]:
+def first_rows(path: str, form: Writer, count: int) -> list[list[Any]]:
     """At most so many rows as JSON values: a CSV's fields as text, other formats' values by their types."""
     return _READ[form](path, count)
 
@@ -22,6 +22,11 @@ def first_rows(path: str, form: Format, count: int) -> list[list[Any]]:
 def _csv(path: str, count: int) -> list[list[Any]]:
     with Path(path).open(encoding="utf-8", newline="") as lines:
         return list(islice(csv.reader(lines), 1, count + 1))
+
+
+def _headerless(path: str, count: int) -> list[list[Any]]:
+    with Path(path).open(encoding="utf-8", newline="") as lines:
+        return list(islice(csv.reader(lines), count))
 
 
 def _jsonl(path: str, count: int) -> list[list[Any]]:
@@ -43,4 +48,9 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str), parse_constant=str)
 
 
-_READ: dict[Format, Callable[[str, int], list[list[Any]]]] = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
+_READ: dict[Writer, Callable[[str, int], list[list[Any]]]] = {
+    "csv": _csv,
+    "headerless": _headerless,
+    "jsonl": _jsonl,
+    "parquet": _parquet,
+}

@@ -64,6 +64,7 @@ def examine(prepared: Prepared, watch: Watcher, logs: Path) -> Examined:
             with contextlib.closing(engines.fan_out(task, batches, workers)) as results:
                 for batch, found in results:
                     outcomes[batch.number] = found
+                    watch.scored(sum(outcome.rows for outcome in found))
                     watch.finished(batch.size)
     finally:
         watch.closed()

@@ -92,6 +92,7 @@ LATE = {
     ("face", "validation"),
     ("engines", "engines"),
     ("planning", "model"),
+    ("validation", "trial"),
     ("readers", "readers"),
     ("writers", "writers"),
 }

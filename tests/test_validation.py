@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,17 +20,17 @@ from conftest import ROOT
 
 from batchscore import errors, validate
 from batchscore.cli import job_of, main_group
-from batchscore.job import CsvOptions, ScoringSettings
+from batchscore.estimating import Room, estimate, rows_of_a_call, shortages
+from batchscore.job import CsvOptions, Job
 from batchscore.minibatch import InputFile
 from batchscore.readers.checking import about_rows
-from batchscore.report import Report
+from batchscore.report import Report, Sample
 from batchscore.runner import run_job
+from batchscore.sampling import Fitting
 from batchscore.schema import ColumnSpec
 from batchscore.signature import convert, never_fits
 from batchscore.validation import validate_job
 from batchscore.workspace import Workspace
-
-X = ScoringSettings()
 
 
 @pytest.fixture
@@ -202,6 +203,33 @@ def test_a_model_and_inputs_that_arent_there_are_both_told_as_wrong_use(look, tm
     assert "isn't there" in found(report, "model")[0]
     assert "isn't there" in found(report, "inputs")[0]
     assert any("no-input" in line for line in report.lines())
+
+
+def test_base_names_that_collide_in_layout_azure_dont_hide_the_rest(look, tmp_path):
+    quick.write(tmp_path, a="1")
+    (tmp_path / "in/more").mkdir()
+    (tmp_path / "in/more/a.csv").write_text("y\n1\n")
+    report = look(layout="azure")
+    assert "a.csv and more/a.csv would be one" in found(report, "output")[0]
+    assert "more/a.csv: columns are missing" in found(report, "files")[0]
+    assert report.exit_code == 1
+
+
+def test_a_call_that_may_take_too_long_is_a_warning():
+    sample = Sample(10, 1.0, 10.0, (), (), 1.0, 1.0, 1)
+    job = Job(model="m", inputs=("i",), output="o", timeout=5)
+    fitting = [Fitting(InputFile(name, name, 100, ""), 50, is_counted=True) for name in "ab"]
+    assert rows_of_a_call(job, fitting, 1000) == 100
+    assert rows_of_a_call(replace(job, predicts_whole_files=True), fitting, 1000) == 50
+    estimates = estimate(job, fitting, sample, 1000, load_seconds=2)
+    assert (estimates.output_bytes, estimates.seconds) == (100, 12)
+    (warning,) = shortages(job, estimates, sample, 100, Room())
+    assert (warning.check, warning.level) == ("time", "warning")
+    assert list(shortages(job, estimates, sample, 40, Room(disk=200))) == []
+    assert [each.check for each in shortages(job, estimates, sample, 40, Room(disk=199, memory=1))] == [
+        "disk",
+        "memory",
+    ]
 
 
 def test_no_rows_are_scored_by_what_is_no_model(look, tmp_path):

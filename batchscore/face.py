@@ -12,7 +12,16 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import Stopped, UsageError
-from batchscore.job import CsvOptions, Format, Job, Layout, MiniBatchSize, OutputFiles, output_name_and_format
+from batchscore.job import (
+    CsvOptions,
+    EnvManager,
+    Format,
+    Job,
+    Layout,
+    MiniBatchSize,
+    OutputFiles,
+    output_name_and_format,
+)
 from batchscore.progress import watcher
 
 if TYPE_CHECKING:
@@ -52,6 +61,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     include: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
     limit: int | None = None,
+    env_manager: EnvManager = "local",
     python: Location | None = None,
     environment: Mapping[str, str] | None = None,
     allow_empty: bool = False,
@@ -131,6 +141,7 @@ def _job(given: Mapping[str, Any]) -> Job:
         include=_strings(given["include"]),
         exclude=_strings(given["exclude"]),
         limit=given["limit"],
+        env_manager=given["env_manager"],
         python=os.fspath(given["python"]) if given["python"] else None,
         environment=tuple((given["environment"] or {}).items()),
         allow_empty=given["allow_empty"],

@@ -45,8 +45,6 @@ class GroupedOption(click.Option):
     def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.heading = heading
-        longest = max(self.opts, key=len)
-        self.envvar = f"BATCHSCORE_RUN_{longest.lstrip('-').replace('-', '_').upper()}"
 
     def value_from_envvar(self, ctx: click.Context) -> Any:
         """The variable's value; an option that may be repeated takes one value a line."""
@@ -57,7 +55,14 @@ class GroupedOption(click.Option):
 
 
 class GroupedCommand(click.Command):
-    """A command whose --help lists its options under headings."""
+    """A command whose --help lists its options under headings, and whose options come from the environment too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for parameter in self.params:
+            if isinstance(parameter, GroupedOption):
+                words = max(parameter.opts, key=len).lstrip("-")
+                parameter.envvar = f"BATCHSCORE_{self.name}_{words}".replace("-", "_").upper()
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options by heading, in the order of their first appearance."""
@@ -288,6 +293,35 @@ def run(**given: Any) -> None:
         sys.exit(summary.exit_code)
 
 
+@main_group.command("show", cls=GroupedCommand)
+@click.argument("output", type=click.Path())
+@option(WATCHING, "--json", "as_json", is_flag=True, help="Print JSON.")
+def show_job(output: str, *, as_json: bool) -> None:
+    """Say what the job in OUTPUT did, or how far it has come.
+
+    \b
+      batchscore show scored
+      watch batchscore show scored
+
+    Status, counts, rates, the slowest and the failed mini-batches, reasons of
+    failure with examples, warnings. Nothing in OUTPUT is changed, and a run at work
+    isn't disturbed. Exit codes: 0 shown, whatever became of the job; 2 OUTPUT holds
+    no job; 4 it can't be read.
+    """  # noqa: D301 (click's mark for a paragraph that isn't rewrapped)
+    from batchscore.progress import printable
+    from batchscore.showing import look, text
+
+    report = look(output)
+    if as_json:
+        show(_as_json(report.to_json()))
+    else:
+        show("\n".join(map(printable, text.lines(report))))
+
+
+def _as_json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2).replace("\x7f", "\\u007f")  # the only control character in it
+
+
 def job_of(given: dict[str, Any]) -> Job:
     """The Job that the command line's values mean. Raises UsageError."""
     inputs = (*given["inputs"], *given["more_inputs"])
@@ -331,7 +365,7 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
         for line in summary.headlines(SHOWN_FAILURES):
             tell(printable(line))
     if given["as_json"]:
-        show(json.dumps(summary.manifest, indent=2).replace("\x7f", "\\u007f"))  # the only control character in it
+        show(_as_json(summary.manifest))
     elif not given["quiet"]:
         show(printable(f"{summary.status}: {summary.message}"))
     if summary.exit_code and given["quiet"]:

@@ -17,6 +17,7 @@ import click
 from batchscore import __version__
 from batchscore.errors import BatchscoreError, StorageError, UsageError
 from batchscore.job import FORMATS, MISSING_VALUES, OUTPUT_FILES, CsvOptions, Job, MiniBatchSize, output_name_and_format
+from batchscore.placeholders import Places, parse_date
 from batchscore.streams import flush_streams, prepare_streams, show, tell
 
 if TYPE_CHECKING:
@@ -130,6 +131,14 @@ def main_group() -> None:
     help="File, folder or glob to score; may be repeated.",
 )
 @option(MAIN, "-o", "--output", required=True, type=click.Path(), metavar="OUTPUT", help="Folder of the predictions.")
+@option(
+    MAIN,
+    "--date",
+    default="today",
+    show_default=True,
+    metavar="DAY",
+    help="What {date} and {date:%Y/%m/%d} mean in -i, -o, --output-file-name and --add: 2026-11-03, today, yesterday.",
+)
 @option(
     OUTPUT,
     "--layout",
@@ -327,16 +336,22 @@ def job_of(given: dict[str, Any]) -> Job:
     inputs = (*given["inputs"], *given["more_inputs"])
     if not inputs:
         raise UsageError("no input: give -i INPUT, a file, a folder or a glob")
-    name, kind = output_name_and_format(given["output_file_name"], given["format_"])
+    day = parse_date(given["date"])
+    asked = Places(inputs, given["output"], given["output_file_name"], given["add"])
+    places = asked.on(day)
+    name, kind = output_name_and_format(places.output_file_name, given["format_"])
     keep = tuple(column for entry in given["keep"] for column in next(csv.reader([entry])) if column)
     delimiter = given["delimiter"].replace("\\t", "\t")
     same = (
-        "model", "output", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries",
-        "error_threshold", "fail_fast", "output_files", "add", "rename", "predict_fn", "params", "include", "exclude",
+        "model", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries",
+        "error_threshold", "fail_fast", "output_files", "rename", "predict_fn", "params", "include", "exclude",
         "limit", "python", "environment", "allow_empty", "overwrite",
     )  # fmt: skip
     return Job(
-        inputs=inputs,
+        inputs=places.inputs,
+        output=places.output,
+        add=places.add,
+        date=None if places == asked else day.isoformat(),
         mini_batch_size=MiniBatchSize.parse(given["mini_batch_size"]),
         format=kind,
         output_file_name=name,
@@ -370,24 +385,29 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
         show(printable(f"{summary.status}: {summary.message}"))
     if summary.exit_code and given["quiet"]:
         tell(printable(f"{summary.status}: {summary.message}"))
+        tell(f"More about it: batchscore show {_quoted(summary.output)}")
     if summary.status == "Failed" and summary.counts.rows_scored:
         tell("To publish what was scored, which takes seconds:")
-        tell(_publishing_command())
+        tell(_publishing_command(summary.manifest["settings"]["date"]))
 
 
-def _publishing_command() -> str:
-    """The command that was given, with --error-threshold -1, without environment variables: they may be secrets."""
+def _publishing_command(date: str | None) -> str:
+    """The command that was given, with --error-threshold -1, for the same day whenever it is run.
+
+    Without environment variables: they may be secrets.
+    """
     words = ["batchscore"]
     arguments = iter(sys.argv[1:])
     for word in arguments:
         option_name = word.partition("=")[0]
-        if option_name in {"--error-threshold", "--environment-variable"}:
+        if option_name in {"--error-threshold", "--environment-variable", "--date"}:
             if "=" not in word or option_name == word:
                 next(arguments, None)
         elif word != "--fail-fast":
             words.append(word)
     end = words.index("--") if "--" in words else len(words)
-    return " ".join(map(_quoted, [*words[:end], "--error-threshold", "-1", *words[end:]]))
+    ours = [*(["--date", date] if date else []), "--error-threshold", "-1"]
+    return " ".join(map(_quoted, [*words[:end], *ours, *words[end:]]))
 
 
 def _quoted(word: str) -> str:

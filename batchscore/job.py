@@ -197,6 +197,8 @@ class Job:
     """Environment variables of the workers."""
     allow_empty: bool = False
     overwrite: bool = False
+    date: str | None = None
+    """The day, in ISO form, that inputs, output and constants say where {date} was written; None where it wasn't."""
 
     def __post_init__(self) -> None:
         if os.name == "nt":

@@ -31,7 +31,9 @@ def test_a_day_is_filled_in(text: str, filled: str) -> None:
     assert fill_in(text, DAY, "INPUT") == filled
 
 
-@pytest.mark.parametrize("text", ["{dat}", "{}", "{date", "date}", "{ date }", "{date!r}", "{date:}", "{now:%Y}", "a{{b}"])
+@pytest.mark.parametrize(
+    "text", ["{dat}", "{}", "{date", "date}", "{ date }", "{date!r}", "{date:}", "{now:%Y}", "a{{b}"]
+)
 def test_any_other_brace_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"INPUT .* is no placeholder; there are \{date\} and"):
         fill_in(text, DAY, "INPUT")

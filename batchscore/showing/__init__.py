@@ -101,7 +101,7 @@ def _of_unfinished(workspace: Workspace, header: Header | None, plan: RunPlan | 
     found = tally(workspace, plan) if header else Tally()
     progress = found.progress(is_running=holder is not None)
     reasons = Reasons()
-    reasons.take(failure.to_json() for failure in found.failures.values())
+    reasons.take(failure.to_json() for failure in found.failures)
     return Report(
         output=workspace.root,
         status="Running" if holder else "Killed",

@@ -43,6 +43,8 @@ class Tally:
         self.highlights = Highlights()
         self._scored: dict[FileSlice, int] = {}
         self._failed: dict[FileSlice, tuple[Glimpse, Failure]] = {}
+        self._shortfalls: dict[int, Failure] = {}
+        """Of a scoring script's mini-batches."""
         self._retries = 0
 
     def take(self, place: int, outcome: Outcome) -> None:
@@ -55,6 +57,9 @@ class Tally:
             self.run.numbers.add(outcome.number)
             self.run.rows += outcome.rows
             self.run.bytes += sum(entry.slice.bytes for entry in outcome.slices)
+        self._shortfalls.pop(outcome.number, None)
+        if outcome.shortfall:
+            self._shortfalls[outcome.number] = outcome.shortfall
         for entry in outcome.slices:
             file = entry.slice.file
             if self._files is not None and (file.path, file.version) not in self._files:
@@ -72,8 +77,12 @@ class Tally:
             self._failed.clear()
 
     @property
-    def failures(self) -> dict[str, Failure]:
-        """By file."""
+    def failures(self) -> tuple[Failure, ...]:
+        """One for each failed file, and those of scripts that returned too little."""
+        return (*self._failed_files.values(), *self._shortfalls.values())
+
+    @property
+    def _failed_files(self) -> dict[str, Failure]:
         return {piece.file.name: failure for piece, (_, failure) in self._failed.items()}
 
     @property
@@ -85,13 +94,13 @@ class Tally:
     @property
     def counts(self) -> Json:
         """By job.json's names, as far as they are known."""
-        plan, failures = self.plan, self.failures
+        plan, failed = self.plan, self._failed_files
         return {
             "files": plan.files if plan else None,
-            "files_failed": len(failures),
+            "files_failed": len(failed) + sum(failure.count for failure in self._shortfalls.values()),
             "files_skipped": plan.files_skipped if plan else None,
             "mini_batches": plan.mini_batches if plan else None,
-            "rows_scored": sum(rows for piece, rows in self._scored.items() if piece.file.name not in failures),
+            "rows_scored": sum(rows for piece, rows in self._scored.items() if piece.file.name not in failed),
             "retries": self._retries,
         }
 

@@ -23,12 +23,13 @@ from hypothesis import strategies as st
 from batchscore.cli import main_group
 from batchscore.errors import OutputLocked, UsageError
 from batchscore.highlights import MOST, Highlights
-from batchscore.minibatch import FileSlice, InputFile, Outcome, Scored
+from batchscore.minibatch import Failure, FileSlice, InputFile, Outcome, Scored
 from batchscore.progress import Silent
 from batchscore.runner import run_job
 from batchscore.showing import look, text
 from batchscore.showing.reasons import EXAMPLES, Reasons, pattern
 from batchscore.showing.report import Report
+from batchscore.showing.unfinished import Tally
 from batchscore.workspace import Workspace, held_by
 
 
@@ -224,6 +225,17 @@ def test_failures_that_are_tried_again_are_not_counted(tmp_path: Path, monkeypat
     run_job(quick.job(tmp_path), Looking())
     assert [report.counts["files_failed"] for report in seen] == [0, 1, 2]
     assert [report.status for report in seen] == ["Running"] * 3, "the lock is asked for, not taken"
+
+
+def test_a_script_that_returned_too_little_counts(tmp_path: Path) -> None:
+    tally = Tally()
+    piece = FileSlice(InputFile("a.csv", "/a.csv", 1, "1"))
+    scored = Outcome(0, (Scored(piece, 1, "p", 0, 1),), shortfall=Failure("a.csv", "1 of 3 missing", count=2))
+    tally.take(0, scored)
+    assert tally.counts["files_failed"] == 2
+    assert [failure.reason for failure in tally.failures] == ["1 of 3 missing"]
+    tally.take(1, replace(scored, shortfall=None))
+    assert (tally.counts["files_failed"], tally.counts["rows_scored"]) == (0, 1)
 
 
 def test_every_stage_of_a_run_can_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,6 +206,7 @@ def test_a_resumed_run_counts_its_own_work_apart(tmp_path: Path, monkeypatch: py
     assert report.progress.rows_scored == 4, "d and e"
     assert report.counts["rows_scored"] == 2 + 1 + 3 + 1
     assert report.counts["files_failed"] == 1, "the threshold lets b's failure stand"
+    assert look(str(tmp_path / "out")).status == "Killed", "job.json says how the run before ended"
 
 
 def test_failures_that_are_tried_again_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,10 +266,14 @@ def test_every_stage_of_a_run_can_be_looked_at(tmp_path: Path, monkeypatch: pyte
     assert seen["model"].message == f"process {os.getpid()} on {os.uname().nodename} is planning the job"
     assert shown(seen["model"])
     assert seen["conclude"].message.endswith("has scored everything and is publishing")
+    monkeypatch.setattr(Workspace, "__exit__", looking("exit", Workspace.__exit__))
     run_job(replace(quick.job(tmp_path), limit=1, overwrite=True))
     assert seen["model"].status == "Completed", "nothing of the new job is there yet"
     assert seen["split"].status == "Running"
     assert seen["conclude"].warnings[0].startswith("job.json and the predictions in OUTPUT are still those of the job")
+    quick.write(tmp_path, a="oops")
+    run_job(replace(quick.job(tmp_path), overwrite=True))
+    assert seen["exit"].status == "Failed", "it has said its last word, though it holds the lock still"
 
 
 def test_a_run_that_begins_waits_for_who_only_looks(tmp_path: Path) -> None:

@@ -141,6 +141,7 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "error_threshold": job.error_threshold,
             "fail_fast": job.fail_fast,
             "date": job.date,
+            "env_manager": job.env_manager,
             "environment_variables": [name for name, _ in job.environment],
         },
         "timings": {

@@ -263,7 +263,7 @@ def test_every_stage_of_a_run_can_be_looked_at(tmp_path: Path, monkeypatch: pyte
     assert [(name, report.status) for name, report in seen.items()] == [
         ("model", "Running"), ("split", "Running"), ("conclude", "Running"), ("remove", "Completed"),
     ]  # fmt: skip
-    assert seen["model"].message == f"process {os.getpid()} on {os.uname().nodename} is planning the job"
+    assert seen["model"].message == f"process {os.getpid()} on {os.uname().nodename} is preparing the job"
     assert shown(seen["model"])
     assert seen["conclude"].message.endswith("has scored everything and is publishing")
     monkeypatch.setattr(Workspace, "__exit__", looking("exit", Workspace.__exit__))

@@ -131,7 +131,7 @@ def _message(progress: Progress | None, holder: Holder | None) -> str:
             "run the same command again to go on"
         )
     if progress is None:
-        return f"{holder} is planning the job"
+        return f"{holder} is preparing the job"
     if not progress.mini_batches_left:
         return f"{holder} has scored everything and is publishing"
     left = "" if progress.seconds_left is None else f", about {progress.seconds_left:,.0f} s left"

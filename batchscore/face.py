@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import inspect
 import json
 import os
@@ -22,6 +23,7 @@ from batchscore.job import (
     OutputFiles,
     output_name_and_format,
 )
+from batchscore.placeholders import Places, parse_date
 from batchscore.progress import watcher
 
 if TYPE_CHECKING:
@@ -66,12 +68,14 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     environment: Mapping[str, str] | None = None,
     allow_empty: bool = False,
     overwrite: bool = False,
+    date: str | dt.date | None = None,
     progress: bool = False,
 ) -> JobSummary:
     """Score every row of `inputs` with `model` into the folder `output`; arguments as on the command line.
 
-    `keep="all"` keeps all input columns. `progress` shows a bar on stderr. A job with too many failures gives a
-    summary whose status is Failed; it isn't raised.
+    `keep="all"` keeps all input columns. `progress` shows a bar on stderr. `{date}` and `{date:%Y/%m/%d}` in `inputs`,
+    `output`, `output_file_name` and the values of `add` stand for `date`: a datetime.date, "2026-11-03", "yesterday" or
+    "today". A job with too many failures gives a summary whose status is Failed; it isn't raised.
 
     Raises UsageError, ModelLoadError, StorageError, OutputLocked (batchscore.errors), and KeyboardInterrupt where
     Ctrl-C stopped the job. Run again with the same arguments, the job goes on. SIGTERM gives a summary whose status is
@@ -115,11 +119,16 @@ def validate(
 
 def _job(given: Mapping[str, Any]) -> Job:
     """The Job that the arguments of `run` mean. Raises UsageError."""
-    name, kind = output_name_and_format(given["output_file_name"], given["format"])
+    day = parse_date(given["date"])
+    asked = Places(
+        _strings(given["inputs"]), os.fspath(given["output"]), given["output_file_name"], _texts(given["add"])
+    )
+    places = asked.on(day)
+    name, kind = output_name_and_format(places.output_file_name, given["format"])
     return Job(
         model=os.fspath(given["model"]),
-        inputs=_strings(given["inputs"]),
-        output=os.fspath(given["output"]),
+        inputs=places.inputs,
+        output=places.output,
         workers=given["workers"],
         mini_batch_size=MiniBatchSize.parse(given["mini_batch_size"]),
         rows_per_call=given["rows_per_call"],
@@ -133,7 +142,7 @@ def _job(given: Mapping[str, Any]) -> Job:
         output_file_name=name,
         output_files=given["output_files"],
         keep=("*",) if given["keep"] == "all" else _strings(given["keep"]),
-        add=tuple((name, str(value)) for name, value in (given["add"] or {}).items()),
+        add=places.add,
         rename=tuple((given["rename"] or {}).items()),
         predict_fn=given["predict_fn"],
         params=tuple((name, _param(name, value)) for name, value in (given["params"] or {}).items()),
@@ -146,6 +155,7 @@ def _job(given: Mapping[str, Any]) -> Job:
         environment=tuple((given["environment"] or {}).items()),
         allow_empty=given["allow_empty"],
         overwrite=given["overwrite"],
+        date=None if places == asked else day.isoformat(),
     )
 
 
@@ -173,6 +183,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     raise TypeError(f"found a {type(value).__name__}")
+
+
+def _texts(add: Mapping[str, object] | None) -> tuple[tuple[str, str], ...]:
+    return tuple((name, str(value)) for name, value in (add or {}).items())
 
 
 def _strings(given: Location | Sequence[Location]) -> tuple[str, ...]:

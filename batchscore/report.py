@@ -15,6 +15,8 @@ Level = Literal["problem", "warning"]
 CHECKS = ("model", "requirements", "inputs", "settings", "files", "sample", "output", "disk", "memory", "time")
 """In the order in which a report shows them."""
 
+DIFFERING = ("missing", "differs")
+"""Remarks that make a requirement one to warn of; a `later` MLflow loads an earlier one's models."""
 NAMED = 3
 """Files that a line for people names."""
 GROUPS = 20
@@ -42,7 +44,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """A package that the model was logged with, what the worker has of it, and `missing`, `differs` or nothing."""
+    """A package that the model was logged with, what the worker has, and `missing`, `differs`, `later` or nothing."""
 
     required: str
     installed: str | None
@@ -200,7 +202,7 @@ def _summaries(report: Report) -> Iterator[tuple[str, str]]:
         )
         yield "model", f"{model.resolved} ({model.digest[:19]}){loaded}"
         if model.load_seconds is not None:
-            differing = sum(bool(each.remark) for each in model.requirements)
+            differing = sum(each.remark in DIFFERING for each in model.requirements)
             stated = f"{_number(len(model.requirements), 'requirement')} stated, {differing} differing"
             yield "requirements", stated if model.requirements else "the model states none"
     if inputs := report.inputs:

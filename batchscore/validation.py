@@ -19,7 +19,8 @@ from batchscore.job import Job
 from batchscore.minibatch import Json
 from batchscore.planning import FoundModel, Prepared, find_inputs, find_model, prepare, worker_spec
 from batchscore.progress import Silent, Watcher
-from batchscore.report import Estimates, Finding, InputFacts, ModelFacts, Report, Requirement, Sample
+from batchscore.provisioning import interpreter_for
+from batchscore.report import DIFFERING, Estimates, Finding, InputFacts, ModelFacts, Report, Requirement, Sample
 from batchscore.resuming import finished_before, identify, take_over
 from batchscore.sampling import sampled_first, take_sample, with_peak
 from batchscore.signals import StopSignals
@@ -97,9 +98,8 @@ class Draft:
 
     def look_at_lock(self) -> None:
         """Who holds OUTPUT, and whether it could be written at all."""
-        holder = self.glance.holder()
-        if holder is not None:
-            self.problem("output", f"another run holds OUTPUT{holder}; wait for it or stop it")
+        if self.glance.holder is not None:
+            self.problem("output", f"another run holds OUTPUT ({self.glance.holder}); wait for it or stop it")
         if obstacle := self.glance.obstacle():
             self.problem("output", obstacle)
 
@@ -141,18 +141,21 @@ class Draft:
         is_model = spec.loader == SCORES_MODELS and self.job.script is None
         if is_model:
             spec = replace(spec, loader="batchscore.trial:load_trial")
+        python = self.attempt("model", lambda: _interpreter(prepared, watch))
         with contextlib.ExitStack() as stack:
-            slots = stack.enter_context(Slots(spec, 1, Path(self.glance.logs)))
-            is_usable = self.attempt("model", lambda: _start(slots, spec))
+            slots = None
+            if python is not None:
+                slots = stack.enter_context(Slots(replace(spec, python=python), 1, Path(self.glance.logs)))
+                self.attempt("model", slots.start)
             examined = Examined()
             if self.job.script is None:  # which gets the files as they are
                 examined = self.examined = examine(prepared, watch, Path(self.glance.logs))
             self.findings += examined.findings()
             self.notes.update(dict.fromkeys(examined.notes))
-            self.facts = self.attempt("model", slots.ready) if is_usable else None
-            if self.facts is not None and is_model:
+            self.facts = self.attempt("model", slots.ready) if slots else None
+            if slots and self.facts is not None and is_model:
                 self.score_first_rows(slots, prepared, examined)
-        if self.sample:
+        if slots and self.sample:
             self.weigh_up(with_peak(self.sample, slots), prepared, examined)
 
     def score_first_rows(self, slots: Slots, prepared: Prepared, examined: Examined) -> None:
@@ -190,15 +193,15 @@ class Draft:
     def differing(self) -> Iterator[Finding]:
         """Warnings of requirements that the worker's environment doesn't meet, though the model loads."""
         for required, installed, remark in (self.facts or {}).get("requirements", ()):
-            if remark:
+            if remark in DIFFERING:
                 found = "missing" if remark == "missing" else f"{installed} here"
                 yield Finding("requirements", "warning", f"the model was logged with {required}; {found}")
 
 
-def _start(slots: Slots, spec: WorkerSpec) -> bool:
-    check_interpreter(spec)
-    slots.start()
-    return True
+def _interpreter(prepared: Prepared, watch: Watcher) -> str:
+    """The workers' interpreter; one that --env-manager builds goes to its cache, as in a run."""
+    check_interpreter(prepared.job)
+    return interpreter_for(prepared.job, prepared.model, watch.note)
 
 
 def _prepared(job: Job, nowhere: Glance, model: FoundModel, listing: Listing) -> Prepared:

@@ -33,6 +33,7 @@ SAME_LAYER = {
     ("publishing", "manifest"),
     ("provisioning", "planning"),
     ("publishing", "planning"),
+    ("receipts", "highlights"),
     ("receipts", "journal"),
     ("runner", "manifest"),
     ("runner", "planning"),
@@ -53,6 +54,7 @@ SAME_LAYER = {
     ("validation", "estimating"),
     ("validation", "examination"),
     ("validation", "planning"),
+    ("validation", "provisioning"),
     ("validation", "resuming"),
     ("validation", "sampling"),
 }
@@ -87,6 +89,7 @@ LATE = {
     ("child", "scoring"),
     ("cli", "progress"),
     ("cli", "runner"),
+    ("cli", "showing"),
     ("cli", "validation"),
     ("examination", "examining"),
     ("face", "runner"),

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from batchscore.highlights import MOST, Glimpse, Highlights
 from batchscore.journal import Journal
 from batchscore.minibatch import Column, Failed, Failure, FileSlice, MiniBatch, Outcome, Scored
 
@@ -76,17 +77,23 @@ class Receipts:
         """One for many parts."""
         self.retries = 0
         self.failed_files: set[str] = set()
+        self.highlights = Highlights()
+        self.rows_recorded = 0
+        """With a prediction, in this run."""
         for place, outcome in journal.outcomes():
             self._take(outcome, place)
 
     def record(self, outcome: Outcome) -> None:
         """Journal an outcome and know it from now on. Raises StorageError."""
+        self.rows_recorded += outcome.rows
         self._take(outcome, self._journal.record(outcome))
 
     def _take(self, outcome: Outcome, place: int) -> None:
         self.retries += outcome.retries
         if self.is_whole and tuple(entry.slice for entry in outcome.slices) not in self._wholes:
             return
+        if any(entry.slice in self._known for entry in outcome.slices):
+            self.highlights.take(outcome)
         parts = self._parts(outcome, place)
         extra = self._extra(outcome, place) if self.is_whole else None
         for entry in outcome.slices:
@@ -112,6 +119,11 @@ class Receipts:
         self.failed_files.update(entry.slice.file.name for entry in outcome.slices[:missing])
         whole = MiniBatch(outcome.number, tuple(entry.slice for entry in outcome.slices))
         return Extra(place, whole.files_name if outcome.files else "", missing)
+
+    @property
+    def end(self) -> int:
+        """Where in the journal the next receipt will stand."""
+        return self._journal.end
 
     @property
     def is_empty(self) -> bool:
@@ -144,6 +156,15 @@ class Receipts:
         for found in self._known.values():
             if isinstance(found, Segment) and found.extra:
                 yield found.extra
+
+    def failed_mini_batches(self, plan: Iterable[MiniBatch]) -> tuple[int, tuple[Glimpse, ...]]:
+        """How many mini-batches hold a slice that failed, and the first of them."""
+        places = [
+            next(found.place for found in map(self.of, batch.slices) if isinstance(found, FailedAt))
+            for batch in plan
+            if any(isinstance(self.of(piece), FailedAt) for piece in batch.slices)
+        ]
+        return len(places), tuple(Glimpse.of(self._journal.outcome_at(place)) for place in places[:MOST])
 
     def forget_failures(self) -> None:
         """Have all failed slices scored again."""

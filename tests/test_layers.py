@@ -20,6 +20,9 @@ SAME_LAYER = {
     ("channel", "minibatch"),
     ("child", "scoring"),
     ("environments", "modelfolder"),
+    ("estimating", "sampling"),
+    ("examination", "planning"),
+    ("examination", "sampling"),
     ("errors", "redaction"),
     ("inputs", "readers"),
     ("interpreter", "child"),
@@ -31,6 +34,7 @@ SAME_LAYER = {
     ("provisioning", "planning"),
     ("publishing", "planning"),
     ("publishing", "scriptfiles"),
+    ("receipts", "highlights"),
     ("receipts", "journal"),
     ("runner", "manifest"),
     ("runner", "planning"),
@@ -42,6 +46,8 @@ SAME_LAYER = {
     ("script", "outputfolder"),
     ("script", "writers"),
     ("scriptfiles", "planning"),
+    ("report", "inputs"),
+    ("sampling", "planning"),
     ("signature", "job"),
     ("signature", "schema"),
     ("slot", "child"),
@@ -51,6 +57,13 @@ SAME_LAYER = {
     ("summary", "readers"),
     ("summary", "receipts"),
     ("summary", "writers"),
+    ("trial", "scoring"),
+    ("validation", "estimating"),
+    ("validation", "examination"),
+    ("validation", "planning"),
+    ("validation", "provisioning"),
+    ("validation", "resuming"),
+    ("validation", "sampling"),
 }
 """(importer, imported) within one layer; a circle is refused all the same."""
 
@@ -70,7 +83,7 @@ DOORS = {
 """The modules that may import a library; a library that isn't here may not be imported at all."""
 
 BESIDE_THE_MODEL = {
-    *FRAMES, "worker", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job", "versions",
+    *FRAMES, "worker", "trial", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job", "versions",
     "script", "outputfolder",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
@@ -84,10 +97,15 @@ LATE = {
     ("child", "scoring"),
     ("cli", "progress"),
     ("cli", "runner"),
+    ("cli", "showing"),
+    ("cli", "validation"),
+    ("examination", "examining"),
     ("face", "runner"),
     ("face", "summary"),
+    ("face", "validation"),
     ("engines", "engines"),
     ("planning", "model"),
+    ("validation", "trial"),
     ("readers", "readers"),
     ("script", "answers"),
     ("staging", "script"),

@@ -65,10 +65,6 @@ class Workspace:
         self.ready = str(Path(self.folder, "ready"))
         """Finished files that aren't in their places yet."""
         self.logs = str(Path(self.folder, "logs"))
-        self.models = str(Path(self.folder, "models"))
-        """AZUREML_MODEL_DIR of a scoring script."""
-        self.workers = str(Path(self.folder, "workers"))
-        """Where each worker has the folder that its scoring script writes to."""
         self.journal = str(Path(self.folder, "journal.jsonl"))
         self.is_done = False
         """Whether nothing in the folder is needed any more."""
@@ -76,6 +72,16 @@ class Workspace:
         self._lock: int | None = None
         self._refusal: StorageError | None = None
         _refuse_file(output, self.root)
+
+    @property
+    def models(self) -> str:
+        """AZUREML_MODEL_DIR of a scoring script."""
+        return str(Path(self.folder, "models"))
+
+    @property
+    def workers(self) -> str:
+        """Where each worker has the folder that its scoring script writes to."""
+        return str(Path(self.folder, "workers"))
 
     def __enter__(self) -> Workspace:
         try:

@@ -27,6 +27,7 @@ from batchscore.planning import worker_spec
 from batchscore.progress import Silent
 from batchscore.runner import run_job
 from batchscore.summary import JobSummary
+from batchscore.validation import validate_job
 
 PER_FILE = """
     import os
@@ -482,6 +483,25 @@ def test_a_script_that_does_not_come_up_ends_the_job(project: Project, text: str
     project.inputs(a="1")
     with pytest.raises(ModelLoadError, match=message):
         project.run()
+
+
+def test_validate_calls_init_and_leaves_the_rest(project: Project) -> None:
+    project.script(
+        """
+        import os
+        def init():
+            open(os.path.join(os.environ["AZUREML_MODEL_DIR"], "model.bin")).read()
+            open(os.path.join(os.environ["AZUREML_BI_OUTPUT_PATH"], "x"), "w").close()
+        def run(mini_batch):
+            os._exit(1)
+        """
+    )
+    project.inputs(a="1")
+    (project.folder / "model.bin").write_text("")
+    assert not validate_job(project.job(model=str(project.folder / "model.bin"))).findings
+    (finding,) = validate_job(project.job()).findings
+    assert "FileNotFoundError" in finding.message
+    assert not project.out.exists()
 
 
 def test_an_init_that_hangs_ends_the_job(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

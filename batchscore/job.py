@@ -196,6 +196,8 @@ class Job:
     """The clock doesn't restart when a chunk is done."""
     timeout_name: str = "--timeout"
     """The setting that a message tells to change."""
+    warns_beyond: float | None = None
+    """Seconds beyond which Azure would have stopped a mini-batch; those that took longer are counted, and told of."""
     max_retries: int = 3
     """Attempts after the first."""
     error_threshold: int = 0
@@ -249,19 +251,18 @@ class Job:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < minimum):
                 raise UsageError(f"{name} must be a whole number from {minimum}, found {value!r}")
-        if not self.timeout > 0:
-            raise UsageError(f"timeout must be more than 0 seconds, found {self.timeout!r}")
-        if self.format not in FORMATS:
-            raise UsageError(f"format must be one of {', '.join(FORMATS)}; found {self.format!r}")
-        if self.layout not in LAYOUTS:
-            raise UsageError(f"layout must be one of {', '.join(LAYOUTS)}; found {self.layout!r}")
+        for name, seconds in (("timeout", self.timeout), ("warns_beyond", self.warns_beyond)):
+            if seconds is not None and not seconds > 0:
+                raise UsageError(f"{name} must be more than 0 seconds, found {seconds!r}")
+        choices = {"format": FORMATS, "layout": LAYOUTS, "output_files": OUTPUT_FILES}
+        for name, words in choices.items():
+            if getattr(self, name) not in words:
+                raise UsageError(f"{name} must be one of {', '.join(words)}; found {getattr(self, name)!r}")
         if self.layout == "azure" and (self.format != "csv" or self.keep or self.add):
             raise UsageError(
                 "layout azure is CSV without a header and has row, predictions and file only; "
                 "other formats, --keep and --add need --layout table"
             )
-        if self.output_files not in OUTPUT_FILES:
-            raise UsageError(f"output_files must be one of {', '.join(OUTPUT_FILES)}; found {self.output_files!r}")
         if self.output_files != "one" and self.output_folder in RESERVED_NAMES:
             raise UsageError(
                 f"the output files can't lie in a folder {self.output_folder!r}: that name is taken; "

@@ -142,7 +142,7 @@ def conclude(prepared: Prepared, verdicts: Verdicts) -> Ending:
     else:
         ending = manifest.failed(job, counts, is_whole=is_whole)
     publish_failures(prepared.workspace, verdicts.failures())
-    return ending
+    return manifest.warned(ending, job, len(verdicts.receipts.slow))
 
 
 def cut_short(prepared: Prepared, verdicts: Verdicts, error: BatchscoreError) -> Ending:

@@ -136,7 +136,7 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
         },
         "settings": {
             **header.identity["settings"],
-            "rows_per_call": prepared.settings.rows_per_call,
+            "rows_per_call": job.rows_per_call if job.predicts_whole_files else prepared.settings.rows_per_call,
             "threads_per_worker": prepared.settings.threads,
             "workers": job.workers,
             "timeout": job.timeout,

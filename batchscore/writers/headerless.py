@@ -28,11 +28,7 @@ class _Part(TextPart):
         if not self._columns:
             return ()
         first, *predictions, last = self._columns
-        return (
-            replace(first, role="row"),
-            *(replace(column, role="prediction") for column in predictions),
-            replace(last, role="file"),
-        )
+        return (first, *(replace(column, role="prediction") for column in predictions), last)
 
 
 def open_part(path: str, roles: Mapping[str, str]) -> PartWriter:

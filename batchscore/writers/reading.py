@@ -63,8 +63,7 @@ def _read_csv(path: str, columns: Sequence[Column], names: list[str] | None = No
 
 
 def _read_headerless(path: str, columns: Sequence[Column]) -> pd.DataFrame:
-    names = [column.name for column in columns]
-    return _read_csv(path, columns, names) if Path(path).stat().st_size else pd.DataFrame(columns=names)
+    return _read_csv(path, columns, [column.name for column in columns])
 
 
 def _is_number(kind: str) -> bool:

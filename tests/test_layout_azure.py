@@ -121,29 +121,39 @@ def test_names_of_files_stay_whole_whatever_is_in_them(run_here: RunHere, answer
     assert read(data, "prediction")["file"].tolist() == names == summary.read()["file"].tolist()
 
 
-@pytest.mark.parametrize("output_files", ["one", "parts", "mirror"])
-def test_any_way_of_cutting_the_outputs_and_any_number_of_workers_give_the_same_lines(
-    answering: Answering, tmp_path: Path, output_files: Any
-) -> None:
+@pytest.fixture
+def four(tmp_path: Path) -> Path:
+    """Files n1, n3 in deep/, then n0 and n2, of three rows each."""
     (tmp_path / "in" / "deep").mkdir(parents=True)
     for number in range(4):
         rows = "".join(f"{10 * number + x}\n" for x in range(3))
         Path(tmp_path, "in", "deep" if number % 2 else "", f"n{number}.csv").write_text(f"x\n{rows}")
-    written = []
-    for workers in (1, 2):
-        summary = run(
-            answering(), tmp_path / "in", tmp_path / f"out{workers}", layout="azure", params={"answer": "v"},
-            workers=workers, mini_batch_size=1, output_files=output_files,
-        )  # fmt: skip
-        written.append(
-            {entry["path"]: Path(summary.output, entry["path"]).read_bytes() for entry in summary.manifest["outputs"]}
-        )
-    assert written[0] == written[1]
-    assert len(written[0]) == (1 if output_files == "one" else 4)
-    lines = [f"{row},{10 * number + row}.0,n{number}.csv\n" for number in (1, 3, 0, 2) for row in range(3)]
-    assert b"".join(written[0].values()).decode() == "".join(lines)
+    return tmp_path / "in"
+
+
+FOUR = "".join(f"{row},{10 * number + row}.0,n{number}.csv\n" for number in (1, 3, 0, 2) for row in range(3)).encode()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_any_number_of_workers_gives_the_same_bytes(
+    answering: Answering, four: Path, tmp_path: Path, workers: int
+) -> None:
+    options: Any = {"layout": "azure", "params": {"answer": "v"}, "mini_batch_size": 1, "workers": workers}
+    summary = run(answering(), four, tmp_path / "out", **options)
+    assert Path(summary.outputs[0]).read_bytes() == FOUR
+
+
+@pytest.mark.parametrize("output_files", ["one", "parts", "mirror"])
+def test_several_prediction_files_have_the_same_lines(
+    run_here: RunHere, answering: Answering, four: Path, tmp_path: Path, output_files: str
+) -> None:
+    options = {"layout": "azure", "params": {"answer": "v"}, "mini_batch_size": 1, "output_files": output_files}
+    summary = run_here(answering(), four, tmp_path / "out", **options)
+    assert len(summary.outputs) == (1 if output_files == "one" else 4)
+    assert b"".join(Path(path).read_bytes() for path in summary.outputs) == FOUR
+    assert summary.read()["file"].tolist() == [f"n{number}.csv" for number in (1, 3, 0, 2) for _ in range(3)]
     if output_files == "mirror":
-        assert written[0]["predictions/deep/n1.csv.csv"].startswith(b"0,10.0,n1.csv\n")
+        assert (tmp_path / "out/predictions/deep/n1.csv.csv").read_bytes().startswith(b"0,10.0,n1.csv\n")
 
 
 def test_a_job_without_rows_gives_an_empty_file_that_reads_as_no_rows(

@@ -17,6 +17,7 @@ import click
 from batchscore import __version__
 from batchscore.errors import BatchscoreError, StorageError, UsageError
 from batchscore.job import (
+    ENV_MANAGERS,
     FORMATS,
     LAYOUTS,
     MISSING_VALUES,
@@ -175,6 +176,14 @@ def main_group() -> None:
 @option(MODEL, "--rename", multiple=True, type=Pair(), metavar="OLD=NEW", help="Input column OLD is the model's NEW.")
 @option(
     MODEL,
+    "--env-manager",
+    type=click.Choice(ENV_MANAGERS),
+    default="local",
+    show_default=True,
+    help="local: what is installed here; uv: the environment that the model states, built once and kept.",
+)
+@option(
+    MODEL,
     "--python",
     type=click.Path(),
     default=None,
@@ -309,7 +318,7 @@ def job_of(given: dict[str, Any]) -> Job:
     same = (
         "model", "output", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries",
         "error_threshold", "fail_fast", "output_files", "add", "rename", "predict_fn", "params", "include", "exclude",
-        "limit", "python", "environment", "allow_empty", "overwrite", "layout",
+        "limit", "env_manager", "python", "environment", "allow_empty", "overwrite", "layout",
     )  # fmt: skip
     return Job(
         inputs=inputs,

@@ -11,7 +11,16 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import Stopped, UsageError
-from batchscore.job import CsvOptions, Format, Job, Layout, MiniBatchSize, OutputFiles, output_name_and_format
+from batchscore.job import (
+    CsvOptions,
+    EnvManager,
+    Format,
+    Job,
+    Layout,
+    MiniBatchSize,
+    OutputFiles,
+    output_name_and_format,
+)
 from batchscore.progress import watcher
 
 if TYPE_CHECKING:
@@ -50,6 +59,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     include: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
     limit: int | None = None,
+    env_manager: EnvManager = "local",
     python: Location | None = None,
     environment: Mapping[str, str] | None = None,
     allow_empty: bool = False,
@@ -91,6 +101,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
         include=_strings(include),
         exclude=_strings(exclude),
         limit=limit,
+        env_manager=env_manager,
         python=os.fspath(python) if python else None,
         environment=tuple((environment or {}).items()),
         allow_empty=allow_empty,

@@ -12,6 +12,7 @@ from batchscore.minibatch import Json
 
 Format = Literal["csv", "parquet", "jsonl"]
 OutputFiles = Literal["one", "parts", "mirror"]
+EnvManager = Literal["local", "uv"]
 Layout = Literal["table", "azure"]
 OutputAction = Literal["append_row", "summary_only"]
 
@@ -21,6 +22,11 @@ Writer = Literal["csv", "parquet", "jsonl", "headerless"]
 """What encodes the parts: a format, or layout azure's CSV without a header."""
 LAYOUTS: tuple[Layout, ...] = ("table", "azure")
 OUTPUT_FILES: tuple[OutputFiles, ...] = ("one", "parts", "mirror")
+ENV_MANAGERS: tuple[EnvManager, ...] = ("local", "uv")
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "layout": LAYOUTS, "format": FORMATS, "output_files": OUTPUT_FILES, "env_manager": ENV_MANAGERS,
+}  # fmt: skip
 
 MISSING_VALUES = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>",
@@ -220,8 +226,10 @@ class Job:
     exclude: tuple[str, ...] = ()
     limit: int | None = None
     """Score only the first rows, in input order."""
+    env_manager: EnvManager = "local"
+    """Who provides what the model needs: `local`, whoever did so for the interpreter; `uv`: an environment is built."""
     python: str | None = None
-    """Interpreter of the workers; None: the running one."""
+    """Interpreter of the workers; None: the running one, or that of the environment that is built."""
     environment: tuple[tuple[str, str], ...] = ()
     """Environment variables of the workers."""
     allow_empty: bool = False
@@ -251,22 +259,29 @@ class Job:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < minimum):
                 raise UsageError(f"{name} must be a whole number from {minimum}, found {value!r}")
+        for name, words in _CHOICES.items():
+            if getattr(self, name) not in words:
+                raise UsageError(f"{name} must be one of {', '.join(words)}; found {getattr(self, name)!r}")
         for name, seconds in (("timeout", self.timeout), ("warns_beyond", self.warns_beyond)):
             if seconds is not None and not seconds > 0:
                 raise UsageError(f"{name} must be more than 0 seconds, found {seconds!r}")
-        choices = {"format": FORMATS, "layout": LAYOUTS, "output_files": OUTPUT_FILES}
-        for name, words in choices.items():
-            if getattr(self, name) not in words:
-                raise UsageError(f"{name} must be one of {', '.join(words)}; found {getattr(self, name)!r}")
-        if self.layout == "azure" and (self.format != "csv" or self.keep or self.add):
-            raise UsageError(
-                "layout azure is CSV without a header and has row, predictions and file only; "
-                "other formats, --keep and --add need --layout table"
-            )
+        self._refuse_contradictions()
         if self.output_files != "one" and self.output_folder in RESERVED_NAMES:
             raise UsageError(
                 f"the output files can't lie in a folder {self.output_folder!r}: that name is taken; "
                 "choose another --output-file-name"
+            )
+
+    def _refuse_contradictions(self) -> None:
+        if self.env_manager == "uv" and self.python:
+            raise UsageError(
+                "--env-manager uv has the workers run in the environment that it builds, --python in that of "
+                f"{self.python}; drop one of them"
+            )
+        if self.layout == "azure" and (self.format != "csv" or self.keep or self.add):
+            raise UsageError(
+                "layout azure is CSV without a header and has row, predictions and file only; "
+                "other formats, --keep and --add need --layout table"
             )
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from batchscore.highlights import MOST, Glimpse, Highlights
 from batchscore.journal import Journal
 from batchscore.minibatch import Column, Failed, Failure, FileSlice, MiniBatch, Outcome, Scored
 
@@ -62,18 +63,23 @@ class Receipts:
         self.failed_files: set[str] = set()
         self.slow: set[int] = set()
         """Numbers of the mini-batches with an attempt that took more seconds than ``warns_beyond``."""
+        self.highlights = Highlights()
+        self.rows_recorded = 0
+        """With a prediction, in this run."""
         for place, outcome in journal.outcomes():
             self._take(outcome, place)
 
     def record(self, outcome: Outcome) -> None:
         """Journal an outcome and know it from now on. Raises StorageError."""
+        self.rows_recorded += outcome.rows
         self._take(outcome, self._journal.record(outcome))
 
     def _take(self, outcome: Outcome, place: int) -> None:
         self.retries += outcome.retries
-        is_slow = self._warns_beyond is not None and outcome.longest > self._warns_beyond
-        if is_slow and any(entry.slice in self._known for entry in outcome.slices):
-            self.slow.add(outcome.number)
+        if any(entry.slice in self._known for entry in outcome.slices):
+            self.highlights.take(outcome)
+            if self._warns_beyond is not None and outcome.longest > self._warns_beyond:
+                self.slow.add(outcome.number)
         parts = self._parts(outcome, place)
         for entry in outcome.slices:
             if entry.slice not in self._known:
@@ -90,6 +96,11 @@ class Receipts:
         rowless = sum(isinstance(entry, Scored) and not entry.part for entry in outcome.slices)
         needs = len(outcome.slices) - rowless if outcome.is_mixed else 0
         return {name: Part(name, columns, place, needs) for name in names}
+
+    @property
+    def end(self) -> int:
+        """Where in the journal the next receipt will stand."""
+        return self._journal.end
 
     @property
     def is_empty(self) -> bool:
@@ -110,6 +121,15 @@ class Receipts:
             raise TypeError(f"{piece.file.name} didn't fail")
         entries = self._journal.outcome_at(found.place).slices
         return next(entry.failure for entry in entries if isinstance(entry, Failed) and entry.slice == piece)
+
+    def failed_mini_batches(self, plan: Iterable[MiniBatch]) -> tuple[int, tuple[Glimpse, ...]]:
+        """How many mini-batches hold a slice that failed, and the first of them."""
+        places = [
+            next(found.place for found in map(self.of, batch.slices) if isinstance(found, FailedAt))
+            for batch in plan
+            if any(isinstance(self.of(piece), FailedAt) for piece in batch.slices)
+        ]
+        return len(places), tuple(Glimpse.of(self._journal.outcome_at(place)) for place in places[:MOST])
 
     def forget_failures(self) -> None:
         """Have all failed slices scored again."""

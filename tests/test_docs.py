@@ -21,6 +21,7 @@ DOCUMENTS = [
     "CHANGELOG.md",
     "docs/design.md",
     "docs/from-azure-ml.md",
+    "docs/scheduling.md",
     "sample_data/README.md",
 ]
 needs_cli = pytest.mark.skipif(not (ROOT / "batchscore" / "cli.py").exists(), reason="batchscore.cli isn't there yet")

@@ -66,8 +66,16 @@ class Receipts:
     With `is_whole` (scoring scripts) a mini-batch is known as a whole or not at all: it had just these slices.
     """
 
-    def __init__(self, plan: Collection[MiniBatch], journal: Journal, *, is_whole: bool = False) -> None:
+    def __init__(
+        self,
+        plan: Collection[MiniBatch],
+        journal: Journal,
+        *,
+        is_whole: bool = False,
+        warns_beyond: float | None = None,
+    ) -> None:
         self._journal = journal
+        self._warns_beyond = warns_beyond
         self.is_whole = is_whole
         self._wholes = {mini_batch.slices for mini_batch in plan} if is_whole else set()
         self._known: dict[FileSlice, Receipt | None] = dict.fromkeys(
@@ -77,6 +85,8 @@ class Receipts:
         """One for many parts."""
         self.retries = 0
         self.failed_files: set[str] = set()
+        self.slow: set[int] = set()
+        """Numbers of the mini-batches with an attempt that took more seconds than ``warns_beyond``."""
         self.highlights = Highlights()
         self.rows_recorded = 0
         """With a prediction, in this run."""
@@ -94,6 +104,8 @@ class Receipts:
             return
         if any(entry.slice in self._known for entry in outcome.slices):
             self.highlights.take(outcome)
+            if self._warns_beyond is not None and outcome.longest > self._warns_beyond:
+                self.slow.add(outcome.number)
         parts = self._parts(outcome, place)
         extra = self._extra(outcome, place) if self.is_whole else None
         for entry in outcome.slices:
@@ -128,6 +140,11 @@ class Receipts:
     @property
     def is_empty(self) -> bool:
         return not any(self._known.values())
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether any row has a prediction."""
+        return any(isinstance(found, Segment) and found.rows > 0 for found in self._known.values())
 
     def of(self, piece: FileSlice) -> Receipt | None:
         return self._known[piece]

@@ -16,7 +16,16 @@ import click
 
 from batchscore import __version__
 from batchscore.errors import BatchscoreError, StorageError, UsageError
-from batchscore.job import FORMATS, MISSING_VALUES, OUTPUT_FILES, CsvOptions, Job, MiniBatchSize, output_name_and_format
+from batchscore.job import (
+    FORMATS,
+    LOGGING_LEVELS,
+    MISSING_VALUES,
+    OUTPUT_FILES,
+    CsvOptions,
+    Job,
+    MiniBatchSize,
+    output_name_and_format,
+)
 from batchscore.streams import flush_streams, prepare_streams, show, tell
 
 if TYPE_CHECKING:
@@ -262,10 +271,10 @@ def main_group() -> None:
 @option(
     WATCHING,
     "--logging-level",
-    type=click.Choice(["warning", "info", "debug"]),
+    type=click.Choice(LOGGING_LEVELS),
     default="info",
     show_default=True,
-    help="warning: no progress, only notes and errors.",
+    help="Of the model's and the workers' logging, too. warning: no progress, only notes and errors; debug: each step.",
 )
 @click.argument("more_inputs", nargs=-1, type=click.Path(), metavar="[INPUT]...")
 def run(**given: Any) -> None:
@@ -300,6 +309,7 @@ def job_of(given: dict[str, Any]) -> Job:
         "model", "output", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries",
         "error_threshold", "fail_fast", "output_files", "add", "rename", "predict_fn", "params", "include", "exclude",
         "limit", "python", "environment", "allow_empty", "overwrite",
+        "logging_level",
     )  # fmt: skip
     return Job(
         inputs=inputs,
@@ -318,8 +328,8 @@ def _watcher(given: dict[str, Any]) -> Watcher:
     return watcher(
         sys.stderr,
         quiet=given["quiet"],
-        notes_only=given["logging_level"] == "warning",
         colour="NO_COLOR" not in os.environ,
+        logging_level=given["logging_level"],
     )
 
 

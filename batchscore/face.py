@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import Stopped, UsageError
-from batchscore.job import CsvOptions, Format, Job, MiniBatchSize, OutputFiles, output_name_and_format
+from batchscore.job import CsvOptions, Format, Job, LoggingLevel, MiniBatchSize, OutputFiles, output_name_and_format
 from batchscore.progress import watcher
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     environment: Mapping[str, str] | None = None,
     allow_empty: bool = False,
     overwrite: bool = False,
+    logging_level: LoggingLevel = "info",
     progress: bool = False,
 ) -> JobSummary:
     """Score every row of `inputs` with `model` into the folder `output`; arguments as on the command line.
@@ -93,11 +94,12 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
         environment=tuple((environment or {}).items()),
         allow_empty=allow_empty,
         overwrite=overwrite,
+        logging_level=logging_level,
     )
     from batchscore.runner import run_job
 
     try:
-        summary = run_job(job, watcher(sys.stderr, quiet=not progress, colour=True))
+        summary = run_job(job, watcher(sys.stderr, quiet=not progress, colour=True, logging_level=logging_level))
     except Stopped as stopped:
         if stopped.signal_number == signal.SIGINT:
             raise KeyboardInterrupt(str(stopped)) from None

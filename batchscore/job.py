@@ -12,10 +12,12 @@ from batchscore.minibatch import Json
 
 Format = Literal["csv", "parquet", "jsonl"]
 OutputFiles = Literal["one", "parts", "mirror"]
+LoggingLevel = Literal["warning", "info", "debug"]
 
 FORMATS: tuple[Format, ...] = ("csv", "parquet", "jsonl")
 SUFFIXES: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".pqt": "parquet", ".jsonl": "jsonl"}
 OUTPUT_FILES: tuple[OutputFiles, ...] = ("one", "parts", "mirror")
+LOGGING_LEVELS: tuple[LoggingLevel, ...] = ("warning", "info", "debug")
 
 MISSING_VALUES = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>",
@@ -197,6 +199,8 @@ class Job:
     """Environment variables of the workers."""
     allow_empty: bool = False
     overwrite: bool = False
+    logging_level: LoggingLevel = "info"
+    """Of Python's logging in the workers; debug: each step is logged and told, too."""
 
     def __post_init__(self) -> None:
         if os.name == "nt":
@@ -219,6 +223,8 @@ class Job:
             raise UsageError(f"timeout must be more than 0 seconds, found {self.timeout!r}")
         if self.format not in FORMATS:
             raise UsageError(f"format must be one of {', '.join(FORMATS)}; found {self.format!r}")
+        if self.logging_level not in LOGGING_LEVELS:
+            raise UsageError(f"logging_level must be one of {', '.join(LOGGING_LEVELS)}; found {self.logging_level!r}")
         if self.output_files not in OUTPUT_FILES:
             raise UsageError(f"output_files must be one of {', '.join(OUTPUT_FILES)}; found {self.output_files!r}")
         if self.output_files != "one" and self.output_folder in RESERVED_NAMES:

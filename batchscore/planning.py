@@ -209,4 +209,5 @@ def worker_spec(prepared: Prepared) -> WorkerSpec:
         python=prepared.job.python or sys.executable,
         threads=prepared.settings.threads,
         environment=prepared.job.environment,
+        logging_level=prepared.job.logging_level,
     )

@@ -18,11 +18,13 @@ PACKAGE = ROOT / "batchscore"
 
 SAME_LAYER = {
     ("channel", "minibatch"),
+    ("child", "joblog"),
     ("child", "scoring"),
     ("environments", "modelfolder"),
     ("errors", "redaction"),
     ("inputs", "readers"),
     ("interpreter", "child"),
+    ("joblog", "progress"),
     ("manifest", "planning"),
     ("model", "answers"),
     ("readers", "writers"),
@@ -37,7 +39,9 @@ SAME_LAYER = {
     ("signature", "job"),
     ("signature", "schema"),
     ("slot", "child"),
+    ("slot", "joblog"),
     ("slots", "child"),
+    ("slots", "joblog"),
     ("slots", "slot"),
     ("summary", "readers"),
     ("summary", "receipts"),
@@ -61,7 +65,7 @@ DOORS = {
 """The modules that may import a library; a library that isn't here may not be imported at all."""
 
 BESIDE_THE_MODEL = {
-    *FRAMES, "worker", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job", "versions",
+    *FRAMES, "worker", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job", "versions",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
 

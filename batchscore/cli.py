@@ -18,6 +18,7 @@ from batchscore import __version__
 from batchscore.errors import BatchscoreError, StorageError, UsageError
 from batchscore.job import (
     FORMATS,
+    LAYOUTS,
     LOGGING_LEVELS,
     MISSING_VALUES,
     OUTPUT_FILES,
@@ -137,10 +138,11 @@ def main_group() -> None:
 @option(
     OUTPUT,
     "--layout",
-    type=click.Choice(["table"]),
+    type=click.Choice(LAYOUTS),
     default="table",
     show_default=True,
-    help="table: a header, then file, row, kept, added and prediction columns.",
+    help="table: a header, then file, row, kept, added and prediction columns; azure: no header, then row, "
+    "predictions and the file's base name.",
 )
 @option(
     OUTPUT,
@@ -308,8 +310,7 @@ def job_of(given: dict[str, Any]) -> Job:
     same = (
         "model", "output", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries",
         "error_threshold", "fail_fast", "output_files", "add", "rename", "predict_fn", "params", "include", "exclude",
-        "limit", "python", "environment", "allow_empty", "overwrite",
-        "logging_level",
+        "limit", "python", "environment", "allow_empty", "overwrite", "layout", "logging_level",
     )  # fmt: skip
     return Job(
         inputs=inputs,

@@ -103,7 +103,7 @@ def _score(scorer: Scorer, mini_batch: MiniBatch, channel: Channel) -> bytes:
         outcome = scorer.score(mini_batch, progress).to_json()
         return frame({"kind": "outcome", "outcome": outcome, **times()})
     except (UsageError, ModelLoadError, StorageError) as error:
-        return frame({**_fatal(error), **times()})
+        return frame(_fatal(error))
     except BaseException as error:  # noqa: BLE001  # a model may raise anything
         return frame({"kind": "raised", **_texts(error), **times()})
 

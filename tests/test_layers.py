@@ -65,7 +65,8 @@ DOORS = {
 """The modules that may import a library; a library that isn't here may not be imported at all."""
 
 BESIDE_THE_MODEL = {
-    *FRAMES, "worker", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job", "versions",
+    *FRAMES, "worker", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
+    "versions",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
 

@@ -64,7 +64,9 @@ class JobLog:
                 f"OUTPUT {workspace.root} holds {NAME}, which no job of batchscore wrote; "
                 "give another OUTPUT, or --overwrite to replace it"
             )
-        self.folder = self._place if holder in {"", name} else Path(workspace.staged_logs)
+        self._staged = Path(workspace.staged_logs)
+        is_staged = holder != name and (holder != "" or owner(self._staged) == name)
+        self.folder = self._staged if is_staged else self._place
         """Where the logs are now."""
         self._secrets = secret_values({**os.environ, **dict(job.environment)})
         self._lock = threading.RLock()
@@ -78,9 +80,11 @@ class JobLog:
     def __enter__(self) -> JobLog:
         is_resumed = owner(self.folder) == self._name
         with storage_errors(f"can't write to {self.folder}"):
-            if not is_resumed and self.folder != self._place:
-                shutil.rmtree(self.folder, ignore_errors=True)
+            if not is_resumed and self._staged.exists():
+                shutil.rmtree(self._staged)
             self.folder.mkdir(parents=True, exist_ok=True)
+            if self.folder == self._place:
+                _move(self._staged, self._place)  # what a run that was killed has left there
             for name in (RESULT, ERROR):
                 (self.folder / name).unlink(missing_ok=True)
             self._say(f"batchscore {__version__} {'goes on with' if is_resumed else 'begins'} job {self._name}")
@@ -239,11 +243,10 @@ class JobLog:
             return
         self._close()
         try:
-            if self._place.is_dir() and not self._place.is_symlink():
-                shutil.rmtree(self._place)
-            else:
-                self._place.unlink(missing_ok=True)
-            shutil.move(self.folder, self._place)
+            if owner(self._place) != self._name:
+                _clear(self._place)
+            self._place.mkdir(exist_ok=True)
+            _move(self._staged, self._place)
             self.folder = self._place
         except OSError as error:
             self.incomplete(self._place, error)
@@ -255,6 +258,29 @@ class JobLog:
                 file.close()
                 if file.error:
                     self.incomplete(file.path, file.error)
+
+
+def _overview_first(path: Path) -> bool:
+    return path.name != OVERVIEW
+
+
+def _clear(folder: Path) -> None:
+    """Remove logs, last of all the file that says whose they are."""
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+        return
+    for path in sorted(folder.iterdir(), key=_overview_first, reverse=True) if folder.exists() else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move logs, first of all the file that says whose they are; to another disk, too."""
+    for path in sorted(source.iterdir(), key=_overview_first) if source.exists() else ():
+        if not (target / path.name).exists():
+            shutil.move(path, target / path.name)
 
 
 def _span(seconds: float) -> str:

@@ -32,6 +32,7 @@ OVERVIEW = "job_progress_overview.txt"
 RESULT = "job_result.txt"
 ERROR = "job_error.txt"
 REPORT = "sys/job_report/processed_mini-batches.csv"
+_NAMED = 10
 _FIRST_LINE = re.compile(rb"\S+ batchscore \S+ begins job (\w+)")
 
 
@@ -89,7 +90,9 @@ class JobLog:
                 (self.folder / name).unlink(missing_ok=True)
             self._say(f"batchscore {__version__} {'goes on with' if is_resumed else 'begins'} job {self._name}")
             (self.folder / "readme.txt").write_text(texts.README, encoding="utf-8")
-        self._say(f"Model {self._job.model}, inputs {', '.join(self._job.inputs)}, output {self._workspace.root}")
+        self._report(b"")
+        named = ", ".join(self._job.inputs[:_NAMED]) + (", …" if len(self._job.inputs) > _NAMED else "")
+        self._say(f"Model {self._job.model}, inputs {named}, output {self._workspace.root}")
         return self
 
     def __exit__(

@@ -9,8 +9,10 @@ import sys
 import time
 from typing import Any
 
-with contextlib.suppress(ImportError):  # a Python built without it
+with contextlib.suppress(ImportError, OSError):  # a Python built without it
     import ctypes
+
+    _C_LIBRARY = ctypes.CDLL(None)
 
 _LINES = 1
 """C's _IOLBF, on every platform."""
@@ -22,9 +24,8 @@ def print_by_line() -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # files both
     with contextlib.suppress(Exception):  # a C library that has them by other names
-        library = ctypes.CDLL(None)
         name = "__stdoutp" if sys.platform == "darwin" else "stdout"
-        library.setvbuf(ctypes.c_void_p.in_dll(library, name), None, _LINES, ctypes.c_size_t(0))
+        _C_LIBRARY.setvbuf(ctypes.c_void_p.in_dll(_C_LIBRARY, name), None, _LINES, ctypes.c_size_t(0))
 
 
 def flush() -> None:
@@ -33,7 +34,7 @@ def flush() -> None:
         with contextlib.suppress(Exception):  # the model may have closed or replaced them
             stream.flush()  # type: ignore[union-attr]
     with contextlib.suppress(Exception):
-        ctypes.CDLL(None).fflush(None)
+        _C_LIBRARY.fflush(None)
 
 
 def keep(descriptor: int) -> None:

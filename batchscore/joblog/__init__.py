@@ -17,13 +17,13 @@ from batchscore.faults import ModelNotLoaded
 from batchscore.job import Job
 from batchscore.joblog import report, texts
 from batchscore.joblog.capped import CappedFile
-from batchscore.joblog.process import Attempt, ProcessLog, one_line, utc
+from batchscore.joblog.process import Attempt, ProcessLog, one_line
 from batchscore.minibatch import Failed, MiniBatch, Outcome
 from batchscore.progress import LINE_SECONDS, Watcher, opening_line
 from batchscore.redaction import secret_values, without
 from batchscore.storage import storage_errors
 from batchscore.summary import Counts, Status
-from batchscore.workspace import Workspace
+from batchscore.workspace import Workspace, utc
 
 __all__ = ["JobLog", "ProcessLog"]
 
@@ -213,10 +213,10 @@ class JobLog:
 
     def _say(self, text: str) -> None:
         """A line of the overview; the further lines of a text are indented."""
-        self._append(OVERVIEW, f"{utc()} " + "\n  ".join(text.splitlines()))
+        self._append(OVERVIEW, f"{utc(time.time())} " + "\n  ".join(text.splitlines()))
 
     def _error(self, text: str) -> None:
-        self._append("user/error.txt", f"{utc()} {one_line((text.splitlines() or [''])[0])}")
+        self._append("user/error.txt", f"{utc(time.time())} {one_line((text.splitlines() or [''])[0])}")
 
     def _append(self, name: str, line: str) -> None:
         with self._lock:

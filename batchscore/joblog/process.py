@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -19,15 +18,10 @@ from batchscore.joblog.capped import CappedFile
 from batchscore.joblog.printed import Printed, Reader
 from batchscore.minibatch import Failed, Json, MiniBatch, Outcome
 from batchscore.redaction import without
+from batchscore.workspace import utc
 
 _TAIL_LINES = 20
 _TAIL_BYTES = 16 << 10
-
-
-def utc(seconds: float | None = None) -> str:
-    """A time (seconds since the epoch; now) as logs have it."""
-    moment = datetime.fromtimestamp(time.time() if seconds is None else seconds, timezone.utc)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def one_line(text: str) -> str:
@@ -106,7 +100,7 @@ class ProcessLog:
     def mark(self, title: str) -> None:
         """What is printed from here on belongs to what the title names, and none of the rest is its business."""
         for stream in self._streams.values():
-            stream.mark(f"{utc()} {title}")
+            stream.mark(f"{utc(time.time())} {title}")
         self._tail = b""
 
     def tail(self) -> str:
@@ -135,7 +129,7 @@ class ProcessLog:
         """Write down a failure with its stack trace; one that begins with the reason has it already."""
         text = detail if reason and reason in detail else "\n".join(filter(None, (reason, detail)))
         text = without(self._secrets, text).rstrip("\n")
-        self._errors.write(f"--- {utc()} {title} ---\n{text}\n".encode("utf-8", "backslashreplace"))
+        self._errors.write(f"--- {utc(time.time())} {title} ---\n{text}\n".encode("utf-8", "backslashreplace"))
         self._errors.close()
 
     def close(self) -> None:

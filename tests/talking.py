@@ -27,7 +27,7 @@ def spec(prepared, environment):
     return WorkerSpec(
         {"parts": prepared.workspace.parts},
         loader=f"{__file__}:load",
-        environment=(("PYTHONPATH", str(Path(__file__).parent)), *environment.items()),
+        environment=(("PYTHONPATH", str(Path(__file__).parent)), ("PYTHONUNBUFFERED", ""), *environment.items()),
         logging_level=prepared.job.logging_level,
     )
 

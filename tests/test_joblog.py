@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from batchscore.errors import ModelLoadError, Stopped, UsageError
 from batchscore.job import MiniBatchSize
 from batchscore.joblog import capped
 from batchscore.joblog.capped import CappedFile
+from batchscore.joblog.printed import Reader
 from batchscore.joblog.process import node_name
 from batchscore.joblog.report import COLUMNS
 from batchscore.runner import run_job
@@ -52,7 +54,13 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_all_that_is_printed_is_there_by_mini_batch(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("is_late", [False, True])
+def test_all_that_is_printed_is_there_by_mini_batch(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, is_late: bool
+) -> None:
+    """Also where the thread that reads comes too late each time."""
+    if is_late:
+        monkeypatch.setattr(Reader, "_run", reads_nothing)
     quick.write(folder, quiet="1", speaks1="2", speaks2="3")
     run_job(quick.job(folder))
     loading = re.compile(r"--- TIME loading the model, process id \d+ ---\nfound the weights\n")
@@ -63,6 +71,12 @@ def test_all_that_is_printed_is_there_by_mini_batch(folder: Path, capfd: pytest.
     assert loading.sub("", found) == "\n".join(title.format(number) + spoken for number in (1, 2))
     assert printed(folder, "stderr") == "\n".join(f"{title.format(number)}raw \\xff\nno line end" for number in (1, 2))
     assert capfd.readouterr() == ("", "")
+
+
+def reads_nothing(reader: Reader) -> None:
+    while not reader._is_stopping:
+        time.sleep(0.01)
+    reader._finish()
 
 
 def test_a_job_whose_model_is_silent_has_no_files_for_what_it_prints(folder: Path, monkeypatch) -> None:
@@ -97,6 +111,9 @@ def test_a_scripts_own_logging_settings_count_beside(folder: Path) -> None:
     quick.write(folder, configures="1")
     run_job(quick.job(folder, logging_level="debug"))
     assert "DEBUG script: details\n" in printed(folder, "entry_script_log")
+    assert "mine: details\n" in printed(folder, "stderr")
+    run_job(quick.job(folder, overwrite=True, limit=1))
+    assert "details" not in printed(folder, "entry_script_log")
     assert "mine: details\n" in printed(folder, "stderr")
 
 
@@ -227,7 +244,11 @@ def test_a_stopped_job_keeps_its_logs(folder: Path, monkeypatch: pytest.MonkeyPa
         assert run_job(quick.job(folder)).exit_code == 143
     assert log(folder, "job_result.txt").startswith("Status: Canceled")
     assert len(rows(folder)) == 2
+    seen = []
+    monkeypatch.setattr("batchscore.runner.write_inputs", lambda *_: seen.extend(os.listdir(folder / "out/logs")))
     run_job(quick.job(folder))
+    assert "job_progress_overview.txt" in seen
+    assert "job_result.txt" not in seen
     assert log(folder, "job_result.txt").startswith("Status: Completed")
     assert len(rows(folder)) == 2
 
@@ -267,10 +288,14 @@ def test_what_is_no_jobs_is_not_taken_for_logs(folder: Path) -> None:
 
 
 def test_a_job_that_never_was_leaves_no_logs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    quick.use(monkeypatch)
+    def finds_a_wrong_setting(*_: object) -> None:
+        assert (folder / "out/logs/job_progress_overview.txt").exists()
+        raise UsageError("no method 'predict_probs'")
+
+    monkeypatch.setattr("batchscore.runner._score", finds_a_wrong_setting)
     quick.write(folder, a="1")
-    with pytest.raises(UsageError, match="can't be started"):
-        run_job(quick.job(folder, python="/no/python"))
+    with pytest.raises(UsageError, match="no method"):
+        run_job(quick.job(folder))
     assert not (folder / "out").exists()
 
 

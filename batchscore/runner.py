@@ -52,6 +52,8 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
         with Journal(workspace.journal, header, is_new=prepared.earlier.is_new) as journal, log:
             log.opened(len(listing.files), listing.folders, len(listing.skipped), prepared.notes)
             ending = _carry_out(prepared, journal, signals, log)
+            for warning in ending.warnings:
+                log.note(warning)
             signals.ignore()  # the end is written down, whatever comes
             log.conclude(ending.status, ending.message, ending.counts, ending.exit_code, ending.error)
             return sign_off(prepared, ending)
@@ -66,7 +68,7 @@ def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, log: 
         write_inputs(prepared.workspace, prepared.listing)
         cutting = Cutting(job.mini_batch_size, job.csv, prepared.model.folder.has_signature, job.limit)
         plan = split(prepared.listing.files, cutting)
-        receipts = Receipts(plan, journal)
+        receipts = Receipts(plan, journal, warns_beyond=job.warns_beyond)
         _score(prepared, plan, receipts, log)
         return conclude(prepared, Verdicts(plan, receipts))
     except BatchscoreError as error:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from batchscore import errors
 from batchscore.channel import BadMessage, ChannelClosed, ChannelTimeout
 from batchscore.child import Child, WorkerSpec
-from batchscore.faults import Abandoned, ModelNotLoaded, ScoringRaised, WorkerDied, WorkerTimedOut
+from batchscore.faults import Abandoned, ModelNotLoaded, ScoringRaised, WorkerDied, WorkerFault, WorkerTimedOut
 from batchscore.joblog.process import Attempt, ProcessLog
 from batchscore.minibatch import Json, MiniBatch, Outcome
 
@@ -161,11 +161,15 @@ class Slot:
     @contextmanager
     def _killing_unless_answered(self, child: Child) -> Iterator[None]:
         """A worker that is left in the middle of an answer is of no more use; one that was stopped is no fault."""
+        begun = time.monotonic()
         try:
             yield
-        except ScoringRaised:
+        except ScoringRaised as fault:
+            fault.seconds = time.monotonic() - begun
             raise
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, WorkerFault):
+                error.seconds = time.monotonic() - begun
             child.kill()
             if self._is_stopped:
                 raise Abandoned from None

@@ -18,6 +18,7 @@ import talking
 
 from batchscore import __version__
 from batchscore.errors import ModelLoadError, Stopped, UsageError
+from batchscore.face import run
 from batchscore.job import MiniBatchSize
 from batchscore.joblog import capped
 from batchscore.joblog.capped import CappedFile
@@ -101,7 +102,7 @@ def test_a_job_whose_model_is_silent_has_no_files_for_what_it_prints(folder: Pat
 )
 def test_what_is_logged_is_there_from_the_level_on(folder: Path, level: str, expected: list[str]) -> None:
     quick.write(folder, logs="1")
-    run_job(quick.job(folder, logging_level=level))
+    run(folder / "model", folder / "in", folder / "out", logging_level=level)
     lines = [line for line in printed(folder, "entry_script_log").splitlines() if not line.startswith("---")]
     assert [line.removeprefix("TIME ") for line in lines][: len(expected)] == expected
     assert not (folder / "out/logs/user/stderr").exists()

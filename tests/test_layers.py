@@ -21,6 +21,9 @@ SAME_LAYER = {
     ("child", "joblog"),
     ("child", "scoring"),
     ("environments", "modelfolder"),
+    ("estimating", "sampling"),
+    ("examination", "planning"),
+    ("examination", "sampling"),
     ("errors", "redaction"),
     ("inputs", "readers"),
     ("interpreter", "child"),
@@ -39,6 +42,8 @@ SAME_LAYER = {
     ("runner", "provisioning"),
     ("runner", "publishing"),
     ("runner", "resuming"),
+    ("report", "inputs"),
+    ("sampling", "planning"),
     ("signature", "job"),
     ("signature", "schema"),
     ("slot", "child"),
@@ -49,6 +54,13 @@ SAME_LAYER = {
     ("summary", "readers"),
     ("summary", "receipts"),
     ("summary", "writers"),
+    ("trial", "scoring"),
+    ("validation", "estimating"),
+    ("validation", "examination"),
+    ("validation", "planning"),
+    ("validation", "provisioning"),
+    ("validation", "resuming"),
+    ("validation", "sampling"),
 }
 """(importer, imported) within one layer; a circle is refused all the same."""
 
@@ -68,7 +80,7 @@ DOORS = {
 """The modules that may import a library; a library that isn't here may not be imported at all."""
 
 BESIDE_THE_MODEL = {
-    *FRAMES, "worker", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
+    *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
     "versions",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
@@ -83,10 +95,14 @@ LATE = {
     ("cli", "progress"),
     ("cli", "runner"),
     ("cli", "showing"),
+    ("cli", "validation"),
+    ("examination", "examining"),
     ("face", "runner"),
     ("face", "summary"),
+    ("face", "validation"),
     ("engines", "engines"),
     ("planning", "model"),
+    ("validation", "trial"),
     ("readers", "readers"),
     ("writers", "writers"),
 }

@@ -19,6 +19,7 @@ from batchscore.job import (
     Format,
     Job,
     Layout,
+    LoggingLevel,
     MiniBatchSize,
     OutputFiles,
     output_name_and_format,
@@ -68,6 +69,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     environment: Mapping[str, str] | None = None,
     allow_empty: bool = False,
     overwrite: bool = False,
+    logging_level: LoggingLevel = "info",
     date: str | dt.date | None = None,
     progress: bool = False,
 ) -> JobSummary:
@@ -86,7 +88,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     from batchscore.runner import run_job
 
     try:
-        summary = run_job(job, watcher(sys.stderr, quiet=not progress, colour=True))
+        summary = run_job(job, watcher(sys.stderr, quiet=not progress, colour=True, logging_level=logging_level))
     except Stopped as stopped:
         if stopped.signal_number == signal.SIGINT:
             raise KeyboardInterrupt(str(stopped)) from None
@@ -155,6 +157,7 @@ def _job(given: Mapping[str, Any]) -> Job:
         environment=tuple((given["environment"] or {}).items()),
         allow_empty=given["allow_empty"],
         overwrite=given["overwrite"],
+        logging_level=given["logging_level"],
         date=None if places == asked else day.isoformat(),
     )
 

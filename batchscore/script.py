@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import os
 import sys
 import time
@@ -41,7 +40,6 @@ class ScriptSettings:
     format: Format
     writer: Writer
     output_action: OutputAction
-    logging_level: str
 
     def to_json(self) -> Json:
         return asdict(self)
@@ -63,7 +61,6 @@ def load_script(setup: Json) -> ScriptScorer:
     module = _imported(settings)
     if not callable(getattr(module, "run", None)):
         raise ModelLoadError(f"{settings.scoring_script} has no function run(mini_batch); a scoring script needs one")
-    logging.basicConfig()  # nothing where the script has made its own choice
     _call(module, "init")
     output.settle()
     return ScriptScorer(module, settings, output)
@@ -77,7 +74,6 @@ def _imported(settings: ScriptSettings) -> ModuleType:
     sys.argv = [str(path), *settings.arguments]
     folders = dict.fromkeys((str(path.parent), settings.code))
     sys.path[:] = [*folders, *(entry for entry in sys.path if entry not in folders)]
-    logging.getLogger().setLevel(settings.logging_level.upper())
     name = path.stem if path.stem.isidentifier() and path.stem not in sys.modules else "scoring_script"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

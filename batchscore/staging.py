@@ -52,7 +52,6 @@ def script_spec(job: Job, script: Script, workspace: Workspace, settings: Scorin
         format=job.format,
         writer=settings.writer,
         output_action=job.output_action,
-        logging_level=job.logging_level,
     )
     return WorkerSpec(
         setup.to_json(),
@@ -60,6 +59,7 @@ def script_spec(job: Job, script: Script, workspace: Workspace, settings: Scorin
         threads=settings.threads,
         environment=job.environment,
         loader="batchscore.script:load_script",
+        logging_level=job.logging_level,
         loads=f"the scoring script {script.scoring_script}",
         grace=SHUTDOWN_SECONDS,
     )

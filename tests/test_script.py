@@ -109,8 +109,8 @@ class Project:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def outputs(self) -> dict[str, bytes]:
-        """All that is in OUTPUT but job.json."""
-        files = (path for path in self.out.rglob("*") if path.is_file() and ".batchscore" not in path.parts)
+        """All that is in OUTPUT but job.json and logs."""
+        files = (path for path in self.out.rglob("*") if path.is_file() and not {".batchscore", "logs"} & {*path.parts})
         return {str(path.relative_to(self.out)): path.read_bytes() for path in files if path.name != "job.json"}
 
 
@@ -560,19 +560,26 @@ def test_what_a_script_prints_stays_off_stdout(project: Project, capfd: pytest.C
         def init():
             print("init")
         def run(mini_batch):
-            print("run", flush=True)
+            print("run")
             print("error", file=sys.stderr)
             logging.getLogger("mine").info("told")
             logging.getLogger("mine").debug("not told")
-            raise ValueError("so that logs are kept")
+            return mini_batch
+        def shutdown():
+            print("ended")
         """
     )
     project.inputs(a="1")
     project.run()
     assert capfd.readouterr().out == ""
-    told = (project.out / ".batchscore/logs/worker-0.log").read_text()
-    assert all(word in told for word in ("importing", "init", "run", "error", "INFO:mine:told"))
-    assert "not told" not in told
+    logs = project.out / "logs/user"
+    (stdout,), (stderr,), (logged,) = (
+        [path.read_text() for path in (logs / name).rglob("*.txt")] for name in ("stdout", "stderr", "entry_script_log")
+    )
+    assert all(word in stdout for word in ("importing", "init", "run", "ended"))
+    assert "error" in stderr
+    assert "INFO mine: told" in logged
+    assert "not told" not in logged
 
 
 def test_files_that_a_script_writes_itself_land_in_output(project: Project) -> None:

@@ -19,6 +19,7 @@ PACKAGE = ROOT / "batchscore"
 SAME_LAYER = {
     ("channel", "minibatch"),
     ("child", "scoring"),
+    ("cli", "options"),
     ("environments", "modelfolder"),
     ("errors", "redaction"),
     ("inputs", "readers"),
@@ -47,7 +48,7 @@ SAME_LAYER = {
 
 FRAMES = {"signature", "readers", "writers", "model", "answers", "scoring"}
 DOORS = {
-    "click": {"cli"},
+    "click": {"cli", "options"},
     "yaml": {"azure", "modelfolder"},
     "fsspec": {"storage"},
     "joblib": {"engines"},

@@ -1,0 +1,269 @@
+"""The options of the commands: their names, defaults and --help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from batchscore.job import FORMATS, LAYOUTS, OUTPUT_FILES
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class GroupedOption(click.Option):
+    """An option that --help lists under a heading."""
+
+    def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.heading = heading
+        longest = max(self.opts, key=len)
+        self.envvar = f"BATCHSCORE_RUN_{longest.lstrip('-').replace('-', '_').upper()}"
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        """The variable's value; an option that may be repeated takes one value a line."""
+        text = self.resolve_envvar_value(ctx)
+        if text is None or not self.multiple:
+            return text
+        return [line for line in text.splitlines() if line]
+
+
+class GroupedCommand(click.Command):
+    """A command whose --help lists its options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options by heading, in the order of their first appearance."""
+        headings: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Argument):
+                continue
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                headings.setdefault(getattr(parameter, "heading", "Help"), []).append(record)
+        for heading, records in headings.items():
+            with formatter.section(heading):
+                formatter.write_dl(records, col_max=26)
+
+
+def option(heading: str, *names: str, **settings: Any) -> Callable[[Command], Command]:
+    """A click option under a heading."""
+    return click.option(*names, cls=GroupedOption, heading=heading, **settings)
+
+
+class Pair(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
+    """NAME=VALUE as a pair."""
+
+    name = "pair"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Split at the first `=`."""
+        if isinstance(value, tuple):
+            return value
+        name, sign, rest = str(value).partition("=")
+        if not name or not sign:
+            self.fail(f"expected NAME=VALUE, found {value!r}", param, ctx)
+        return name, rest
+
+
+MAIN, CUTTING, FAILURES, OUTPUT, MODEL, INPUT, WATCHING = (
+    "Main", "Mini-batches and workers", "Failures", "Output", "Model", "Input", "What is shown",
+)  # fmt: skip
+
+_JOB = (
+    option(
+        MAIN,
+        "-m",
+        "--model",
+        required=True,
+        type=click.Path(),
+        metavar="MODEL",
+        help="MLflow model: a local folder, models:/name/version, models:/name@alias or runs:/…",
+    ),
+    option(
+        MAIN,
+        "-i",
+        "--input",
+        "inputs",
+        multiple=True,
+        type=click.Path(),
+        metavar="INPUT",
+        help="File, folder or glob to score; may be repeated.",
+    ),
+    option(
+        MAIN, "-o", "--output", required=True, type=click.Path(), metavar="OUTPUT", help="Folder of the predictions."
+    ),
+    option(
+        OUTPUT,
+        "--layout",
+        type=click.Choice(LAYOUTS),
+        default="table",
+        show_default=True,
+        help="table: a header, then file, row, kept, added and prediction columns; azure: no header, then row, "
+        "predictions and the file's base name.",
+    ),
+    option(
+        OUTPUT,
+        "--format",
+        "format_",
+        type=click.Choice(FORMATS),
+        default=None,
+        help="Of the prediction file.  [default: by --output-file-name, else csv]",
+    ),
+    option(OUTPUT, "--output-file-name", default=None, metavar="NAME", help="[default: predictions.csv]"),
+    option(
+        OUTPUT,
+        "--output-files",
+        type=click.Choice(OUTPUT_FILES),
+        default="one",
+        show_default=True,
+        help="One file, one for each mini-batch, or one for each input file.",
+    ),
+    option(OUTPUT, "--keep", multiple=True, metavar="A,B|all", help="Input columns to repeat beside the predictions."),
+    option(OUTPUT, "--add", multiple=True, type=Pair(), metavar="NAME=VALUE", help="A constant column."),
+    option(OUTPUT, "--overwrite", is_flag=True, help="Replace another job's outputs, once the new ones are ready."),
+    option(
+        MODEL,
+        "--predict-fn",
+        default="predict",
+        show_default=True,
+        metavar="NAME",
+        help="Method of the underlying model, such as predict_proba.",
+    ),
+    option(MODEL, "--param", "params", multiple=True, type=Pair(), metavar="K=V", help="Inference parameter."),
+    option(
+        MODEL, "--rename", multiple=True, type=Pair(), metavar="OLD=NEW", help="Input column OLD is the model's NEW."
+    ),
+    option(
+        MODEL,
+        "--python",
+        type=click.Path(),
+        default=None,
+        metavar="PATH",
+        help="Interpreter of the workers, such as that of the model's own environment.",
+    ),
+    option(
+        MODEL,
+        "--environment-variable",
+        "environment",
+        multiple=True,
+        type=Pair(),
+        metavar="K=V",
+        help="For the workers.",
+    ),
+    option(INPUT, "--include", multiple=True, metavar="GLOB", help="Only files whose path or name matches."),
+    option(INPUT, "--exclude", multiple=True, metavar="GLOB", help="No files whose path or name matches."),
+    option(INPUT, "--limit", type=click.IntRange(min=0), default=None, metavar="N", help="Only the first N rows."),
+    option(INPUT, "--allow-empty", is_flag=True, help="No input is no error."),
+    option(
+        INPUT,
+        "--delimiter",
+        default=",",
+        show_default=True,
+        metavar="CHAR",
+        help="Of CSV files; \\t for a tab. .tsv files always take a tab.",
+    ),
+    option(INPUT, "--encoding", default="utf-8", show_default=True, metavar="NAME", help="Of CSV files."),
+    option(
+        INPUT,
+        "--missing-value",
+        "missing_values",
+        multiple=True,
+        metavar="TEXT",
+        help="CSV text that means missing, in place of pandas' default set; may be repeated.",
+    ),
+    option(
+        INPUT, "--no-header", is_flag=True, help="CSV files start with data; columns are the signature's, in order."
+    ),
+    option(
+        CUTTING,
+        "--workers",
+        type=click.IntRange(min=1),
+        default=None,
+        metavar="N",
+        help="Worker processes, at most one for each mini-batch.  [default: the cores]",
+    ),
+    option(
+        CUTTING,
+        "--mini-batch-size",
+        default="auto",
+        show_default=True,
+        metavar="SIZE",
+        help="auto, a size such as 64MB (big files are cut), or a number of files.",
+    ),
+    option(
+        CUTTING,
+        "--rows-per-call",
+        type=click.IntRange(min=1),
+        default=None,
+        metavar="N",
+        help="Rows in a call of predict, at most.  [default: 65536, fewer for wide rows]",
+    ),
+    option(
+        CUTTING,
+        "--threads-per-worker",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="For BLAS, OpenMP and the model.",
+    ),
+    option(
+        FAILURES,
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=600.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="For each call of predict; a worker that takes longer is killed.",
+    ),
+    option(
+        FAILURES,
+        "--max-retries",
+        type=click.IntRange(min=0),
+        default=3,
+        show_default=True,
+        metavar="N",
+        help="Of a mini-batch, after the first attempt.",
+    ),
+    option(
+        FAILURES,
+        "--error-threshold",
+        type=click.IntRange(min=-1),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Failed files that the job may have; -1: any number.",
+    ),
+    option(FAILURES, "--fail-fast", is_flag=True, help="Stop as soon as the threshold is passed."),
+)
+_WATCHING = (
+    option(WATCHING, "--json", "as_json", is_flag=True, help="Print the summary as JSON."),
+    option(WATCHING, "-q", "--quiet", is_flag=True, help="Print errors only."),
+    option(
+        WATCHING,
+        "--logging-level",
+        type=click.Choice(["warning", "info", "debug"]),
+        default="info",
+        show_default=True,
+        help="warning: no progress, only notes and errors.",
+    ),
+)
+
+
+def job_options(command: Command) -> Command:
+    """All that says what a job is: MODEL, INPUT, OUTPUT and the settings."""
+    inputs = click.argument("more_inputs", nargs=-1, type=click.Path(), metavar="[INPUT]...")
+    return _with(inputs(command), _JOB)
+
+
+def watching_options(command: Command) -> Command:
+    """What a job shows while it runs and at its end."""
+    return _with(command, _WATCHING)
+
+
+def _with(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
+    """The command with options, which --help lists in their order here."""
+    for each in reversed(options):
+        command = each(command)
+    return command

@@ -30,6 +30,8 @@ class RetryPolicy:
     """The setting to change, for messages."""
     splits_files: bool = True
     """Files are tried one by one in the end; False where a mini-batch fails as a whole."""
+    warns_beyond: float | None = None
+    """Seconds; a mini-batch that takes longer gets a note."""
 
 
 class Workers(Protocol):
@@ -51,7 +53,7 @@ def score(
     started = time.monotonic()
     result, attempts = _tried(workers, mini_batch, policy, on_progress)
     if isinstance(result, Outcome):
-        return (replace(result, retries=attempts - 1),)
+        return (replace(result, retries=attempts - 1, notes=(*result.notes, *_slowness(mini_batch, result, policy))),)
     files = [tuple(slices) for _, slices in groupby(mini_batch.slices, key=lambda piece: piece.file)]
     if len(files) == 1 or not policy.splits_files:
         failed = _failed(mini_batch, result, policy, time.monotonic() - started)
@@ -75,6 +77,16 @@ def _tried(
             if attempts > policy.max_retries or _came_back(fault, last):
                 return fault, attempts
             last = fault
+
+
+def _slowness(mini_batch: MiniBatch, outcome: Outcome, policy: RetryPolicy) -> tuple[str, ...]:
+    if policy.warns_beyond is None or outcome.seconds <= policy.warns_beyond:
+        return ()
+    first, number = mini_batch.slices[0].file.name, len({piece.file.name for piece in mini_batch.slices})
+    files = first if number == 1 else f"{first} and {number - 1} more"
+    took = f"mini-batch {mini_batch.number} ({files}) took {outcome.seconds:.0f} s"
+    limit = f"Azure would have stopped it after {policy.warns_beyond:.0f} s"
+    return (f"{took}; {limit}, its default: to say otherwise, set {policy.timeout_name}",)
 
 
 def _asked(workers: Workers, mini_batch: MiniBatch, policy: RetryPolicy, on_progress: Progress) -> Outcome:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import os
 import shlex
@@ -14,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from batchscore import __version__
-from batchscore.errors import BatchscoreError, StorageError, UsageError
-from batchscore.job import MISSING_VALUES, CsvOptions, Job, MiniBatchSize, output_name_and_format
+from batchscore.errors import BatchscoreError, StorageError
+from batchscore.job import Job
 from batchscore.options import GroupedCommand, job_options, watching_options
 from batchscore.streams import flush_streams, prepare_streams, show, tell
+from batchscore.translating import job_of
 
 if TYPE_CHECKING:
     from batchscore.progress import Watcher
@@ -45,57 +45,35 @@ def main_group() -> None:
 @main_group.command(cls=GroupedCommand, epilog=EPILOG)
 @job_options
 @watching_options
-def run(**given: Any) -> None:
+@click.pass_context
+def run(context: click.Context, /, **given: Any) -> None:
     """Score every row of INPUT with MODEL, into OUTPUT.
 
     \b
       batchscore run -m model -i data -o scored --keep id
       batchscore run -m models:/churn@champion -i 'data/*.parquet' -o scored
+      batchscore run -f deployment.yml -i data -o scored
 
     INPUT is searched recursively for .csv, .csv.gz, .csv.zst, .tsv, .parquet and
     .pqt files. OUTPUT gets predictions.csv, failures.jsonl where something
     failed, and job.json. Loading a model runs its code: score models you trust.
     """  # noqa: D301 (click's mark for a paragraph that isn't rewrapped)
-    job = job_of(given)
+    job = job_of(context)
     from batchscore.runner import run_job
 
-    summary = run_job(job, _watcher(given))
+    summary = run_job(job, _watcher(given, job))
     _say(summary, given)
     if summary.exit_code:
         sys.exit(summary.exit_code)
 
 
-def job_of(given: dict[str, Any]) -> Job:
-    """The Job that the command line's values mean. Raises UsageError."""
-    inputs = (*given["inputs"], *given["more_inputs"])
-    if not inputs:
-        raise UsageError("no input: give -i INPUT, a file, a folder or a glob")
-    name, kind = output_name_and_format(given["output_file_name"], given["format_"])
-    keep = tuple(column for entry in given["keep"] for column in next(csv.reader([entry])) if column)
-    delimiter = given["delimiter"].replace("\\t", "\t")
-    same = (
-        "model", "output", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries",
-        "error_threshold", "fail_fast", "output_files", "add", "rename", "predict_fn", "params", "include", "exclude",
-        "limit", "python", "environment", "allow_empty", "overwrite", "layout",
-    )  # fmt: skip
-    return Job(
-        inputs=inputs,
-        mini_batch_size=MiniBatchSize.parse(given["mini_batch_size"]),
-        format=kind,
-        output_file_name=name,
-        keep=("*",) if keep == ("all",) else keep,
-        csv=CsvOptions(delimiter, given["encoding"], given["missing_values"] or MISSING_VALUES, not given["no_header"]),
-        **{name: given[name] for name in same},
-    )
-
-
-def _watcher(given: dict[str, Any]) -> Watcher:
+def _watcher(given: dict[str, Any], job: Job) -> Watcher:
     from batchscore.progress import watcher
 
     return watcher(
         sys.stderr,
         quiet=given["quiet"],
-        notes_only=given["logging_level"] == "warning",
+        notes_only=job.logging_level == "warning",
         colour="NO_COLOR" not in os.environ,
     )
 
@@ -114,7 +92,11 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
     if summary.exit_code and given["quiet"]:
         tell(printable(f"{summary.status}: {summary.message}"))
     if summary.status == "Failed" and summary.counts.rows_scored:
-        tell("To publish what was scored, which takes seconds:")
+        tell(
+            "To publish what was scored, which takes seconds:"
+            if summary.is_whole
+            else "To score the rest in spite of the failures, and publish:"
+        )
         tell(_publishing_command())
 
 
@@ -124,9 +106,10 @@ def _publishing_command() -> str:
     arguments = iter(sys.argv[1:])
     for word in arguments:
         option_name = word.partition("=")[0]
-        if option_name in {"--error-threshold", "--environment-variable"}:
-            if "=" not in word or option_name == word:
-                next(arguments, None)
+        if option_name in {"--error-threshold", "--environment-variable", "--set"}:
+            value = word[len(option_name) + 1 :] if option_name != word else next(arguments, "")
+            if option_name == "--set" and "environment_variables" not in value:
+                words += ["--set", value]
         elif word != "--fail-fast":
             words.append(word)
     end = words.index("--") if "--" in words else len(words)

@@ -11,7 +11,16 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import Stopped, UsageError
-from batchscore.job import CsvOptions, Format, Job, Layout, MiniBatchSize, OutputFiles, output_name_and_format
+from batchscore.job import (
+    CsvOptions,
+    Format,
+    Job,
+    Layout,
+    MiniBatchSize,
+    OutputAction,
+    OutputFiles,
+    output_name_and_format,
+)
 from batchscore.progress import watcher
 
 if TYPE_CHECKING:
@@ -21,27 +30,32 @@ Location = str | os.PathLike[str]
 _CSV = CsvOptions()
 
 
-def run(  # noqa: PLR0913 (the command line's options, each with its default)
-    model: Location,
-    inputs: Location | Sequence[Location],
-    output: Location,
+def run(  # noqa: PLR0913 (the command line's options)
+    model: Location | None = None,
+    inputs: Location | Sequence[Location] = (),
+    output: Location | None = None,
     *,
+    deployment: Location | None = None,
+    deployment_name: str | None = None,
+    set: Mapping[str, object] | None = None,  # noqa: A002 (the command line's word)
+    model_store: Location | None = None,
     workers: int | None = None,
-    mini_batch_size: str | int = "auto",
+    mini_batch_size: str | int | None = None,
     rows_per_call: int | None = None,
-    threads_per_worker: int = 1,
-    timeout: float = 600.0,
-    max_retries: int = 3,
-    error_threshold: int = 0,
-    fail_fast: bool = False,
-    layout: Layout = "table",
+    threads_per_worker: int | None = None,
+    timeout: float | None = None,
+    max_retries: int | None = None,
+    error_threshold: int | None = None,
+    fail_fast: bool | None = None,
+    layout: Layout | None = None,
     format: Format | None = None,  # noqa: A002 (the command line's word)
     output_file_name: str | None = None,
-    output_files: OutputFiles = "one",
+    output_files: OutputFiles | None = None,
+    output_action: OutputAction | None = None,
     keep: str | Sequence[str] = (),
     add: Mapping[str, object] | None = None,
     rename: Mapping[str, str] | None = None,
-    predict_fn: str = "predict",
+    predict_fn: str | None = None,
     params: Mapping[str, Any] | None = None,
     delimiter: str = _CSV.delimiter,
     encoding: str = _CSV.encoding,
@@ -58,44 +72,76 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
 ) -> JobSummary:
     """Score every row of `inputs` with `model` into the folder `output`; arguments as on the command line.
 
-    `keep="all"` keeps all input columns. `progress` shows a bar on stderr. A job with too many failures gives a
-    summary whose status is Failed; it isn't raised.
+    None stands for the command line's default, or with `deployment`, the YAML file of a batch deployment or endpoint,
+    for what it says. `keep="all"` keeps all input columns. `progress` shows a bar on stderr. A job with too many
+    failures gives a summary whose status is Failed; it isn't raised.
 
     Raises UsageError, ModelLoadError, StorageError, OutputLocked (batchscore.errors), and KeyboardInterrupt where
     Ctrl-C stopped the job. Run again with the same arguments, the job goes on. SIGTERM gives a summary whose status is
     Canceled, or raises Stopped before the job has begun.
     """
-    name, kind = output_name_and_format(output_file_name, format)
-    job = Job(
-        model=os.fspath(model),
-        inputs=_strings(inputs),
-        output=os.fspath(output),
-        workers=workers,
-        mini_batch_size=MiniBatchSize.parse(mini_batch_size),
-        rows_per_call=rows_per_call,
-        threads_per_worker=threads_per_worker,
-        timeout=timeout,
-        max_retries=max_retries,
-        error_threshold=error_threshold,
-        fail_fast=fail_fast,
-        layout=layout,
-        format=kind,
-        output_file_name=name,
-        output_files=output_files,
-        keep=("*",) if keep == "all" else _strings(keep),
-        add=tuple((name, str(value)) for name, value in (add or {}).items()),
-        rename=tuple((rename or {}).items()),
-        predict_fn=predict_fn,
-        params=tuple((name, _param(name, value)) for name, value in (params or {}).items()),
-        csv=CsvOptions(delimiter, encoding, tuple(missing_values), header),
-        include=_strings(include),
-        exclude=_strings(exclude),
-        limit=limit,
-        python=os.fspath(python) if python else None,
-        environment=tuple((environment or {}).items()),
-        allow_empty=allow_empty,
-        overwrite=overwrite,
-    )
+    if output is None:
+        raise UsageError("no output: give a folder as output")
+    csv = CsvOptions(delimiter, encoding, tuple(missing_values), header)
+    optional = {
+        "model": None if model is None else os.fspath(model),
+        "workers": workers,
+        "mini_batch_size": None if mini_batch_size is None else MiniBatchSize.parse(mini_batch_size),
+        "rows_per_call": rows_per_call,
+        "threads_per_worker": threads_per_worker,
+        "timeout": timeout,
+        "max_retries": max_retries,
+        "error_threshold": error_threshold,
+        "fail_fast": fail_fast,
+        "layout": layout,
+        "format": format,
+        "output_file_name": output_file_name,
+        "output_files": output_files,
+        "output_action": output_action,
+        "keep": ("*",) if keep == "all" else _strings(keep) or None,
+        "add": tuple((name, str(value)) for name, value in (add or {}).items()) or None,
+        "rename": tuple((rename or {}).items()) or None,
+        "predict_fn": predict_fn,
+        "params": tuple((name, _param(name, value)) for name, value in (params or {}).items()) or None,
+        "csv": None if csv == _CSV else csv,
+        "limit": limit,
+        "python": os.fspath(python) if python else None,
+        "environment": tuple((environment or {}).items()) or None,
+    }
+    stated = {
+        **{name: value for name, value in optional.items() if value is not None},
+        "inputs": _strings(inputs),
+        "output": os.fspath(output),
+        "include": _strings(include),
+        "exclude": _strings(exclude),
+        "allow_empty": allow_empty,
+        "overwrite": overwrite,
+    }
+    return _run(_job(stated, deployment, deployment_name, set, model_store), progress=progress)
+
+
+def _job(
+    stated: dict[str, Any],
+    deployment: Location | None,
+    deployment_name: str | None,
+    overrides: Mapping[str, object] | None,
+    model_store: Location | None,
+) -> Job:
+    if deployment is not None:
+        from batchscore.deploying import DeploymentFile, job_of_deployment
+
+        texts = tuple((key, str(value)) for key, value in (overrides or {}).items())
+        store = os.fspath(model_store) if model_store else None
+        return job_of_deployment(DeploymentFile(os.fspath(deployment), deployment_name, texts, store), stated)
+    if deployment_name or overrides or model_store:
+        raise UsageError("deployment_name, set and model_store go with deployment, and there is none")
+    if "model" not in stated:
+        raise UsageError("no model: give model, or deployment, whose YAML names one")
+    name, kind = output_name_and_format(stated.pop("output_file_name", None), stated.pop("format", None))
+    return Job(**stated, output_file_name=name, format=kind)
+
+
+def _run(job: Job, *, progress: bool) -> JobSummary:
     from batchscore.runner import run_job
 
     try:

@@ -12,14 +12,15 @@ from batchscore.minibatch import Json
 
 Format = Literal["csv", "parquet", "jsonl"]
 OutputFiles = Literal["one", "parts", "mirror"]
-Layout = Literal["table", "azure"]
 OutputAction = Literal["append_row", "summary_only"]
+Layout = Literal["table", "azure"]
 
 FORMATS: tuple[Format, ...] = ("csv", "parquet", "jsonl")
 SUFFIXES: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".pqt": "parquet", ".jsonl": "jsonl"}
 Writer = Literal["csv", "parquet", "jsonl", "headerless"]
 """What encodes the parts: a format, or layout azure's CSV without a header."""
 LAYOUTS: tuple[Layout, ...] = ("table", "azure")
+OUTPUT_ACTIONS: tuple[OutputAction, ...] = ("append_row", "summary_only")
 OUTPUT_FILES: tuple[OutputFiles, ...] = ("one", "parts", "mirror")
 
 MISSING_VALUES = (
@@ -196,6 +197,8 @@ class Job:
     """The clock doesn't restart when a chunk is done."""
     timeout_name: str = "--timeout"
     """The setting that a message tells to change."""
+    warns_beyond: float | None = None
+    """Seconds; a mini-batch that takes longer is noted, since Azure would have stopped it."""
     max_retries: int = 3
     """Attempts after the first."""
     error_threshold: int = 0
@@ -231,6 +234,10 @@ class Job:
     script: Script | None = None
     """Score by this script instead of the model's predict."""
     logging_level: str = "info"
+    deployment: Json | None = None
+    """What job.json says of the deployment that the settings come from."""
+    notes: tuple[str, ...] = ()
+    """What to tell the user once."""
 
     def __post_init__(self) -> None:
         if os.name == "nt":
@@ -255,17 +262,24 @@ class Job:
             raise UsageError(f"format must be one of {', '.join(FORMATS)}; found {self.format!r}")
         if self.layout not in LAYOUTS:
             raise UsageError(f"layout must be one of {', '.join(LAYOUTS)}; found {self.layout!r}")
-        if self.layout == "azure" and (self.format != "csv" or self.keep or self.add):
-            raise UsageError(
-                "layout azure is CSV without a header and has row, predictions and file only; "
-                "other formats, --keep and --add need --layout table"
-            )
+        self._refuse_contradictions()
         if self.output_files not in OUTPUT_FILES:
             raise UsageError(f"output_files must be one of {', '.join(OUTPUT_FILES)}; found {self.output_files!r}")
         if self.output_files != "one" and self.output_folder in RESERVED_NAMES:
             raise UsageError(
                 f"the output files can't lie in a folder {self.output_folder!r}: that name is taken; "
                 "choose another --output-file-name"
+            )
+
+    def _refuse_contradictions(self) -> None:
+        if self.output_action == "summary_only" and self.script is None:
+            raise UsageError(
+                "output_action summary_only leaves all output to a scoring script, and there is none; use append_row"
+            )
+        if self.layout == "azure" and (self.format != "csv" or self.keep or self.add):
+            raise UsageError(
+                "layout azure is CSV without a header and has row, predictions and file only; "
+                "other formats, --keep and --add need --layout table"
             )
 
     @property

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from batchscore.job import FORMATS, LAYOUTS, OUTPUT_FILES
+from batchscore.job import FORMATS, LAYOUTS, OUTPUT_ACTIONS, OUTPUT_FILES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -66,8 +66,8 @@ class Pair(click.ParamType):  # type: ignore[type-arg]  # generic in newer click
         return name, rest
 
 
-MAIN, CUTTING, FAILURES, OUTPUT, MODEL, INPUT, WATCHING = (
-    "Main", "Mini-batches and workers", "Failures", "Output", "Model", "Input", "What is shown",
+MAIN, CUTTING, FAILURES, OUTPUT, MODEL, INPUT, DEPLOYMENT, WATCHING = (
+    "Main", "Mini-batches and workers", "Failures", "Output", "Model", "Input", "With -f", "What is shown",
 )  # fmt: skip
 
 _JOB = (
@@ -75,10 +75,19 @@ _JOB = (
         MAIN,
         "-m",
         "--model",
-        required=True,
+        default=None,
         type=click.Path(),
         metavar="MODEL",
         help="MLflow model: a local folder, models:/name/version, models:/name@alias or runs:/…",
+    ),
+    option(
+        MAIN,
+        "-f",
+        "--file",
+        default=None,
+        type=click.Path(),
+        metavar="DEPLOYMENT",
+        help="YAML of an Azure ML batch deployment or endpoint, with Azure's defaults; other options go before it.",
     ),
     option(
         MAIN,
@@ -121,6 +130,14 @@ _JOB = (
     ),
     option(OUTPUT, "--keep", multiple=True, metavar="A,B|all", help="Input columns to repeat beside the predictions."),
     option(OUTPUT, "--add", multiple=True, type=Pair(), metavar="NAME=VALUE", help="A constant column."),
+    option(
+        OUTPUT,
+        "--output-action",
+        type=click.Choice(OUTPUT_ACTIONS),
+        default="append_row",
+        show_default=True,
+        help="summary_only: a scoring script writes its files itself.",
+    ),
     option(OUTPUT, "--overwrite", is_flag=True, help="Replace another job's outputs, once the new ones are ready."),
     option(
         MODEL,
@@ -183,6 +200,15 @@ _JOB = (
         metavar="N",
         help="Worker processes, at most one for each mini-batch.  [default: the cores]",
     ),
+    option(
+        CUTTING,
+        "--max-concurrency-per-instance",
+        type=click.IntRange(min=1),
+        default=None,
+        metavar="N",
+        help="Azure's way to say --workers: times --instance-count, at most the cores.",
+    ),
+    option(CUTTING, "--instance-count", type=click.IntRange(min=1), default=None, metavar="N", help="See there."),
     option(
         CUTTING,
         "--mini-batch-size",
@@ -249,12 +275,38 @@ _WATCHING = (
         help="warning: no progress, only notes and errors.",
     ),
 )
+_DEPLOYMENT = (
+    option(
+        DEPLOYMENT,
+        "--deployment-name",
+        default=None,
+        metavar="NAME",
+        help="Of an endpoint's YAML the deployment with this name.  [default: the endpoint's default]",
+    ),
+    option(
+        DEPLOYMENT,
+        "--set",
+        "overrides",
+        multiple=True,
+        type=Pair(),
+        metavar="KEY=VALUE",
+        help="In place of the YAML's value: settings.error_threshold=5, or a name that Azure's invoke takes.",
+    ),
+    option(
+        DEPLOYMENT,
+        "--model-store",
+        type=click.Path(),
+        default=None,
+        metavar="DIR",
+        help="Folder of models, name/version, where azureml:name:version is looked for.",
+    ),
+)
 
 
 def job_options(command: Command) -> Command:
     """All that says what a job is: MODEL, INPUT, OUTPUT and the settings."""
     inputs = click.argument("more_inputs", nargs=-1, type=click.Path(), metavar="[INPUT]...")
-    return _with(inputs(command), _JOB)
+    return _with(inputs(command), (*_JOB, *_DEPLOYMENT))
 
 
 def watching_options(command: Command) -> Command:

@@ -79,7 +79,12 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
         return
     workers = min(job.workers or engines.cpu_count(), len(todo))
     policy = RetryPolicy(
-        job.max_retries, job.timeout, not job.times_mini_batches, job.timeout_name, splits_files=job.script is None
+        job.max_retries,
+        job.timeout,
+        not job.times_mini_batches,
+        job.timeout_name,
+        splits_files=job.script is None,
+        warns_beyond=job.warns_beyond,
     )
     with Slots(worker_spec(prepared), workers, Path(workspace.logs)) as slots:
         slots.start()

@@ -20,6 +20,7 @@ SAME_LAYER = {
     ("channel", "minibatch"),
     ("child", "scoring"),
     ("cli", "options"),
+    ("cli", "translating"),
     ("environments", "modelfolder"),
     ("errors", "redaction"),
     ("inputs", "readers"),
@@ -48,7 +49,7 @@ SAME_LAYER = {
 
 FRAMES = {"signature", "readers", "writers", "model", "answers", "scoring"}
 DOORS = {
-    "click": {"cli", "options"},
+    "click": {"cli", "options", "translating"},
     "yaml": {"azure", "modelfolder"},
     "fsspec": {"storage"},
     "joblib": {"engines"},
@@ -75,9 +76,11 @@ LATE = {
     ("child", "scoring"),
     ("cli", "progress"),
     ("cli", "runner"),
+    ("face", "deploying"),
     ("face", "runner"),
     ("face", "summary"),
     ("engines", "engines"),
+    ("translating", "deploying"),
     ("planning", "model"),
     ("readers", "readers"),
     ("writers", "writers"),

@@ -142,7 +142,7 @@ class Failure:
 
     @classmethod
     def from_json(cls, record: Json) -> Failure:
-        return cls(**{**record, "files": tuple(record["files"])})
+        return cls(**{**record, "files": tuple(record.get("files", ()))})
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ import click
 
 from batchscore import __version__
 from batchscore.errors import BatchscoreError, StorageError
+from batchscore.headings import GroupedCommand
 from batchscore.job import Job
-from batchscore.options import GroupedCommand, job_options, watching_options
+from batchscore.options import job_options, watching_options
 from batchscore.streams import flush_streams, prepare_streams, show, tell
 from batchscore.translating import job_of
 

@@ -306,9 +306,10 @@ def test_a_mini_batch_that_azure_would_have_stopped_is_noted() -> None:
 
     policy = attempts.RetryPolicy(0, 600, warns_beyond=30, timeout_name="the key")
     (outcome,) = attempts.score(Slow(), batch, policy)
-    assert outcome.notes == (
-        "mini-batch 4 (a.csv and 1 more) took 31 s; Azure would have stopped it after 30 s, its default: to say "
-        + "otherwise, set the key",
+    (note,) = outcome.notes
+    assert note == (
+        "mini-batch 4 (a.csv and 1 more) took 31 s; Azure would have stopped it after 30 s, its default: "
+        "to say otherwise, set the key"
     )
     (outcome,) = attempts.score(Slow(), batch, attempts.RetryPolicy(0, 600, warns_beyond=32))
     assert outcome.notes == ()

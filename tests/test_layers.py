@@ -19,6 +19,7 @@ PACKAGE = ROOT / "batchscore"
 SAME_LAYER = {
     ("channel", "minibatch"),
     ("child", "scoring"),
+    ("cli", "headings"),
     ("cli", "options"),
     ("cli", "translating"),
     ("environments", "modelfolder"),
@@ -28,6 +29,7 @@ SAME_LAYER = {
     ("manifest", "planning"),
     ("model", "answers"),
     ("readers", "writers"),
+    ("options", "headings"),
     ("planning", "resuming"),
     ("publishing", "manifest"),
     ("publishing", "planning"),
@@ -49,7 +51,7 @@ SAME_LAYER = {
 
 FRAMES = {"signature", "readers", "writers", "model", "answers", "scoring"}
 DOORS = {
-    "click": {"cli", "options", "translating"},
+    "click": {"cli", "headings", "options", "translating"},
     "yaml": {"azure", "modelfolder"},
     "fsspec": {"storage"},
     "joblib": {"engines"},

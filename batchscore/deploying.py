@@ -59,7 +59,7 @@ def job_of_deployment(asked: DeploymentFile, stated: Mapping[str, Any]) -> Job:
             "output_file_name": name,
             "format": kind,
             "environment": tuple(environment.items()),
-            "deployment": deployment.to_json(),
+            "deployment": deployment,
             "notes": (*deployment.notes, *notes, *hints),
         }
     )

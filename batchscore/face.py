@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from batchscore.deployment import OutputAction
 from batchscore.errors import Stopped, UsageError
 from batchscore.job import (
     CsvOptions,
@@ -17,7 +18,6 @@ from batchscore.job import (
     Job,
     Layout,
     MiniBatchSize,
-    OutputAction,
     OutputFiles,
     output_name_and_format,
 )

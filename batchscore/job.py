@@ -7,12 +7,12 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from batchscore.deployment import Deployment, OutputAction
 from batchscore.errors import UsageError
 from batchscore.minibatch import Json
 
 Format = Literal["csv", "parquet", "jsonl"]
 OutputFiles = Literal["one", "parts", "mirror"]
-OutputAction = Literal["append_row", "summary_only"]
 Layout = Literal["table", "azure"]
 
 FORMATS: tuple[Format, ...] = ("csv", "parquet", "jsonl")
@@ -234,8 +234,8 @@ class Job:
     script: Script | None = None
     """Score by this script instead of the model's predict."""
     logging_level: str = "info"
-    deployment: Json | None = None
-    """What job.json says of the deployment that the settings come from."""
+    deployment: Deployment | None = None
+    """Where the settings come from, if a deployment's YAML was given."""
     notes: tuple[str, ...] = ()
     """What to tell the user once."""
 

@@ -106,7 +106,7 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "resolved": redact(prepared.model.resolved),
             "digest": header.identity["model_digest"],
         },
-        **({"deployment": job.deployment} if job.deployment else {}),
+        **({"deployment": job.deployment.to_json()} if job.deployment else {}),
         "inputs": {
             "given": [redact(entry) for entry in job.inputs],
             "include": list(job.include),

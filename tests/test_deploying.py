@@ -88,7 +88,7 @@ def test_a_silent_deployment_has_azures_defaults(folder: Folder) -> None:
         deployment=record,
     )
     assert "1 worker on 8 cores" in notes[-1]
-    assert record["settings"]["mini_batch_size"] == 10
+    assert record.mini_batch_size == 10
 
 
 STATED = {

@@ -26,6 +26,7 @@ SAME_LAYER = {
     ("errors", "redaction"),
     ("inputs", "readers"),
     ("interpreter", "child"),
+    ("job", "deployment"),
     ("manifest", "planning"),
     ("model", "answers"),
     ("readers", "writers"),
@@ -65,7 +66,7 @@ DOORS = {
 """The modules that may import a library; a library that isn't here may not be imported at all."""
 
 BESIDE_THE_MODEL = {
-    *FRAMES, "worker", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job", "versions",
+    *FRAMES, "worker", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job", "deployment", "versions",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
 

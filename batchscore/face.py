@@ -14,6 +14,7 @@ from batchscore.deployment import OutputAction
 from batchscore.errors import Stopped, UsageError
 from batchscore.job import (
     CsvOptions,
+    EnvManager,
     Format,
     Job,
     Layout,
@@ -64,6 +65,7 @@ def run(  # noqa: PLR0913 (the command line's options)
     include: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
     limit: int | None = None,
+    env_manager: EnvManager = "local",
     python: Location | None = None,
     environment: Mapping[str, str] | None = None,
     allow_empty: bool = False,
@@ -114,6 +116,7 @@ def run(  # noqa: PLR0913 (the command line's options)
         "output": os.fspath(output),
         "include": _strings(include),
         "exclude": _strings(exclude),
+        "env_manager": env_manager,
         "allow_empty": allow_empty,
         "overwrite": overwrite,
     }

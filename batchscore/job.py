@@ -13,6 +13,7 @@ from batchscore.minibatch import Json
 
 Format = Literal["csv", "parquet", "jsonl"]
 OutputFiles = Literal["one", "parts", "mirror"]
+EnvManager = Literal["local", "uv"]
 Layout = Literal["table", "azure"]
 
 FORMATS: tuple[Format, ...] = ("csv", "parquet", "jsonl")
@@ -22,6 +23,12 @@ Writer = Literal["csv", "parquet", "jsonl", "headerless"]
 LAYOUTS: tuple[Layout, ...] = ("table", "azure")
 OUTPUT_ACTIONS: tuple[OutputAction, ...] = ("append_row", "summary_only")
 OUTPUT_FILES: tuple[OutputFiles, ...] = ("one", "parts", "mirror")
+ENV_MANAGERS: tuple[EnvManager, ...] = ("local", "uv")
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "layout": LAYOUTS, "format": FORMATS, "output_files": OUTPUT_FILES, "output_action": OUTPUT_ACTIONS,
+    "env_manager": ENV_MANAGERS,
+}  # fmt: skip
 
 MISSING_VALUES = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>",
@@ -221,8 +228,10 @@ class Job:
     exclude: tuple[str, ...] = ()
     limit: int | None = None
     """Score only the first rows, in input order."""
+    env_manager: EnvManager = "local"
+    """Who provides what the model needs: `local`, whoever did so for the interpreter; `uv`: an environment is built."""
     python: str | None = None
-    """Interpreter of the workers; None: the running one."""
+    """Interpreter of the workers; None: the running one, or that of the environment that is built."""
     environment: tuple[tuple[str, str], ...] = ()
     """Environment variables of the workers."""
     allow_empty: bool = False
@@ -256,15 +265,12 @@ class Job:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < minimum):
                 raise UsageError(f"{name} must be a whole number from {minimum}, found {value!r}")
+        for name, words in _CHOICES.items():
+            if getattr(self, name) not in words:
+                raise UsageError(f"{name} must be one of {', '.join(words)}; found {getattr(self, name)!r}")
         if not self.timeout > 0:
             raise UsageError(f"timeout must be more than 0 seconds, found {self.timeout!r}")
-        if self.format not in FORMATS:
-            raise UsageError(f"format must be one of {', '.join(FORMATS)}; found {self.format!r}")
-        if self.layout not in LAYOUTS:
-            raise UsageError(f"layout must be one of {', '.join(LAYOUTS)}; found {self.layout!r}")
         self._refuse_contradictions()
-        if self.output_files not in OUTPUT_FILES:
-            raise UsageError(f"output_files must be one of {', '.join(OUTPUT_FILES)}; found {self.output_files!r}")
         if self.output_files != "one" and self.output_folder in RESERVED_NAMES:
             raise UsageError(
                 f"the output files can't lie in a folder {self.output_folder!r}: that name is taken; "
@@ -272,6 +278,11 @@ class Job:
             )
 
     def _refuse_contradictions(self) -> None:
+        if self.env_manager == "uv" and self.python:
+            raise UsageError(
+                "--env-manager uv has the workers run in the environment that it builds, --python in that of "
+                f"{self.python}; drop one of them"
+            )
         if self.output_action == "summary_only" and self.script is None:
             raise UsageError(
                 "output_action summary_only leaves all output to a scoring script, and there is none; use append_row"

@@ -122,6 +122,7 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "max_retries": job.max_retries,
             "error_threshold": job.error_threshold,
             "fail_fast": job.fail_fast,
+            "env_manager": job.env_manager,
             "environment_variables": [name for name, _ in job.environment],
         },
         "timings": {

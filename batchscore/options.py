@@ -7,7 +7,7 @@ from collections.abc import Callable
 import click
 
 from batchscore.headings import Command, Pair, option
-from batchscore.job import FORMATS, LAYOUTS, OUTPUT_ACTIONS, OUTPUT_FILES
+from batchscore.job import ENV_MANAGERS, FORMATS, LAYOUTS, OUTPUT_ACTIONS, OUTPUT_FILES
 
 MAIN, CUTTING, FAILURES, OUTPUT, MODEL, INPUT, DEPLOYMENT, WATCHING = (
     "Main", "Mini-batches and workers", "Failures", "Output", "Model", "Input", "With -f", "What is shown",
@@ -93,6 +93,14 @@ _JOB = (
     option(MODEL, "--param", "params", multiple=True, type=Pair(), metavar="K=V", help="Inference parameter."),
     option(
         MODEL, "--rename", multiple=True, type=Pair(), metavar="OLD=NEW", help="Input column OLD is the model's NEW."
+    ),
+    option(
+        MODEL,
+        "--env-manager",
+        type=click.Choice(ENV_MANAGERS),
+        default="local",
+        show_default=True,
+        help="local: what is installed here; uv: the environment that the model states, built once and kept.",
     ),
     option(
         MODEL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from batchscore import attempts, engines
@@ -16,6 +17,7 @@ from batchscore.manifest import Ending
 from batchscore.minibatch import MiniBatch, Outcome
 from batchscore.planning import Prepared, find_inputs, find_model, prepare, worker_spec
 from batchscore.progress import Silent, Watcher
+from batchscore.provisioning import interpreter_for
 from batchscore.publishing import conclude, cut_short, sign_off
 from batchscore.receipts import Receipts
 from batchscore.resuming import finished_before, identify, remaining, write_inputs
@@ -42,7 +44,7 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
             workspace.is_done = True
             return already_finished(workspace.root, manifest)
         prepared = prepare(job, workspace, model, listing, identity)
-        check_interpreter(worker_spec(prepared))
+        check_interpreter(job)
         watch.opened(len(listing.files), listing.folders, len(listing.skipped), prepared.notes)
         with Journal(workspace.journal, prepared.earlier.header, is_new=prepared.earlier.is_new) as journal:
             ending = _carry_out(prepared, journal, signals, watch)
@@ -74,8 +76,9 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
     job, workspace = prepared.job, prepared.workspace
     todo = remaining(plan, receipts, workspace.part_names(), job.error_threshold)
     workspace.keep_parts(receipts.part_names)
+    python = interpreter_for(job, prepared.model, watch.note) if todo else None  # building it is no scoring time
     watch.planned(sum(batch.size for batch in plan), sum(batch.size for batch in todo))
-    if not todo:
+    if python is None:
         return
     workers = min(job.workers or engines.cpu_count(), len(todo))
     policy = RetryPolicy(
@@ -86,8 +89,10 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
         splits_files=job.script is None,
         warns_beyond=job.warns_beyond,
     )
-    with Slots(worker_spec(prepared), workers, Path(workspace.logs)) as slots:
+    with Slots(replace(worker_spec(prepared), python=python), workers, Path(workspace.logs)) as slots:
         slots.start()
+        for note in slots.ready().get("notes", ()):
+            watch.note(note)
 
         def task(mini_batch: MiniBatch) -> tuple[MiniBatch, tuple[Outcome, ...]]:
             seen = 0

@@ -41,6 +41,7 @@ def test_options_reach_the_job() -> None:
         "-m", "m", "-i", "a", "-o", "o", "--keep", "a,b", "--keep", '"c,d"', "--add", "x=1=2", "--rename", "p=q",
         "--param", "k=0.5", "--mini-batch-size", "64MB", "--format", "parquet", "--delimiter", "\\t", "--no-header",
         "--missing-value", "-", "--missing-value", "", "--error-threshold", "-1", "--environment-variable", "A=b",
+        "--env-manager", "uv",
     )  # fmt: skip
     assert job.keep == ("a", "b", "c,d")
     assert job.add == (("x", "1=2"),)
@@ -51,6 +52,7 @@ def test_options_reach_the_job() -> None:
     assert job.csv == CsvOptions("\t", "utf-8", ("-", ""), header=False)
     assert job.error_threshold == -1
     assert job.environment == (("A", "b"),)
+    assert job.env_manager == "uv"
 
 
 def test_keep_all_is_a_word() -> None:
@@ -85,6 +87,7 @@ def test_every_option_comes_from_the_environment_too() -> None:
         (["-m", "m", "-i", "a", "-o", "o", "--format", "csv", "--output-file-name", "x.jsonl"], "means jsonl"),
         (["-m", "m", "-i", "a", "-o", "o", "--mini-batch-size", "many"], "found 'many'"),
         (["-m", "m", "-i", "a", "-o", "o", "--add", "x"], "expected NAME=VALUE"),
+        (["-m", "m", "-i", "a", "-o", "o", "--env-manager", "uv", "--python", "p"], "--python in that of p; drop one"),
         (["-m", "m", "-i", "a", "-o", "o", "--error-threshold", "-2"], "error-threshold"),
         (["-m", "/no/such/model", "-i", ".", "-o", "o"], "MODEL /no/such/model isn't there"),
         (["-m", ".", "-i", ".", "-o", "o"], "has no MLmodel file"),

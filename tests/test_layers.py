@@ -33,10 +33,12 @@ SAME_LAYER = {
     ("options", "headings"),
     ("planning", "resuming"),
     ("publishing", "manifest"),
+    ("provisioning", "planning"),
     ("publishing", "planning"),
     ("receipts", "journal"),
     ("runner", "manifest"),
     ("runner", "planning"),
+    ("runner", "provisioning"),
     ("runner", "publishing"),
     ("runner", "resuming"),
     ("signature", "job"),
@@ -66,7 +68,8 @@ DOORS = {
 """The modules that may import a library; a library that isn't here may not be imported at all."""
 
 BESIDE_THE_MODEL = {
-    *FRAMES, "worker", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job", "deployment", "versions",
+    *FRAMES, "worker", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job", "deployment",
+    "versions",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
 

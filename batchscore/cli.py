@@ -14,9 +14,9 @@ import click
 
 from batchscore import __version__
 from batchscore.errors import BatchscoreError, StorageError
-from batchscore.headings import GroupedCommand
+from batchscore.headings import GroupedCommand, option
 from batchscore.job import Job
-from batchscore.options import job_options, watching_options
+from batchscore.options import WATCHING, job_options, watching_options
 from batchscore.streams import flush_streams, prepare_streams, show, tell
 from batchscore.translating import job_of
 
@@ -68,6 +68,35 @@ def run(context: click.Context, /, **given: Any) -> None:
         sys.exit(summary.exit_code)
 
 
+@main_group.command("show", cls=GroupedCommand)
+@click.argument("output", type=click.Path())
+@option(WATCHING, "--json", "as_json", is_flag=True, help="Print JSON.")
+def show_job(output: str, *, as_json: bool) -> None:
+    """Say what the job in OUTPUT did, or how far it has come.
+
+    \b
+      batchscore show scored
+      watch batchscore show scored
+
+    Status, counts, rates, the slowest and the failed mini-batches, reasons of
+    failure with examples, warnings. Nothing in OUTPUT is changed, and a run at work
+    isn't disturbed. Exit codes: 0 shown, whatever became of the job; 2 OUTPUT holds
+    no job; 4 it can't be read.
+    """  # noqa: D301 (click's mark for a paragraph that isn't rewrapped)
+    from batchscore.progress import printable
+    from batchscore.showing import look, text
+
+    report = look(output)
+    if as_json:
+        show(_as_json(report.to_json()))
+    else:
+        show("\n".join(map(printable, text.lines(report))))
+
+
+def _as_json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2).replace("\x7f", "\\u007f")  # the only control character in it
+
+
 def _watcher(given: dict[str, Any], job: Job) -> Watcher:
     from batchscore.progress import watcher
 
@@ -87,34 +116,39 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
         for line in summary.headlines(SHOWN_FAILURES):
             tell(printable(line))
     if given["as_json"]:
-        show(json.dumps(summary.manifest, indent=2).replace("\x7f", "\\u007f"))  # the only control character in it
+        show(_as_json(summary.manifest))
     elif not given["quiet"]:
         show(printable(f"{summary.status}: {summary.message}"))
     if summary.exit_code and given["quiet"]:
         tell(printable(f"{summary.status}: {summary.message}"))
+        tell(f"More about it: batchscore show {_quoted(summary.output)}")
     if summary.status == "Failed" and summary.counts.rows_scored:
         tell(
             "To publish what was scored, which takes seconds:"
             if summary.is_whole
             else "To score the rest in spite of the failures, and publish:"
         )
-        tell(_publishing_command())
+        tell(_publishing_command(summary.manifest["settings"]["date"]))
 
 
-def _publishing_command() -> str:
-    """The command that was given, with --error-threshold -1, without environment variables: they may be secrets."""
+def _publishing_command(date: str | None) -> str:
+    """The command that was given, with --error-threshold -1, for the same day whenever it is run.
+
+    Without environment variables: they may be secrets.
+    """
     words = ["batchscore"]
     arguments = iter(sys.argv[1:])
     for word in arguments:
         option_name = word.partition("=")[0]
-        if option_name in {"--error-threshold", "--environment-variable", "--set"}:
+        if option_name in {"--error-threshold", "--environment-variable", "--date", "--set"}:
             value = word[len(option_name) + 1 :] if option_name != word else next(arguments, "")
             if option_name == "--set" and "environment_variables" not in value:
                 words += ["--set", value]
         elif word != "--fail-fast":
             words.append(word)
     end = words.index("--") if "--" in words else len(words)
-    return " ".join(map(_quoted, [*words[:end], "--error-threshold", "-1", *words[end:]]))
+    ours = [*(["--date", date] if date else []), "--error-threshold", "-1"]
+    return " ".join(map(_quoted, [*words[:end], *ours, *words[end:]]))
 
 
 def _quoted(word: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from batchscore.job import (
     OutputFiles,
     output_name_and_format,
 )
+from batchscore.placeholders import Places, parse_date
 from batchscore.progress import watcher
 
 if TYPE_CHECKING:
@@ -70,13 +72,16 @@ def run(  # noqa: PLR0913 (the command line's options)
     environment: Mapping[str, str] | None = None,
     allow_empty: bool = False,
     overwrite: bool = False,
+    date: str | dt.date | None = None,
     progress: bool = False,
 ) -> JobSummary:
     """Score every row of `inputs` with `model` into the folder `output`; arguments as on the command line.
 
     None stands for the command line's default, or with `deployment`, the YAML file of a batch deployment or endpoint,
-    for what it says. `keep="all"` keeps all input columns. `progress` shows a bar on stderr. A job with too many
-    failures gives a summary whose status is Failed; it isn't raised.
+    for what it says. `keep="all"` keeps all input columns. `progress` shows a bar on stderr. `{date}` and
+    `{date:%Y/%m/%d}` in `inputs`, `output`, `output_file_name` and the values of `add` stand for `date`: a
+    datetime.date, "2026-11-03", "yesterday" or "today". A job with too many failures gives a summary whose status is
+    Failed; it isn't raised.
 
     Raises UsageError, ModelLoadError, StorageError, OutputLocked (batchscore.errors), and KeyboardInterrupt where
     Ctrl-C stopped the job. Run again with the same arguments, the job goes on. SIGTERM gives a summary whose status is
@@ -97,11 +102,9 @@ def run(  # noqa: PLR0913 (the command line's options)
         "fail_fast": fail_fast,
         "layout": layout,
         "format": format,
-        "output_file_name": output_file_name,
         "output_files": output_files,
         "output_action": output_action,
         "keep": ("*",) if keep == "all" else _strings(keep) or None,
-        "add": tuple((name, str(value)) for name, value in (add or {}).items()) or None,
         "rename": tuple((rename or {}).items()) or None,
         "predict_fn": predict_fn,
         "params": tuple((name, _param(name, value)) for name, value in (params or {}).items()) or None,
@@ -112,8 +115,7 @@ def run(  # noqa: PLR0913 (the command line's options)
     }
     stated = {
         **{name: value for name, value in optional.items() if value is not None},
-        "inputs": _strings(inputs),
-        "output": os.fspath(output),
+        **Places(_strings(inputs), os.fspath(output), output_file_name, _texts(add)).stated_on(parse_date(date)),
         "include": _strings(include),
         "exclude": _strings(exclude),
         "env_manager": env_manager,
@@ -182,6 +184,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     raise TypeError(f"found a {type(value).__name__}")
+
+
+def _texts(add: Mapping[str, object] | None) -> tuple[tuple[str, str], ...]:
+    return tuple((name, str(value)) for name, value in (add or {}).items())
 
 
 def _strings(given: Location | Sequence[Location]) -> tuple[str, ...]:

@@ -16,8 +16,6 @@ class GroupedOption(click.Option):
     def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.heading = heading
-        longest = max(self.opts, key=len)
-        self.envvar = f"BATCHSCORE_RUN_{longest.lstrip('-').replace('-', '_').upper()}"
 
     def value_from_envvar(self, ctx: click.Context) -> Any:
         """The variable's value; an option that may be repeated takes one value a line."""
@@ -28,7 +26,14 @@ class GroupedOption(click.Option):
 
 
 class GroupedCommand(click.Command):
-    """A command whose --help lists its options under headings."""
+    """A command whose --help lists its options under headings, and whose options come from the environment too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for parameter in self.params:
+            if isinstance(parameter, GroupedOption):
+                words = max(parameter.opts, key=len).lstrip("-")
+                parameter.envvar = f"BATCHSCORE_{self.name}_{words}".replace("-", "_").upper()
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options by heading, in the order of their first appearance."""

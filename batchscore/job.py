@@ -236,6 +236,8 @@ class Job:
     """Environment variables of the workers."""
     allow_empty: bool = False
     overwrite: bool = False
+    date: str | None = None
+    """The day, in ISO form, that inputs, output and constants say where {date} was written; None where it wasn't."""
     predicts_whole_files: bool = False
     """One call of predict for each file, with all its rows unless rows_per_call says otherwise."""
     fails_unsupported: bool = False

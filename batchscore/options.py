@@ -46,6 +46,15 @@ _JOB = (
         MAIN, "-o", "--output", required=True, type=click.Path(), metavar="OUTPUT", help="Folder of the predictions."
     ),
     option(
+        MAIN,
+        "--date",
+        default="today",
+        show_default=True,
+        metavar="DAY",
+        help="What {date} and {date:%Y/%m/%d} mean in -i, -o, --output-file-name and --add: 2026-11-03, today, "
+        "yesterday.",
+    ),
+    option(
         OUTPUT,
         "--layout",
         type=click.Choice(LAYOUTS),

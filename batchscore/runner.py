@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +22,12 @@ from batchscore.provisioning import interpreter_for
 from batchscore.publishing import conclude, cut_short, sign_off
 from batchscore.receipts import Receipts
 from batchscore.resuming import finished_before, identify, remaining, write_inputs
+from batchscore.runplan import RunPlan
 from batchscore.signals import StopSignals
 from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
 from batchscore.summary import JobSummary, Verdicts, already_finished
-from batchscore.workspace import Workspace
+from batchscore.workspace import Workspace, utc
 
 
 def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
@@ -77,10 +79,12 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
     todo = remaining(plan, receipts, workspace.part_names(), job.error_threshold)
     workspace.keep_parts(receipts.part_names)
     python = interpreter_for(job, prepared.model, watch.note) if todo else None  # building it is no scoring time
-    watch.planned(sum(batch.size for batch in plan), sum(batch.size for batch in todo))
+    workers = min(job.workers or engines.cpu_count(), len(todo))
+    begun = _run_plan(prepared, plan, todo, receipts, workers)
+    begun.write(workspace.folder)
+    watch.planned(begun.bytes, begun.bytes_todo)
     if python is None:
         return
-    workers = min(job.workers or engines.cpu_count(), len(todo))
     policy = RetryPolicy(
         job.max_retries,
         job.timeout,
@@ -108,6 +112,25 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
 
         with contextlib.closing(engines.fan_out(task, todo, workers)) as results:
             _record(results, job, receipts, watch)
+
+
+def _run_plan(
+    prepared: Prepared, plan: tuple[MiniBatch, ...], todo: tuple[MiniBatch, ...], receipts: Receipts, workers: int
+) -> RunPlan:
+    """What this run sets out to do, for who looks on."""
+    return RunPlan(
+        started=utc(prepared.started),
+        scoring_since=utc(time.time()),
+        files=len(prepared.listing.files),
+        files_skipped=len(prepared.listing.skipped),
+        files_failed=len(receipts.failed_files),
+        mini_batches=len(plan),
+        mini_batches_todo=len(todo),
+        bytes=sum(batch.size for batch in plan),
+        bytes_todo=sum(batch.size for batch in todo),
+        workers=workers,
+        journal_end=receipts.end,
+    )
 
 
 def _record(

@@ -11,10 +11,11 @@ from click.core import ParameterSource
 
 from batchscore.errors import UsageError
 from batchscore.job import MISSING_VALUES, CsvOptions, Job, MiniBatchSize, output_name_and_format
+from batchscore.placeholders import Places, parse_date
 
 _AS_GIVEN = (
     "model", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries", "error_threshold",
-    "fail_fast", "output_files", "output_file_name", "output_action", "add", "rename", "predict_fn", "params",
+    "fail_fast", "output_files", "output_action", "rename", "predict_fn", "params",
     "include", "exclude", "limit", "env_manager", "python", "environment", "allow_empty", "overwrite", "layout",
     "logging_level", "max_concurrency_per_instance", "instance_count",
 )  # fmt: skip
@@ -31,10 +32,11 @@ def job_of(context: click.Context) -> Job:
     """
     given = context.params
     stated = _stated(context)
-    stated["inputs"] = (*given["inputs"], *given["more_inputs"])
-    stated["output"] = given["output"]
-    if not stated["inputs"]:
+    inputs = (*given["inputs"], *given["more_inputs"])
+    if not inputs:
         raise UsageError("no input: give -i INPUT, a file, a folder or a glob")
+    places = Places(inputs, given["output"], given["output_file_name"], given["add"])
+    stated |= places.stated_on(parse_date(given["date"]))
     if given["file"] is None:
         return _native(context, stated)
     from batchscore.deploying import DeploymentFile, job_of_deployment

@@ -10,7 +10,10 @@ import os
 import shlex
 import shutil
 import socket
+import time
 from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
@@ -23,6 +26,29 @@ FOLDER = ".batchscore"
 LOCK = "lock"
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 _MANIFEST_KEYS = {"status", "job", "identity", "inputs", "outputs", "counts"}
+_GLANCE_SECONDS = 0.02
+_GLANCES = 5
+"""So often a run asks for the lock, since who only looks (`held_by`) holds it for an instant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that holds the lock of an output folder, as far as the lock says."""
+
+    pid: int | None = None
+    host: str | None = None
+    since: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Holder:
+        try:
+            record = json.loads(text)
+            return cls(record["pid"], record["host"], record.get("since"))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return cls()
+
+    def __str__(self) -> str:
+        return "another process" if self.pid is None else f"process {self.pid} on {self.host}"
 
 
 class Workspace:
@@ -81,19 +107,17 @@ class Workspace:
                 handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             except FileNotFoundError:
                 continue  # the run before removed its folder this moment
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(handle, 1000).decode("utf-8", "replace")
+            if not _is_locked(handle):
+                holder = Holder.parse(os.read(handle, 1000).decode("utf-8", "replace"))
                 os.close(handle)
-                raise OutputLocked(
-                    f"another run holds OUTPUT {self.root}{_who(holder)}; wait for it or stop it"
-                ) from None
+                who = "" if holder.pid is None else f" ({holder})"
+                raise OutputLocked(f"another run holds OUTPUT {self.root}{who}; wait for it or stop it")
             if _is_at(path, handle):
                 break
             os.close(handle)  # the run before removed it between our open and flock
         os.ftruncate(handle, 0)
-        os.write(handle, compact({"host": socket.gethostname(), "pid": os.getpid()}).encode())
+        this = Holder(os.getpid(), socket.gethostname(), utc(time.time()))
+        os.write(handle, compact(asdict(this)).encode())
         return handle
 
     def __exit__(
@@ -151,6 +175,43 @@ class Workspace:
         return content
 
 
+def utc(seconds: float) -> str:
+    """A time as it is written everywhere: `2026-11-03T06:15:02.123Z`."""
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def held_by(folder: str) -> Holder | None:
+    """Who holds the lock of a workspace's folder; None where nobody does.
+
+    Asks the kernel for a shared lock and gives it back at once; a run that begins at this instant waits so long.
+    """
+    try:
+        handle = os.open(Path(folder, LOCK), os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return Holder.parse(os.read(handle, 1000).decode("utf-8", "replace"))
+    else:
+        return None
+    finally:
+        os.close(handle)
+
+
+def _is_locked(handle: int) -> bool:
+    """Lock the file for this process, if no other run has it."""
+    for glance in range(_GLANCES):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if glance < _GLANCES - 1:
+                time.sleep(_GLANCE_SECONDS)
+        else:
+            return True
+    return False
+
+
 def _is_at(path: Path, handle: int) -> bool:
     """Whether the open file is the one that the path leads to."""
     try:
@@ -171,11 +232,3 @@ def _refuse_file(output: str, root: str) -> None:
             f"OUTPUT is a folder, found {output}; did you mean: "
             f"-o {shlex.quote(parent)} --output-file-name {shlex.quote(name)}"
         )
-
-
-def _who(holder: str) -> str:
-    try:
-        record = json.loads(holder)
-        return f" (process {record['pid']} on {record['host']})"
-    except (ValueError, KeyError, TypeError):
-        return ""

@@ -20,6 +20,7 @@ DOCUMENTS = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/design.md",
+    "docs/scheduling.md",
     "sample_data/README.md",
     "configs/README.md",
 ]

@@ -22,6 +22,7 @@ from batchscore.translating import job_of
 
 if TYPE_CHECKING:
     from batchscore.progress import Watcher
+    from batchscore.report import Report
     from batchscore.summary import JobSummary
 
 EPILOG = """\b
@@ -32,6 +33,13 @@ signal. Run the same command again to go on with a job that was stopped.
 
 Every option can come from the environment: BATCHSCORE_RUN_TIMEOUT=60; one value
 a line where an option may be repeated."""
+
+VALIDATE_EPILOG = """\b
+Exit codes: 0 fine; 1 problems found; 2 wrong use, or MODEL or INPUT isn't there.
+With --json the report is JSON of a documented structure (docs/validation.md).
+
+Every option can come from the environment: BATCHSCORE_VALIDATE_KEEP=id; one
+value a line where an option may be repeated."""
 
 SHOWN_FAILURES = 5
 """On stderr; failures.jsonl has all."""
@@ -66,6 +74,43 @@ def run(context: click.Context, /, **given: Any) -> None:
     _say(summary, given)
     if summary.exit_code:
         sys.exit(summary.exit_code)
+
+
+@main_group.command(cls=GroupedCommand, epilog=VALIDATE_EPILOG)
+@job_options
+@watching_options
+@click.pass_context
+def validate(context: click.Context, /, **given: Any) -> None:
+    """Say what `run` with the same arguments would stumble over, and show the first predictions.
+
+    \b
+      batchscore validate -m model -i data -o scored --keep id
+
+    The model is loaded, and its requirements are compared with what is there. The
+    header or schema of every file is held against the model's signature; the
+    first rows are scored and shown. OUTPUT is looked at, and isn't written. Time,
+    disk and memory are estimated from the sample.
+    """  # noqa: D301 (click's mark for a paragraph that isn't rewrapped)
+    job = job_of(context)
+    from batchscore.validation import validate_job
+
+    report = validate_job(job, _watcher(given, job))
+    _print(report, given)
+    if report.exit_code:
+        sys.exit(report.exit_code)
+
+
+def _print(report: Report, given: dict[str, Any]) -> None:
+    """The report on stdout; when quiet, problems alone, on stderr."""
+    from batchscore.progress import printable
+
+    if given["as_json"]:
+        show(_as_json(report.to_json()))
+    elif not given["quiet"]:
+        show("\n".join(map(printable, report.lines())))
+    if given["quiet"]:
+        for problem in report.problems:
+            tell(printable(f"{problem.check}: {problem.line}"))
 
 
 @main_group.command("show", cls=GroupedCommand)

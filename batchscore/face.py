@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ from batchscore.placeholders import Places, parse_date
 from batchscore.progress import watcher
 
 if TYPE_CHECKING:
+    from batchscore.report import Report
     from batchscore.summary import JobSummary
 
 Location = str | os.PathLike[str]
@@ -87,66 +89,8 @@ def run(  # noqa: PLR0913 (the command line's options)
     Ctrl-C stopped the job. Run again with the same arguments, the job goes on. SIGTERM gives a summary whose status is
     Canceled, or raises Stopped before the job has begun.
     """
-    if output is None:
-        raise UsageError("no output: give a folder as output")
-    csv = CsvOptions(delimiter, encoding, tuple(missing_values), header)
-    optional = {
-        "model": None if model is None else os.fspath(model),
-        "workers": workers,
-        "mini_batch_size": None if mini_batch_size is None else MiniBatchSize.parse(mini_batch_size),
-        "rows_per_call": rows_per_call,
-        "threads_per_worker": threads_per_worker,
-        "timeout": timeout,
-        "max_retries": max_retries,
-        "error_threshold": error_threshold,
-        "fail_fast": fail_fast,
-        "layout": layout,
-        "format": format,
-        "output_files": output_files,
-        "output_action": output_action,
-        "keep": ("*",) if keep == "all" else _strings(keep) or None,
-        "rename": tuple((rename or {}).items()) or None,
-        "predict_fn": predict_fn,
-        "params": tuple((name, _param(name, value)) for name, value in (params or {}).items()) or None,
-        "csv": None if csv == _CSV else csv,
-        "limit": limit,
-        "python": os.fspath(python) if python else None,
-        "environment": tuple((environment or {}).items()) or None,
-    }
-    stated = {
-        **{name: value for name, value in optional.items() if value is not None},
-        **Places(_strings(inputs), os.fspath(output), output_file_name, _texts(add)).stated_on(parse_date(date)),
-        "include": _strings(include),
-        "exclude": _strings(exclude),
-        "env_manager": env_manager,
-        "allow_empty": allow_empty,
-        "overwrite": overwrite,
-    }
-    return _run(_job(stated, deployment, deployment_name, set, model_store), progress=progress)
-
-
-def _job(
-    stated: dict[str, Any],
-    deployment: Location | None,
-    deployment_name: str | None,
-    overrides: Mapping[str, object] | None,
-    model_store: Location | None,
-) -> Job:
-    if deployment is not None:
-        from batchscore.deploying import DeploymentFile, job_of_deployment
-
-        texts = tuple((key, str(value)) for key, value in (overrides or {}).items())
-        store = os.fspath(model_store) if model_store else None
-        return job_of_deployment(DeploymentFile(os.fspath(deployment), deployment_name, texts, store), stated)
-    if deployment_name or overrides or model_store:
-        raise UsageError("deployment_name, set and model_store go with deployment, and there is none")
-    if "model" not in stated:
-        raise UsageError("no model: give model, or deployment, whose YAML names one")
-    name, kind = output_name_and_format(stated.pop("output_file_name", None), stated.pop("format", None))
-    return Job(**stated, output_file_name=name, format=kind)
-
-
-def _run(job: Job, *, progress: bool) -> JobSummary:
+    given = {name: value for name, value in locals().items() if name != "progress"}
+    job = _job(given)
     from batchscore.runner import run_job
 
     try:
@@ -158,6 +102,83 @@ def _run(job: Job, *, progress: bool) -> JobSummary:
     if summary.exit_code == 128 + signal.SIGINT:
         raise KeyboardInterrupt(summary.message)
     return summary
+
+
+def validate(
+    model: Location | None = None,
+    inputs: Location | Sequence[Location] = (),
+    output: Location | None = None,
+    *,
+    progress: bool = False,
+    **options: Any,
+) -> Report:
+    """What `run` with the same arguments would stumble over, and the first predictions; writes nothing to `output`.
+
+    The report's `problems` are what was found; `exit_code` is 0 where there are none. Raises UsageError for wrong
+    arguments, and KeyboardInterrupt for Ctrl-C.
+    """
+    bound = inspect.signature(run).bind(model, inputs, output, **options)
+    bound.apply_defaults()
+    job = _job({name: value for name, value in bound.arguments.items() if name != "progress"})
+    from batchscore.validation import validate_job
+
+    try:
+        return validate_job(job, watcher(sys.stderr, quiet=not progress, colour=True))
+    except Stopped as stopped:
+        if stopped.signal_number == signal.SIGINT:
+            raise KeyboardInterrupt(str(stopped)) from None
+        raise
+
+
+def _job(given: Mapping[str, Any]) -> Job:
+    """The Job that the arguments of `run` mean. Raises UsageError."""
+    if given["output"] is None:
+        raise UsageError("no output: give a folder as output")
+    stated = {name: value for name, value in _optional(given).items() if value is not None}
+    places = Places(
+        _strings(given["inputs"]), os.fspath(given["output"]), given["output_file_name"], _texts(given["add"])
+    )
+    stated |= places.stated_on(parse_date(given["date"]))
+    of_deployments = ("deployment_name", "set", "model_store")
+    if given["deployment"] is not None:
+        from batchscore.deploying import DeploymentFile, job_of_deployment
+
+        name, overrides, store = (given[each] for each in of_deployments)
+        return job_of_deployment(
+            DeploymentFile(os.fspath(given["deployment"]), name, _texts(overrides), store and os.fspath(store)), stated
+        )
+    if any(given[each] for each in of_deployments):
+        raise UsageError(f"{', '.join(of_deployments)} go with deployment, and there is none")
+    if "model" not in stated:
+        raise UsageError("no model: give model, or deployment, whose YAML names one")
+    name, kind = output_name_and_format(stated.pop("output_file_name", None), stated.pop("format", None))
+    return Job(**stated, output_file_name=name, format=kind)
+
+
+_AS_GIVEN = (
+    "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries", "error_threshold", "fail_fast",
+    "layout", "format", "output_files", "output_action", "predict_fn", "limit", "env_manager", "allow_empty",
+    "overwrite",
+)  # fmt: skip
+
+
+def _optional(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of Job as their types; None where the argument leaves them to the default, or to the deployment."""
+    csv = CsvOptions(given["delimiter"], given["encoding"], tuple(given["missing_values"]), given["header"])
+    size = given["mini_batch_size"]
+    return {
+        **{name: given[name] for name in _AS_GIVEN},
+        "model": None if given["model"] is None else os.fspath(given["model"]),
+        "mini_batch_size": None if size is None else MiniBatchSize.parse(size),
+        "keep": ("*",) if given["keep"] == "all" else _strings(given["keep"]) or None,
+        "rename": tuple((given["rename"] or {}).items()) or None,
+        "params": tuple((name, _param(name, value)) for name, value in (given["params"] or {}).items()) or None,
+        "csv": None if csv == _CSV else csv,
+        "include": _strings(given["include"]),
+        "exclude": _strings(given["exclude"]),
+        "python": os.fspath(given["python"]) if given["python"] else None,
+        "environment": tuple((given["environment"] or {}).items()) or None,
+    }
 
 
 def _param(name: str, value: Any) -> str:

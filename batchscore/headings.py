@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ class GroupedCommand(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.params = list(map(copy.copy, self.params))  # which commands may share
         for parameter in self.params:
             if isinstance(parameter, GroupedOption):
                 words = max(parameter.opts, key=len).lstrip("-")

@@ -388,3 +388,15 @@ def test_python_takes_a_deployment_too(tmp_path: Path, monkeypatch: pytest.Monke
         batchscore.run(model="m", inputs="in", output="out", set={"a": 1})
     with pytest.raises(UsageError, match="no model"):
         batchscore.run(inputs="in", output="out")
+
+
+def test_validate_takes_a_deployment_too(run_batchscore: RunBatchscore, deployed: Path) -> None:
+    done = run_batchscore("validate", "-f", "deployment.yml", "-i", "in", "-o", "out", cwd=deployed)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "c.txt" in done.stdout
+    assert "compute: no effect here" in done.stdout
+    report = batchscore.validate(
+        deployment=deployed / "deployment.yml", inputs=deployed / "in/a.csv", output=deployed / "o"
+    )
+    assert report.problems == ()
+    assert not (deployed / "out").exists()

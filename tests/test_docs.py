@@ -21,6 +21,7 @@ DOCUMENTS = [
     "CHANGELOG.md",
     "docs/design.md",
     "docs/scheduling.md",
+    "docs/validation.md",
     "sample_data/README.md",
     "configs/README.md",
 ]

@@ -23,6 +23,9 @@ SAME_LAYER = {
     ("cli", "options"),
     ("cli", "translating"),
     ("environments", "modelfolder"),
+    ("estimating", "sampling"),
+    ("examination", "planning"),
+    ("examination", "sampling"),
     ("errors", "redaction"),
     ("inputs", "readers"),
     ("interpreter", "child"),
@@ -42,6 +45,8 @@ SAME_LAYER = {
     ("runner", "provisioning"),
     ("runner", "publishing"),
     ("runner", "resuming"),
+    ("report", "inputs"),
+    ("sampling", "planning"),
     ("signature", "job"),
     ("signature", "schema"),
     ("slot", "child"),
@@ -50,6 +55,13 @@ SAME_LAYER = {
     ("summary", "readers"),
     ("summary", "receipts"),
     ("summary", "writers"),
+    ("trial", "scoring"),
+    ("validation", "estimating"),
+    ("validation", "examination"),
+    ("validation", "planning"),
+    ("validation", "provisioning"),
+    ("validation", "resuming"),
+    ("validation", "sampling"),
 }
 """(importer, imported) within one layer; a circle is refused all the same."""
 
@@ -69,8 +81,8 @@ DOORS = {
 """The modules that may import a library; a library that isn't here may not be imported at all."""
 
 BESIDE_THE_MODEL = {
-    *FRAMES, "worker", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job", "deployment",
-    "versions",
+    *FRAMES, "worker", "trial", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
+    "deployment", "versions",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
 
@@ -84,12 +96,16 @@ LATE = {
     ("cli", "progress"),
     ("cli", "runner"),
     ("cli", "showing"),
+    ("cli", "validation"),
+    ("examination", "examining"),
     ("face", "deploying"),
     ("face", "runner"),
     ("face", "summary"),
+    ("face", "validation"),
     ("engines", "engines"),
     ("translating", "deploying"),
     ("planning", "model"),
+    ("validation", "trial"),
     ("readers", "readers"),
     ("writers", "writers"),
 }

@@ -205,7 +205,7 @@ class Job:
     timeout_name: str = "--timeout"
     """The setting that a message tells to change."""
     warns_beyond: float | None = None
-    """Seconds; a mini-batch that takes longer is noted, since Azure would have stopped it."""
+    """Seconds beyond which Azure would have stopped a mini-batch; those that took longer are counted, and told of."""
     max_retries: int = 3
     """Attempts after the first."""
     error_threshold: int = 0
@@ -270,8 +270,9 @@ class Job:
         for name, words in _CHOICES.items():
             if getattr(self, name) not in words:
                 raise UsageError(f"{name} must be one of {', '.join(words)}; found {getattr(self, name)!r}")
-        if not self.timeout > 0:
-            raise UsageError(f"timeout must be more than 0 seconds, found {self.timeout!r}")
+        for name, seconds in (("timeout", self.timeout), ("warns_beyond", self.warns_beyond)):
+            if seconds is not None and not seconds > 0:
+                raise UsageError(f"{name} must be more than 0 seconds, found {seconds!r}")
         self._refuse_contradictions()
         if self.output_files != "one" and self.output_folder in RESERVED_NAMES:
             raise UsageError(

@@ -14,11 +14,10 @@ import yaml
 from conftest import RunBatchscore, SaveModel
 
 import batchscore
-from batchscore import attempts, engines
+from batchscore import engines
 from batchscore.cli import main_group
 from batchscore.errors import UsageError
 from batchscore.job import Job, MiniBatchSize, Script
-from batchscore.minibatch import FileSlice, InputFile, MiniBatch, Outcome
 from batchscore.translating import job_of
 
 SETTINGS: dict[str, Any] = {
@@ -294,25 +293,6 @@ def test_what_needs_a_deployment_says_so(
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_mini_batch_that_azure_would_have_stopped_is_noted() -> None:
-    files = [InputFile(name, f"/{name}", 1, "1", ()) for name in ("a.csv", "b.csv")]
-    batch = MiniBatch(4, tuple(map(FileSlice, files)))
-
-    class Slow:
-        def ask(self, *_: Any, **__: Any) -> Outcome:
-            return Outcome(4, (), seconds=31.2)
-
-    policy = attempts.RetryPolicy(0, 600, warns_beyond=30, timeout_name="the key")
-    (outcome,) = attempts.score(Slow(), batch, policy)
-    (note,) = outcome.notes
-    assert note == (
-        "mini-batch 4 (a.csv and 1 more) took 31 s; Azure would have stopped it after 30 s, its default: "
-        "to say otherwise, set the key"
-    )
-    (outcome,) = attempts.score(Slow(), batch, attempts.RetryPolicy(0, 600, warns_beyond=32))
-    assert outcome.notes == ()
 
 
 MODEL = """

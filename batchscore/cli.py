@@ -148,8 +148,8 @@ def _watcher(given: dict[str, Any], job: Job) -> Watcher:
     return watcher(
         sys.stderr,
         quiet=given["quiet"],
-        notes_only=job.logging_level == "warning",
         colour="NO_COLOR" not in os.environ,
+        logging_level=job.logging_level,
     )
 
 

@@ -20,6 +20,7 @@ from batchscore.job import (
     Format,
     Job,
     Layout,
+    LoggingLevel,
     MiniBatchSize,
     OutputFiles,
     output_name_and_format,
@@ -74,6 +75,7 @@ def run(  # noqa: PLR0913 (the command line's options)
     environment: Mapping[str, str] | None = None,
     allow_empty: bool = False,
     overwrite: bool = False,
+    logging_level: LoggingLevel | None = None,
     date: str | dt.date | None = None,
     progress: bool = False,
 ) -> JobSummary:
@@ -94,7 +96,7 @@ def run(  # noqa: PLR0913 (the command line's options)
     from batchscore.runner import run_job
 
     try:
-        summary = run_job(job, watcher(sys.stderr, quiet=not progress, colour=True))
+        summary = run_job(job, watcher(sys.stderr, quiet=not progress, colour=True, logging_level=job.logging_level))
     except Stopped as stopped:
         if stopped.signal_number == signal.SIGINT:
             raise KeyboardInterrupt(str(stopped)) from None
@@ -158,7 +160,7 @@ def _job(given: Mapping[str, Any]) -> Job:
 _AS_GIVEN = (
     "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries", "error_threshold", "fail_fast",
     "layout", "format", "output_files", "output_action", "predict_fn", "limit", "env_manager", "allow_empty",
-    "overwrite",
+    "overwrite", "logging_level",
 )  # fmt: skip
 
 

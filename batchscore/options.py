@@ -7,7 +7,7 @@ from collections.abc import Callable
 import click
 
 from batchscore.headings import Command, Pair, option
-from batchscore.job import ENV_MANAGERS, FORMATS, LAYOUTS, OUTPUT_ACTIONS, OUTPUT_FILES
+from batchscore.job import ENV_MANAGERS, FORMATS, LAYOUTS, LOGGING_LEVELS, OUTPUT_ACTIONS, OUTPUT_FILES
 
 MAIN, CUTTING, FAILURES, OUTPUT, MODEL, INPUT, DEPLOYMENT, WATCHING = (
     "Main", "Mini-batches and workers", "Failures", "Output", "Model", "Input", "With -f", "What is shown",
@@ -229,10 +229,11 @@ _WATCHING = (
     option(
         WATCHING,
         "--logging-level",
-        type=click.Choice(["warning", "info", "debug"]),
+        type=click.Choice(LOGGING_LEVELS),
         default="info",
         show_default=True,
-        help="warning: no progress, only notes and errors.",
+        help="Of the model's and the workers' logging, too. warning: no progress, only notes and errors; "
+        "debug: each step.",
     ),
 )
 _DEPLOYMENT = (

@@ -18,6 +18,7 @@ PACKAGE = ROOT / "batchscore"
 
 SAME_LAYER = {
     ("channel", "minibatch"),
+    ("child", "joblog"),
     ("child", "scoring"),
     ("cli", "headings"),
     ("cli", "options"),
@@ -30,6 +31,7 @@ SAME_LAYER = {
     ("inputs", "readers"),
     ("interpreter", "child"),
     ("job", "deployment"),
+    ("joblog", "progress"),
     ("manifest", "planning"),
     ("model", "answers"),
     ("readers", "writers"),
@@ -50,7 +52,9 @@ SAME_LAYER = {
     ("signature", "job"),
     ("signature", "schema"),
     ("slot", "child"),
+    ("slot", "joblog"),
     ("slots", "child"),
+    ("slots", "joblog"),
     ("slots", "slot"),
     ("summary", "readers"),
     ("summary", "receipts"),
@@ -81,7 +85,7 @@ DOORS = {
 """The modules that may import a library; a library that isn't here may not be imported at all."""
 
 BESIDE_THE_MODEL = {
-    *FRAMES, "worker", "trial", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
+    *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
     "deployment", "versions",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}

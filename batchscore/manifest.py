@@ -39,6 +39,8 @@ class Ending:
     exit_code: int = 0
     error: BatchscoreError | None = None
     """What ended it before its time."""
+    is_whole: bool = True
+    """Each file was scored or has failed."""
     slow: int = 0
     """Mini-batches with an attempt that took longer than Azure would have let it."""
     warnings: tuple[str, ...] = ()
@@ -96,7 +98,7 @@ def completed(
 ) -> Ending:
     """The ending of a job whose predictions, and what a scoring script wrote itself, are in place."""
     to = outputs[0]["path"] if len(outputs) == 1 else _files(len(outputs))
-    places = [f", to {to}"] if outputs or not files else []
+    places = [f", to {to}"] if outputs else []
     places += [f", {_files(len(files))} written by the script"] if files else []
     failed = f"; {_failed(counts)}, see failures.jsonl" if counts.files_failed else ""
     return Ending("Completed", f"{_scored(counts)}{''.join(places)}{failed}", counts, outputs, files, columns)
@@ -112,13 +114,13 @@ def failed(job: Job, counts: Counts, *, is_whole: bool) -> Ending:
         message = f"{files} and no row was scored, see failures.jsonl"
     else:
         message = f"{files}, {allowed}; {_scored(counts)} but not published, see failures.jsonl"
-    return Ending("Failed", message, counts, exit_code=1)
+    return Ending("Failed", message, counts, exit_code=1, is_whole=is_whole)
 
 
 def cut_short(error: BatchscoreError, counts: Counts) -> Ending:
     """The ending of a job that a signal stopped, or that an error ended."""
     status: Status = "Canceled" if isinstance(error, Stopped) else "Failed"
-    return Ending(status, str(error), counts, exit_code=error.exit_code, error=error)
+    return Ending(status, str(error), counts, exit_code=error.exit_code, error=error, is_whole=False)
 
 
 def _scored(counts: Counts) -> str:
@@ -158,6 +160,7 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "resolved": redact(prepared.model.resolved),
             "digest": header.identity["model_digest"],
         },
+        **({"deployment": job.deployment.to_json()} if job.deployment else {}),
         "inputs": {
             "given": [redact(entry) for entry in job.inputs],
             "include": list(job.include),

@@ -13,8 +13,9 @@ from types import ModuleType
 from typing import Any
 
 from batchscore import writers
+from batchscore.deployment import OutputAction
 from batchscore.errors import AnswerRefused, ModelLoadError
-from batchscore.job import Format, OutputAction, Writer
+from batchscore.job import Format, Writer
 from batchscore.minibatch import Column, Failure, Json, MiniBatch, Outcome, Scored
 from batchscore.outputfolder import OutputFolder
 from batchscore.writers.parts import PartFile, storage_errors

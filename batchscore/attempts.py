@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Protocol
 
 from batchscore.faults import ScoringRaised, WorkerDied, WorkerFault, WorkerTimedOut
+from batchscore.halving import find_bad_rows
 from batchscore.minibatch import Failed, Failure, FileSlice, MiniBatch, Outcome
 
 Progress = Callable[[int], None]
@@ -32,6 +33,8 @@ class RetryPolicy:
     """An exception that comes back with the same text isn't tried a third time."""
     splits_files: bool = True
     """Files are tried one by one in the end; False where a mini-batch fails as a whole."""
+    halvings: int = 0
+    """Attempts at pieces of a mini-batch, to find the rows that predict fails for; 0: their file fails."""
 
 
 class Workers(Protocol):
@@ -52,11 +55,15 @@ def score(
     """
     tried = _tried(workers, mini_batch, policy, on_progress)
     files = [tuple(slices) for _, slices in groupby(mini_batch.slices, key=lambda piece: piece.file)]
-    if isinstance(tried.result, Outcome) or len(files) == 1 or not policy.splits_files:
-        return (replace(tried.outcome(mini_batch, policy), retries=tried.attempts - 1),)
-    outcomes = list(_one_by_one(workers, mini_batch, files, replace(policy, max_retries=0), on_progress))
+    if isinstance(tried.result, Outcome) or not policy.splits_files:
+        return (tried.outcome(mini_batch, policy, before=-1),)
+    if len(files) == 1:
+        settled = _settled(workers, mini_batch, tried, policy, policy.halvings, on_progress)
+        return (settled.outcome(mini_batch, policy, before=-1),)
+    outcomes = list(_one_by_one(workers, mini_batch, files, policy, on_progress))
     longest = max(tried.longest, outcomes[0].longest)
-    outcomes[0] = replace(outcomes[0], retries=tried.attempts, longest=longest)
+    retries = outcomes[0].retries + tried.attempts - 1
+    outcomes[0] = replace(outcomes[0], retries=retries, longest=longest)
     return tuple(outcomes)
 
 
@@ -72,10 +79,16 @@ class _Tried:
     longest: float
     """Seconds of the longest."""
 
-    def outcome(self, mini_batch: MiniBatch, policy: RetryPolicy) -> Outcome:
+    halvings: int = 0
+    """Attempts at pieces; they count as attempts, too."""
+
+    def outcome(self, mini_batch: MiniBatch, policy: RetryPolicy, before: int = 0) -> Outcome:
+        """The outcome, each attempt a retry but for the first (``before`` is -1 where that is among them)."""
+        retries = self.attempts + before
         if isinstance(self.result, Outcome):
-            return replace(self.result, longest=self.longest)
-        return replace(_failed(mini_batch, self.result, policy), seconds=self.seconds, longest=self.longest)
+            return replace(self.result, longest=self.longest, retries=retries)
+        failed = _failed(mini_batch, self.result, policy, self.halvings)
+        return replace(failed, seconds=self.seconds, longest=self.longest, retries=retries)
 
 
 def _tried(workers: Workers, mini_batch: MiniBatch, policy: RetryPolicy, on_progress: Progress) -> _Tried:
@@ -112,15 +125,55 @@ def _one_by_one(
 ) -> Iterator[Outcome]:
     """One attempt at each file alone, so that only the guilty ones fail; each counts as a retry.
 
-    Each has the clock of a whole mini-batch: files that together take too long are scored all the same.
+    Each has the clock of a whole mini-batch: files that together take too long are scored all the same. Of the files
+    that fail, each has half of the halvings that the ones before left, the last one all.
     """
-    for slices in files:
-        alone = mini_batch.only(slices)
-        yield replace(_tried(workers, alone, policy, on_progress).outcome(alone, policy), retries=1)
+    alone = [mini_batch.only(slices) for slices in files]
+    tried = [_tried(workers, each, replace(policy, max_retries=0), on_progress) for each in alone]
+    guilty = sum(isinstance(each.result, WorkerFault) for each in tried)
+    left = policy.halvings
+    for each, found in zip(alone, tried, strict=True):
+        if isinstance(found.result, Outcome):
+            yield found.outcome(each, policy)
+            continue
+        guilty -= 1
+        settled = _settled(workers, each, found, policy, -(-left // 2) if guilty else left, on_progress)
+        left -= settled.halvings
+        yield settled.outcome(each, policy)
 
 
-def _failed(mini_batch: MiniBatch, fault: WorkerFault, policy: RetryPolicy) -> Outcome:
+def _settled(
+    workers: Workers, mini_batch: MiniBatch, tried: _Tried, policy: RetryPolicy, most: int, on_progress: Progress
+) -> _Tried:
+    """The attempts at one file, and those at its pieces where predict failed for it and bad rows are put aside.
+
+    In the end the file is scored without them, in calls that have passed, whatever time they take together. An answer
+    that isn't a row for each row says nothing of a single one, so its mini-batch isn't halved.
+    """
+    fault = tried.result
+    if isinstance(fault, Outcome) or not most or (isinstance(fault, ScoringRaised) and fault.refuses_answer):
+        return tried
+
+    def ask(piece: MiniBatch) -> Outcome | WorkerFault:
+        try:
+            return _asked(workers, piece, policy, on_progress)
+        except WorkerFault as fault:
+            return fault
+
+    halved = find_bad_rows(ask, mini_batch, fault, most, lambda fault: _reason(fault, policy))
+    tried = replace(tried, attempts=tried.attempts + halved.attempts, halvings=halved.attempts)
+    if halved.portion is None:
+        return tried
+    patient = replace(policy, restarts_clock=True)
+    last = _tried(workers, replace(mini_batch, portion=halved.portion), patient, on_progress)
+    longest = max(tried.longest, last.longest)
+    return replace(tried, result=last.result, attempts=tried.attempts + last.attempts, longest=longest)
+
+
+def _failed(mini_batch: MiniBatch, fault: WorkerFault, policy: RetryPolicy, halvings: int) -> Outcome:
     reason = _reason(fault, policy)
+    if halvings:
+        reason += f"; {halvings} attempts at parts of it didn't tell all of its bad rows from the others"
     slices = mini_batch.slices
     detail = fault.detail or None
     if policy.splits_files:

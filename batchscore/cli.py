@@ -173,11 +173,12 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
             if summary.is_whole
             else "To score the rest in spite of the failures, and publish:"
         )
-        tell(_publishing_command(summary.manifest["settings"]["date"]))
+        settings = summary.manifest["settings"]
+        tell(_publishing_command(settings["date"], limits_rows=settings["max_bad_rows"] is not None))
 
 
-def _publishing_command(date: str | None) -> str:
-    """The command that was given, with --error-threshold -1, for the same day whenever it is run.
+def _publishing_command(date: str | None, *, limits_rows: bool) -> str:
+    """The command that was given, with all failures allowed, for the same day whenever it is run.
 
     Without environment variables: they may be secrets.
     """
@@ -185,7 +186,7 @@ def _publishing_command(date: str | None) -> str:
     arguments = iter(sys.argv[1:])
     for word in arguments:
         option_name = word.partition("=")[0]
-        if option_name in {"--error-threshold", "--environment-variable", "--date", "--set"}:
+        if option_name in _REPLACED:
             value = word[len(option_name) + 1 :] if option_name != word else next(arguments, "")
             if option_name == "--set" and "environment_variables" not in value:
                 words += ["--set", value]
@@ -193,7 +194,12 @@ def _publishing_command(date: str | None) -> str:
             words.append(word)
     end = words.index("--") if "--" in words else len(words)
     ours = [*(["--date", date] if date else []), "--error-threshold", "-1"]
+    ours += ["--max-bad-rows", "100%"] if limits_rows else []
     return " ".join(map(_quoted, [*words[:end], *ours, *words[end:]]))
+
+
+_REPLACED = {"--error-threshold", "--max-bad-rows", "--environment-variable", "--date", "--set"}
+"""Options that aren't repeated as they were given."""
 
 
 def _quoted(word: str) -> str:

@@ -22,9 +22,11 @@ from batchscore.job import (
     Layout,
     LoggingLevel,
     MiniBatchSize,
+    OnBadRow,
     OutputFiles,
     output_name_and_format,
 )
+from batchscore.limits import parse_limit
 from batchscore.placeholders import Places, parse_date
 from batchscore.progress import watcher
 
@@ -51,7 +53,9 @@ def run(  # noqa: PLR0913 (the command line's options)
     threads_per_worker: int | None = None,
     timeout: float | None = None,
     max_retries: int | None = None,
-    error_threshold: int | None = None,
+    error_threshold: int | str | None = None,
+    on_bad_row: OnBadRow | None = None,
+    max_bad_rows: int | str | None = None,
     fail_fast: bool | None = None,
     layout: Layout | None = None,
     format: Format | None = None,  # noqa: A002 (the command line's word)
@@ -158,7 +162,7 @@ def _job(given: Mapping[str, Any]) -> Job:
 
 
 _AS_GIVEN = (
-    "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries", "error_threshold", "fail_fast",
+    "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries", "on_bad_row", "fail_fast",
     "layout", "format", "output_files", "output_action", "predict_fn", "limit", "env_manager", "allow_empty",
     "overwrite", "logging_level",
 )  # fmt: skip
@@ -168,8 +172,10 @@ def _optional(given: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of Job as their types; None where the argument leaves them to the default, or to the deployment."""
     csv = CsvOptions(given["delimiter"], given["encoding"], tuple(given["missing_values"]), given["header"])
     size = given["mini_batch_size"]
+    least = {"error_threshold": -1, "max_bad_rows": 0}
     return {
         **{name: given[name] for name in _AS_GIVEN},
+        **{name: None if given[name] is None else parse_limit(given[name], name, low) for name, low in least.items()},
         "model": None if given["model"] is None else os.fspath(given["model"]),
         "mini_batch_size": None if size is None else MiniBatchSize.parse(size),
         "keep": ("*",) if given["keep"] == "all" else _strings(given["keep"]) or None,

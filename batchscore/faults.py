@@ -32,6 +32,10 @@ class WorkerFault(Exception):
 class ScoringRaised(WorkerFault):
     """The model raised, or its answer was refused; the worker lives on."""
 
+    def __init__(self, reason: str, detail: str = "", *, refuses_answer: bool = False) -> None:
+        super().__init__(reason, detail)
+        self.refuses_answer = refuses_answer
+
 
 class WorkerTimedOut(WorkerFault):
     """No chunk was finished in time; the worker was killed."""

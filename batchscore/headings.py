@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
+from batchscore.errors import UsageError
+from batchscore.limits import Limit, Share, parse_limit
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -69,3 +72,21 @@ class Pair(click.ParamType):  # type: ignore[type-arg]  # generic in newer click
         if not name or not sign:
             self.fail(f"expected NAME=VALUE, found {value!r}", param, ctx)
         return name, rest
+
+
+class LimitType(click.ParamType):  # type: ignore[type-arg]  # as above
+    """A number of failures, or a percentage of all."""
+
+    name = "limit"
+
+    def __init__(self, option_name: str, least: int = 0) -> None:
+        self._option, self._least = option_name, least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Limit:
+        """Read `3` or `5%`."""
+        if isinstance(value, Share):
+            return value
+        try:
+            return parse_limit(value, "it", self._least)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)

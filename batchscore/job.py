@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from batchscore.deployment import Deployment, OutputAction
 from batchscore.errors import UsageError
+from batchscore.limits import Limit, Share
 from batchscore.minibatch import Json
 
 Format = Literal["csv", "parquet", "jsonl"]
@@ -16,6 +17,7 @@ OutputFiles = Literal["one", "parts", "mirror"]
 LoggingLevel = Literal["warning", "info", "debug"]
 EnvManager = Literal["local", "uv"]
 Layout = Literal["table", "azure"]
+OnBadRow = Literal["fail", "quarantine"]
 
 FORMATS: tuple[Format, ...] = ("csv", "parquet", "jsonl")
 SUFFIXES: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".pqt": "parquet", ".jsonl": "jsonl"}
@@ -23,13 +25,14 @@ Writer = Literal["csv", "parquet", "jsonl", "headerless"]
 """What encodes the parts: a format, or layout azure's CSV without a header."""
 LAYOUTS: tuple[Layout, ...] = ("table", "azure")
 OUTPUT_ACTIONS: tuple[OutputAction, ...] = ("append_row", "summary_only")
+ON_BAD_ROW: tuple[OnBadRow, ...] = ("fail", "quarantine")
 OUTPUT_FILES: tuple[OutputFiles, ...] = ("one", "parts", "mirror")
 LOGGING_LEVELS: tuple[LoggingLevel, ...] = ("warning", "info", "debug")
 ENV_MANAGERS: tuple[EnvManager, ...] = ("local", "uv")
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "layout": LAYOUTS, "format": FORMATS, "output_files": OUTPUT_FILES, "output_action": OUTPUT_ACTIONS,
-    "env_manager": ENV_MANAGERS, "logging_level": LOGGING_LEVELS,
+    "env_manager": ENV_MANAGERS, "logging_level": LOGGING_LEVELS, "on_bad_row": ON_BAD_ROW,
 }  # fmt: skip
 
 MISSING_VALUES = (
@@ -157,6 +160,8 @@ class ScoringSettings:
     layout: Layout = "table"
     calls_per_file: bool = False
     """No call of predict has rows of two files."""
+    quarantines: bool = False
+    """Rows that don't fit are put aside one by one; else the first one fails its file."""
 
     @property
     def writer(self) -> Writer:
@@ -210,8 +215,12 @@ class Job:
     """Seconds beyond which Azure would have stopped a mini-batch; those that took longer are counted, and told of."""
     max_retries: int = 3
     """Attempts after the first."""
-    error_threshold: int = 0
-    """Failed files that the job may have; -1: any number."""
+    error_threshold: Limit = 0
+    """Failed files that the job may have, or their share; -1: any number."""
+    on_bad_row: OnBadRow = "fail"
+    """What becomes of a row that doesn't fit the signature, or that predict fails for: its file fails, or it alone."""
+    max_bad_rows: Limit | None = None
+    """Rows put aside that the job may have, or their share; None: any number."""
     fail_fast: bool = False
     layout: Layout = "table"
     format: Format = "csv"
@@ -263,13 +272,18 @@ class Job:
             "rows_per_call": 1,
             "threads_per_worker": 1,
             "max_retries": 0,
-            "error_threshold": -1,
             "limit": 0,
         }
         for name, minimum in least.items():
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < minimum):
                 raise UsageError(f"{name} must be a whole number from {minimum}, found {value!r}")
+        for name, limit, lowest in (
+            ("error_threshold", self.error_threshold, -1),
+            ("max_bad_rows", self.max_bad_rows, 0),
+        ):
+            if not isinstance(limit, Share) and limit is not None and (not isinstance(limit, int) or limit < lowest):
+                raise UsageError(f"{name} must be a whole number from {lowest} or a percentage, found {limit!r}")
         for name, words in _CHOICES.items():
             if getattr(self, name) not in words:
                 raise UsageError(f"{name} must be one of {', '.join(words)}; found {getattr(self, name)!r}")
@@ -298,7 +312,10 @@ class Job:
                 "layout azure is CSV without a header and has row, predictions and file only; "
                 "other formats, --keep and --add need --layout table"
             )
-
+        if self.max_bad_rows is not None and self.on_bad_row != "quarantine":
+            raise UsageError(
+                "--max-bad-rows counts rows that --on-bad-row quarantine puts aside; add it, or drop this one"
+            )
         self._check_script()
 
     def _check_script(self) -> None:
@@ -308,6 +325,11 @@ class Job:
         if self.mini_batch_size.files is None:
             raise UsageError(
                 f"a scoring script gets whole files: mini_batch_size is a number of files, found {self.mini_batch_size}"
+            )
+        if self.on_bad_row == "quarantine":
+            raise UsageError(
+                "--on-bad-row quarantine can't tell one row from another in what a scoring script reads by itself; "
+                "drop it, or let the script leave bad rows out"
             )
         if self.output_files == "mirror":
             raise UsageError(
@@ -347,6 +369,7 @@ class Job:
             "csv": asdict(self.csv),
             "limit": self.limit,
             "predicts_whole_files": self.predicts_whole_files,
+            "on_bad_row": self.on_bad_row,
             "output_action": self.output_action,
             "script": self.script.scoring_script if self.script else None,
         }

@@ -8,16 +8,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from itertools import repeat
 
-from batchscore import __version__
+from batchscore import __version__, limits
 from batchscore.errors import BatchscoreError, Stopped
 from batchscore.highlights import Highlights
 from batchscore.job import Job
+from batchscore.limits import Limit, Share
 from batchscore.minibatch import Column, Json
 from batchscore.planning import Prepared
 from batchscore.readers import is_readable
 from batchscore.redaction import redact
 from batchscore.schema import ColumnSpec, TensorSpec
-from batchscore.summary import Counts, Status, Verdicts, rows_of_failed
+from batchscore.summary import Counts, Status, Verdicts, has_too_many_bad_rows, rows_of_failed
 from batchscore.workspace import utc
 from batchscore.writers import published
 
@@ -56,7 +57,7 @@ def count(prepared: Prepared, verdicts: Verdicts) -> Counts:
 
     Rows of a scoring script are what it returned: nobody knows of more.
     """
-    rows_scored = rows_failed = files_failed = files_unsupported = 0
+    rows_scored = rows_failed = rows_aside = files_failed = files_unsupported = 0
     for verdict in verdicts:
         files_failed += verdict.files_failed
         if verdict.is_failed and prepared.job.script is None:
@@ -64,15 +65,17 @@ def count(prepared: Prepared, verdicts: Verdicts) -> Counts:
             rows_failed += rows_of_failed(verdict, prepared.job.csv)
         else:
             rows_scored += sum(segment.rows for segment in verdict.scored)
+            rows_aside += sum(segment.aside.rows for segment in verdict.scored if segment.aside)
     return Counts(
         files=len(prepared.listing.files),
         files_failed=files_failed,
         files_unsupported=files_unsupported,
         files_skipped=len(prepared.listing.skipped),
         mini_batches=len(verdicts.plan),
-        rows=rows_scored + rows_failed,
+        rows=rows_scored + rows_failed + rows_aside,
         rows_scored=rows_scored,
-        rows_failed=rows_failed,
+        rows_failed=rows_failed + rows_aside,
+        rows_quarantined=rows_aside,
         retries=verdicts.receipts.retries,
     )
 
@@ -100,18 +103,28 @@ def completed(
     to = outputs[0]["path"] if len(outputs) == 1 else _files(len(outputs))
     places = [f", to {to}"] if outputs else []
     places += [f", {_files(len(files))} written by the script"] if files else []
-    failed = f"; {_failed(counts)}, see failures.jsonl" if counts.files_failed else ""
+    bad = _bad(counts)
+    failed = f"; {bad}, see failures.jsonl" if bad else ""
     return Ending("Completed", f"{_scored(counts)}{''.join(places)}{failed}", counts, outputs, files, columns)
 
 
 def failed(job: Job, counts: Counts, *, is_whole: bool) -> Ending:
     """The ending of a job with too many failures; ``is_whole``: everything was scored before it was judged."""
     files = _failed(counts)
-    allowed = f"more than the {job.error_threshold:,} that may (--error-threshold)"
-    if not is_whole:
+    allowed = f"more than the {_shown(job.error_threshold)} that may (--error-threshold)"
+    if (
+        is_whole
+        and counts.rows_scored
+        and job.max_bad_rows is not None
+        and has_too_many_bad_rows(counts, job.max_bad_rows)
+    ):
+        rows = f"{_aside(counts)}, more than the {_shown(job.max_bad_rows)} that may be (--max-bad-rows)"
+        files = f"{files}; {rows}" if counts.files_failed else rows
+        message = f"{files}; {_scored(counts)} but not published, see failures.jsonl"
+    elif not is_whole:
         message = f"stopped early: {files}, {allowed}, see failures.jsonl; {_scored(counts)} by then"
     elif not counts.rows_scored:
-        message = f"{files} and no row was scored, see failures.jsonl"
+        message = f"{_bad(counts)} and no row was scored, see failures.jsonl"
     else:
         message = f"{files}, {allowed}; {_scored(counts)} but not published, see failures.jsonl"
     return Ending("Failed", message, counts, exit_code=1, is_whole=is_whole)
@@ -125,6 +138,21 @@ def cut_short(error: BatchscoreError, counts: Counts) -> Ending:
 
 def _scored(counts: Counts) -> str:
     return f"{counts.rows_scored:,} of {counts.rows:,} rows from {_files(counts.files)} scored"
+
+
+def _bad(counts: Counts) -> str:
+    """Failed files and rows put aside, as far as there are any."""
+    files = _failed(counts) if counts.files_failed else ""
+    return "; ".join(filter(None, (files, _aside(counts) if counts.rows_quarantined else "")))
+
+
+def _aside(counts: Counts) -> str:
+    number = counts.rows_quarantined
+    return "1 row quarantined" if number == 1 else f"{number:,} rows quarantined"
+
+
+def _shown(limit: Limit) -> str:
+    return str(limit) if isinstance(limit, Share) else f"{limit:,}"
 
 
 def _failed(counts: Counts) -> str:
@@ -176,7 +204,8 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "times_mini_batches": job.times_mini_batches,
             "warns_beyond": job.warns_beyond,
             "max_retries": job.max_retries,
-            "error_threshold": job.error_threshold,
+            "error_threshold": limits.as_json(job.error_threshold),
+            "max_bad_rows": limits.as_json(job.max_bad_rows),
             "fail_fast": job.fail_fast,
             "date": job.date,
             "env_manager": job.env_manager,

@@ -10,6 +10,11 @@ from typing import Any, TypeAlias
 
 Json: TypeAlias = dict[str, Any]
 
+FAILURES = ".failures.jsonl"
+"""How the name of a part's file of rows ends that were put aside."""
+_LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
+"""Beyond ASCII, whose control characters JSON escapes."""
+
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
@@ -67,11 +72,38 @@ class FileSlice:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """Asks whether predict takes some of a mini-batch's rows, for which nothing is written.
+
+    Rows are counted over all slices, those left out that don't fit the signature. The outcome has the number of
+    fitting rows of each slice where none are asked for.
+    """
+
+    start: int = 0
+    stop: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """Asks for a mini-batch without the rows that predict fails for, in the calls that it is known to take."""
+
+    calls: tuple[int, ...]
+    """Rows of each run that made a Trial of its own, in order."""
+    spoilt: tuple[tuple[int, str, str | None], ...]
+    """The rows in between, counted as in a Trial: which, why, and what more there is to know."""
+
+
+Portion: TypeAlias = Trial | Mended
+
+
+@dataclass(frozen=True, slots=True)
 class MiniBatch:
     """The unit of work: slices that one worker scores together, in order."""
 
     number: int
     slices: tuple[FileSlice, ...]
+    portion: Portion | None = None
+    """Where predict failed for the whole of it, and bad rows are to be found."""
 
     @property
     def part_name(self) -> str:
@@ -87,6 +119,11 @@ class MiniBatch:
         return f"{self.part_name}.files"
 
     @property
+    def failures_name(self) -> str:
+        """The file beside the part of the rows that were put aside."""
+        return f"{self.part_name}{FAILURES}"
+
+    @property
     def size(self) -> int:
         """Bytes of input, roughly."""
         return sum(piece.bytes for piece in self.slices)
@@ -100,7 +137,16 @@ class MiniBatch:
 
     @classmethod
     def from_json(cls, record: Json) -> MiniBatch:
-        return cls(record["number"], tuple(FileSlice.from_json(piece) for piece in record["slices"]))
+        slices = tuple(FileSlice.from_json(piece) for piece in record["slices"])
+        return cls(record["number"], slices, _portion(record.get("portion")))
+
+
+def _portion(record: Json | None) -> Portion | None:
+    if record is None:
+        return None
+    if "calls" in record:
+        return Mended(tuple(record["calls"]), tuple((row, why, detail) for row, why, detail in record["spoilt"]))
+    return Trial(**record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +192,11 @@ class Failure:
             **({"files": list(self.files), "count": self.count} if self.files else {}),
         }
 
+    def line(self) -> bytes:
+        """A line of failures.jsonl; what some readers take for a line end within a text is escaped."""
+        text = json.dumps(self.to_json(), ensure_ascii=False).translate(_LINE_ENDS)
+        return text.encode("utf-8", "backslashreplace") + b"\n"
+
     @classmethod
     def from_json(cls, record: Json) -> Failure:
         return cls(**{**record, "files": tuple(record.get("files", ()))})
@@ -154,6 +205,19 @@ class Failure:
     def of_files(cls, files: Sequence[str], reason: str, count: int, detail: str | None = None) -> Failure:
         """Why a scoring script's mini-batch failed with that many of its files."""
         return cls(files[0], reason, detail=detail, files=tuple(files), count=count)
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """Rows of a slice that were put aside: their lines of failures.jsonl, bytes [start, stop) of a file."""
+
+    rows: int
+    part: str
+    """File name below the parts folder."""
+    start: int
+    stop: int
+    spoilt: int = 0
+    """Of these rows, those that predict failed for; the others don't fit the signature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +230,8 @@ class Scored:
     """File name below the parts folder."""
     start: int
     stop: int
+    aside: Quarantined | None = None
+    """Rows of the slice without a prediction, where they are put aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +272,11 @@ class Outcome:
         """Rows with a prediction."""
         return sum(entry.rows for entry in self.slices if isinstance(entry, Scored))
 
+    @property
+    def rows_aside(self) -> int:
+        """Rows that were put aside."""
+        return sum(entry.aside.rows for entry in self.slices if isinstance(entry, Scored) and entry.aside)
+
     def to_json(self) -> Json:
         return {
             "number": self.number,
@@ -242,7 +313,8 @@ def _slice_outcome(record: Json) -> SliceOutcome:
     fields = {name: value for name, value in record.items() if name != "kind"}
     fields["slice"] = FileSlice.from_json(fields["slice"])
     if record["kind"] == "scored":
-        return Scored(**fields)
+        aside = fields.get("aside")
+        return Scored(**{**fields, "aside": Quarantined(**aside) if aside else None})
     return Failed(fields["slice"], Failure.from_json(fields["failure"]))
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import click
 
-from batchscore.headings import Command, Pair, option
-from batchscore.job import ENV_MANAGERS, FORMATS, LAYOUTS, LOGGING_LEVELS, OUTPUT_ACTIONS, OUTPUT_FILES
+from batchscore.headings import Command, LimitType, Pair, option
+from batchscore.job import ENV_MANAGERS, FORMATS, LAYOUTS, LOGGING_LEVELS, ON_BAD_ROW, OUTPUT_ACTIONS, OUTPUT_FILES
 
 MAIN, CUTTING, FAILURES, OUTPUT, MODEL, INPUT, DEPLOYMENT, WATCHING = (
     "Main", "Mini-batches and workers", "Failures", "Output", "Model", "Input", "With -f", "What is shown",
@@ -215,11 +215,28 @@ _JOB = (
     option(
         FAILURES,
         "--error-threshold",
-        type=click.IntRange(min=-1),
+        type=LimitType("--error-threshold", least=-1),
         default=0,
         show_default=True,
-        metavar="N",
-        help="Failed files that the job may have; -1: any number.",
+        metavar="N|P%",
+        help="Failed files that the job may have, or their share of all; -1: any number.",
+    ),
+    option(
+        FAILURES,
+        "--on-bad-row",
+        type=click.Choice(ON_BAD_ROW),
+        default="fail",
+        show_default=True,
+        help="A row that doesn't fit the signature, or that predict fails for, fails its file; quarantine: it goes to "
+        "failures.jsonl, and the others are scored.",
+    ),
+    option(
+        FAILURES,
+        "--max-bad-rows",
+        type=LimitType("--max-bad-rows"),
+        default=None,
+        metavar="N|P%",
+        help="Quarantined rows that the job may have, or their share of all.  [default: any number]",
     ),
     option(FAILURES, "--fail-fast", is_flag=True, help="Stop as soon as the threshold is passed."),
 )

@@ -183,6 +183,7 @@ def _scoring_settings(job: Job, model: ModelFolder, header: Header) -> ScoringSe
         format=job.format,
         layout=job.layout,
         calls_per_file=job.predicts_whole_files,
+        quarantines=job.on_bad_row == "quarantine",
     )
     _refuse_clashes(settings, _declared_names(model, job))
     return settings

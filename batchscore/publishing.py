@@ -14,13 +14,15 @@ from batchscore import manifest, writers
 from batchscore.errors import BatchscoreError, StorageError, UsageError
 from batchscore.job import Job
 from batchscore.manifest import Ending
-from batchscore.minibatch import Column, Failure, Json
+from batchscore.minibatch import Column, Failure, Json, Quarantined
 from batchscore.planning import Prepared
 from batchscore.receipts import Part, Segment
 from batchscore.scriptfiles import announce, ready_files
 from batchscore.storage import Ready, commit, prepare, publish, storage_errors, sync_folder
-from batchscore.summary import JobSummary, Verdicts, failure_lines, judge
+from batchscore.summary import Counts, JobSummary, Status, Verdicts, judge
 from batchscore.workspace import Workspace
+
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,22 +137,40 @@ def _remove_empty(folder: Path, root: Path) -> None:
         folder = folder.parent
 
 
-def publish_failures(workspace: Workspace, failures: Iterator[Failure]) -> None:
+def publish_failures(workspace: Workspace, failures: Iterator[Failure | Quarantined]) -> None:
     """Write failures.jsonl in input order, or take away an old one where nothing failed."""
     first = next(failures, None)
     if first is not None:
-        lines = failure_lines(chain([first], failures))
+        lines = failure_lines(workspace, chain([first], failures))
         publish(workspace.root, "failures.jsonl", workspace.ready, lambda stream: stream.writelines(lines))
     else:
         with storage_errors("can't remove an old failures.jsonl"):
             Path(workspace.root, "failures.jsonl").unlink(missing_ok=True)
 
 
+def failure_lines(workspace: Workspace, failures: Iterable[Failure | Quarantined]) -> Iterator[bytes]:
+    """Lines of failures.jsonl: failures one by one, those of rows put aside as the workers wrote them, in blocks."""
+    for failure in failures:
+        if isinstance(failure, Failure):
+            yield failure.line()
+            continue
+        path = Path(workspace.parts, failure.part)
+        with storage_errors(f"can't read {path}"), path.open("rb") as stream:
+            stream.seek(failure.start)
+            left = failure.stop - failure.start
+            while left > 0:
+                block = stream.read(min(left, _BLOCK))
+                if not block:
+                    raise StorageError(f"{path} ends {left:,} bytes before its last line")
+                left -= len(block)
+                yield block
+
+
 def conclude(prepared: Prepared, verdicts: Verdicts) -> Ending:
     """Judge the job and publish predictions, where it completed, and failures.jsonl."""
     job, counts = prepared.job, manifest.count(prepared, verdicts)
     is_whole = not any(verdict.is_pending for verdict in verdicts)
-    if is_whole and judge(counts, job.error_threshold, has_success=_has_success(job, verdicts)) == "Completed":
+    if is_whole and _judged(job, counts, verdicts) == "Completed":
         columns = verdicts.columns or manifest.empty_columns(prepared)
         outputs, files = publish_outputs(prepared, verdicts, columns)
         ending = manifest.completed(counts, outputs, columns, files)
@@ -158,6 +178,10 @@ def conclude(prepared: Prepared, verdicts: Verdicts) -> Ending:
         ending = manifest.failed(job, counts, is_whole=is_whole)
     publish_failures(prepared.workspace, verdicts.failures())
     return _with_highlights(ending, prepared, verdicts)
+
+
+def _judged(job: Job, counts: Counts, verdicts: Verdicts) -> Status:
+    return judge(counts, job.error_threshold, job.max_bad_rows, has_success=_has_success(job, verdicts))
 
 
 def _with_highlights(ending: Ending, prepared: Prepared, verdicts: Verdicts) -> Ending:

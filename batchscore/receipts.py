@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from batchscore.highlights import MOST, Glimpse, Highlights
 from batchscore.journal import Journal
-from batchscore.minibatch import Column, Failed, Failure, FileSlice, MiniBatch, Outcome, Scored
+from batchscore.minibatch import Column, Failed, Failure, FileSlice, MiniBatch, Outcome, Quarantined, Scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,8 @@ class Segment:
     stop: int
     extra: Extra | None = None
     """With the first slice of a scoring script's mini-batch."""
+    aside: Quarantined | None = None
+    """Its rows that were put aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class Receipts:
                 continue
             if isinstance(entry, Scored):
                 part = parts.get(entry.part)
-                self._known[entry.slice] = Segment(entry.rows, part, entry.start, entry.stop, extra)
+                self._known[entry.slice] = Segment(entry.rows, part, entry.start, entry.stop, extra, entry.aside)
                 extra = None
             else:
                 self._known[entry.slice] = FailedAt(place)
@@ -145,6 +147,13 @@ class Receipts:
     def has_rows(self) -> bool:
         """Whether any row has a prediction."""
         return any(isinstance(found, Segment) and found.rows > 0 for found in self._known.values())
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Rows put aside, and all rows of slices that didn't fail."""
+        known = [found for found in self._known.values() if isinstance(found, Segment)]
+        aside = sum(found.aside.rows for found in known if found.aside)
+        return aside, aside + sum(found.rows for found in known)
 
     def of(self, piece: FileSlice) -> Receipt | None:
         return self._known[piece]
@@ -188,6 +197,10 @@ class Receipts:
         self._forget(piece for piece, found in self._known.items() if _is_failure(found))
         self.failed_files.clear()
 
+    def forget_spoilt(self) -> None:
+        """Have all slices scored again with rows that predict failed for; those that don't fit never will."""
+        self._forget(piece for piece, found in self._asides() if found.spoilt)
+
     def forget_lost(self, there: Collection[str]) -> None:
         """Have slices scored again whose part isn't there any more.
 
@@ -198,6 +211,7 @@ class Receipts:
         held.update(part.place for _, part in self._placed())
         self._forget(piece for piece, part in self._placed() if part.name not in there or held[part.place] < part.needs)
         self._forget(piece for piece, folder in self._folders() if folder not in there)
+        self._forget(piece for piece, aside in self._asides() if aside.part not in there)
 
     def _forget(self, pieces: Iterable[FileSlice]) -> None:
         for piece in tuple(pieces):
@@ -208,8 +222,14 @@ class Receipts:
 
     @property
     def part_names(self) -> set[str]:
-        """Of the parts that hold predictions, and of the folders of what scoring scripts wrote."""
-        return {part.name for _, part in self._placed()} | {folder for _, folder in self._folders()}
+        """Of the parts that hold predictions, of the files of rows put aside and the folders of what scripts wrote."""
+        asides = {aside.part for _, aside in self._asides()}
+        return {part.name for _, part in self._placed()} | {folder for _, folder in self._folders()} | asides
+
+    def _asides(self) -> Iterator[tuple[FileSlice, Quarantined]]:
+        for piece, found in self._known.items():
+            if isinstance(found, Segment) and found.aside:
+                yield piece, found.aside
 
     def _placed(self) -> Iterator[tuple[FileSlice, Part]]:
         for piece, found in self._known.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from batchscore.errors import UsageError
 from batchscore.inputs import Listing
 from batchscore.job import Job
 from batchscore.journal import Header, has_receipts, read_header
+from batchscore.limits import allows
 from batchscore.minibatch import Json, MiniBatch, compact
 from batchscore.modelfolder import digest, is_registered
 from batchscore.receipts import Receipts
@@ -205,16 +206,18 @@ def _named(names: list[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
-def remaining(
-    plan: Iterable[MiniBatch], receipts: Receipts, parts: Collection[str], error_threshold: int
-) -> tuple[MiniBatch, ...]:
+def remaining(plan: Sequence[MiniBatch], receipts: Receipts, parts: Collection[str], job: Job) -> tuple[MiniBatch, ...]:
     """What is still to score: slices without a receipt, or whose part isn't among those that are there.
 
     Failures of the run before are tried again, unless they are within the threshold: then they stand, so that
-    publishing a failed job by a higher threshold takes seconds. Where nothing was scored there is nothing to publish.
+    publishing a failed job by a higher threshold takes seconds. So are rows that predict failed for, unless they are
+    within --max-bad-rows. Where nothing was scored there is nothing to publish.
     """
-    if 0 <= error_threshold < len(receipts.failed_files) or not receipts.has_rows:
+    files = len({piece.file.name for batch in plan for piece in batch.slices})
+    if not allows(job.error_threshold, len(receipts.failed_files), files) or not receipts.has_rows:
         receipts.forget_failures()
+    if (job.max_bad_rows is not None and not allows(job.max_bad_rows, *receipts.rows)) or not receipts.has_rows:
+        receipts.forget_spoilt()
     receipts.forget_lost(parts)
     left = ((batch, tuple(piece for piece in batch.slices if receipts.of(piece) is None)) for batch in plan)
     return tuple(batch.only(slices) for batch, slices in left if slices)

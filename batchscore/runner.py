@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 
-from batchscore import attempts, engines
+from batchscore import attempts, engines, halving
 from batchscore.attempts import RetryPolicy
 from batchscore.errors import BatchscoreError
 from batchscore.interpreter import check_interpreter
 from batchscore.job import Job
 from batchscore.joblog import JobLog
 from batchscore.journal import Journal
+from batchscore.limits import allows
 from batchscore.manifest import Ending
 from batchscore.minibatch import MiniBatch, Outcome
 from batchscore.planning import Prepared, find_inputs, find_model, prepare, worker_spec
@@ -83,7 +84,7 @@ def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, log: 
 def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, log: JobLog) -> None:
     """Have every mini-batch that isn't done scored and its receipt journaled."""
     job, workspace = prepared.job, prepared.workspace
-    todo = remaining(plan, receipts, workspace.part_names(), job.error_threshold)
+    todo = remaining(plan, receipts, workspace.part_names(), job)
     workspace.keep_parts(receipts.part_names)
     python = interpreter_for(job, prepared.model, log.note) if todo else None  # building it is no scoring time
     workers = min(job.workers or engines.cpu_count(), len(todo))
@@ -100,6 +101,7 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
         job.timeout_name,
         stops_repeating=job.script is None,
         splits_files=job.script is None,
+        halvings=halving.MOST if job.on_bad_row == "quarantine" else 0,
     )
     written = WrittenFiles.of(receipts, workspace.parts)
     if job.script:
@@ -122,7 +124,7 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
             return mini_batch, outcomes
 
         with contextlib.closing(engines.fan_out(task, todo, workers)) as results:
-            _record(results, job, receipts, written, log)
+            _record(results, prepared, receipts, written, log)
     for note in late_words(workspace):
         log.note(note)
 
@@ -148,12 +150,13 @@ def _run_plan(
 
 def _record(
     results: Iterable[tuple[MiniBatch, tuple[Outcome, ...]]],
-    job: Job,
+    prepared: Prepared,
     receipts: Receipts,
     written: WrittenFiles,
     log: JobLog,
 ) -> None:
     """Journal each outcome as it comes; stop early where the job is to fail fast."""
+    job, files = prepared.job, len(prepared.listing.files)
     for mini_batch, outcomes in results:
         for outcome in outcomes:
             receipts.record(outcome)
@@ -162,5 +165,5 @@ def _record(
                 log.note(note)
         log.recorded(mini_batch, outcomes)
         log.finished(mini_batch.size)
-        if job.fail_fast and 0 <= job.error_threshold < len(receipts.failed_files):
+        if job.fail_fast and not allows(job.error_threshold, len(receipts.failed_files), files):
             break

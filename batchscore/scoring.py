@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
@@ -11,14 +11,27 @@ import numpy as np
 import pyarrow as pa
 
 from batchscore import readers, writers
+from batchscore.answers import Columns
+from batchscore.calls import Chunks, calls, cut, input_of
 from batchscore.errors import FileRefused, UsageError
 from batchscore.job import ScoringSettings
-from batchscore.minibatch import Failed, Failure, FileSlice, InputFile, Json, MiniBatch, Outcome, Scored, SliceOutcome
+from batchscore.minibatch import (
+    Failed,
+    Failure,
+    FileSlice,
+    InputFile,
+    Json,
+    Mended,
+    MiniBatch,
+    Outcome,
+    Scored,
+    SliceOutcome,
+    Trial,
+)
 from batchscore.model import Model, load
 from batchscore.model.requirements import differences
 from batchscore.readers import Chunk
-from batchscore.redaction import redact
-from batchscore.signature.modelinput import model_input
+from batchscore.setaside import SetAside, failure_of, spoilt_rows
 
 Progress: TypeAlias = Callable[[int], None]
 """Called with the number of rows after each call of predict."""
@@ -41,6 +54,8 @@ class ModelScorer:
         """Nothing to clean up: the process ends."""
 
     def score(self, mini_batch: MiniBatch, progress: Progress) -> Outcome:
+        if isinstance(mini_batch.portion, Trial):
+            return try_rows(self, mini_batch, mini_batch.portion, progress)
         return score_mini_batch(self, mini_batch, progress)
 
 
@@ -63,15 +78,22 @@ def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progr
     """The outcome of a mini-batch, its predictions in a part of its own.
 
     Rows of several files share a call of predict up to rows_per_call; each keeps its place. A file that can't be
-    read fails alone. What predict raises and answers that can't become rows propagate, and nothing is written.
+    read fails alone, and so does a bad row where these are put aside. What predict raises and answers that can't become
+    rows propagate, and nothing is written.
     """
     begun = time.perf_counter()
     ledger = Ledger(mini_batch)
     path = Path(scorer.parts, f"{mini_batch.part_name}.{scorer.settings.format}")
-    with writers.open_part(scorer.settings.writer, str(path), _roles(scorer.settings)) as part:
-        for call in _calls(_chunks(scorer, ledger), scorer.settings):
-            answer = scorer.model.predict(_model_input(scorer.model, call))
-            predictions = scorer.model.columns(answer, sum(chunk.rows for chunk in call))
+    spoilt = spoilt_rows(mini_batch, scorer.model.inputs, scorer.settings)
+    with (
+        SetAside(str(Path(scorer.parts, mini_batch.failures_name)), spoilt) as aside,
+        writers.open_part(scorer.settings.writer, str(path), _roles(scorer.settings)) as part,
+    ):
+        chunks = _chunks(scorer, ledger, aside)
+        if isinstance(mini_batch.portion, Mended):
+            chunks = cut(chunks, mini_batch.portion.calls)
+        for call in calls(chunks, scorer.settings):
+            predictions = _predict(scorer, call)
             ledger.note(predictions.notes)
             start = 0
             for chunk in call:
@@ -80,7 +102,39 @@ def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progr
                 part.write(_output_rows(chunk, rows, scorer.settings))
                 start += chunk.rows
             progress(start)
-    return ledger.outcome(part, path.name, time.perf_counter() - begun)
+    return ledger.outcome(part, path.name, aside, time.perf_counter() - begun)
+
+
+def try_rows(scorer: ModelScorer, mini_batch: MiniBatch, trial: Trial, progress: Progress) -> Outcome:
+    """Whether predict takes these rows: nothing is written, and what it raises propagates.
+
+    The outcome has the number of the fitting rows that were read of each slice.
+    """
+    ledger = Ledger(mini_batch)
+    found = dict.fromkeys(mini_batch.slices, 0)
+    seen = 0
+
+    def wanted() -> Chunks:
+        nonlocal seen
+        for each in _chunks(scorer, ledger, None):
+            if each is not None and (chunk := each[1]) is not None:
+                start, stop = max(trial.start - seen, 0), min(trial.stop - seen, chunk.rows)
+                found[chunk.slice] += chunk.rows
+                seen += chunk.rows
+                if start < stop:
+                    yield chunk.slice, chunk.select(np.arange(start, stop))
+                if 0 < trial.stop <= seen:
+                    return
+
+    for call in calls(wanted(), scorer.settings):
+        _predict(scorer, call)
+        progress(sum(chunk.rows for chunk in call))
+    return ledger.tried(found)
+
+
+def _predict(scorer: ModelScorer, call: list[Chunk]) -> Columns:
+    answer = scorer.model.predict(input_of(scorer.model, call))
+    return scorer.model.columns(answer, sum(chunk.rows for chunk in call))
 
 
 class Ledger:
@@ -98,14 +152,12 @@ class Ledger:
         self._spans[piece] = (first, stop)
 
     def failed(self, piece: FileSlice, error: FileRefused) -> None:
-        self._failed[piece] = Failure(
-            piece.file.name, redact(error.reason), error.row, error.column, error.value, error.record
-        )
+        self._failed[piece] = failure_of(piece, error)
 
     def note(self, notes: Iterable[str]) -> None:
         self._notes.update(dict.fromkeys(notes))
 
-    def outcome(self, part: writers.PartWriter, name: str, seconds: float) -> Outcome:
+    def outcome(self, part: writers.PartWriter, name: str, aside: SetAside, seconds: float) -> Outcome:
         """The outcome, once the part is closed: rows of failed files may lie in it, but nothing points there."""
         entries: list[SliceOutcome] = []
         for piece in self.mini_batch.slices:
@@ -113,9 +165,10 @@ class Ledger:
                 entries.append(Failed(piece, self._failed[piece]))
             elif piece in self._spans:
                 start, stop = self._spans[piece]
-                entries.append(Scored(piece, stop - start, name, part.position(start), part.position(stop)))
+                places = part.position(start), part.position(stop)
+                entries.append(Scored(piece, stop - start, name, *places, aside.of(piece)))
             else:
-                entries.append(Scored(piece, 0, "", 0, 0))
+                entries.append(Scored(piece, 0, "", 0, 0, aside.of(piece)))
         return Outcome(
             self.mini_batch.number,
             tuple(entries),
@@ -125,19 +178,36 @@ class Ledger:
             is_mixed=part.is_mixed,
         )
 
+    def tried(self, found: Mapping[FileSlice, int]) -> Outcome:
+        """The outcome of an attempt for which nothing was written, with the rows that were found."""
+        entries = [
+            Failed(piece, self._failed[piece]) if piece in self._failed else Scored(piece, rows, "", 0, 0)
+            for piece, rows in found.items()
+        ]
+        return Outcome(self.mini_batch.number, tuple(entries))
 
-def _chunks(scorer: ModelScorer, ledger: Ledger) -> Iterator[tuple[FileSlice, Chunk | None]]:
+
+def _chunks(scorer: ModelScorer, ledger: Ledger, aside: SetAside | None) -> Chunks:
     """Typed chunks of all slices, in order; None where a file turned out to be refused."""
+    settings = scorer.settings
     for piece in ledger.mini_batch.slices:
+        refuse = aside.refuse(piece) if aside else _ignore
         try:
-            for chunk in readers.read(piece, scorer.model.inputs, scorer.settings):
+            for chunk in readers.read(piece, scorer.model.inputs, settings, refuse if settings.quarantines else None):
                 ledger.note(chunk.notes)
-                if chunk.rows:
-                    yield piece, chunk
+                good = aside.left_out(piece, chunk) if aside else chunk
+                if good.rows:
+                    yield piece, good
             _refuse_changed(piece.file)
+            if aside:
+                aside.finish()
         except FileRefused as error:
             ledger.failed(piece, error)
             yield piece, None
+
+
+def _ignore(refusal: FileRefused) -> None:
+    """A bad row is told when the mini-batch is scored."""
 
 
 def _refuse_changed(file: InputFile) -> None:
@@ -152,40 +222,6 @@ def _refuse_changed(file: InputFile) -> None:
         )
 
 
-def _calls(chunks: Iterator[tuple[FileSlice, Chunk | None]], settings: ScoringSettings) -> Iterator[list[Chunk]]:
-    """Chunks that go to predict together: at most rows_per_call rows, of one schema."""
-    pending: list[Chunk] = []
-    rows = 0
-    for piece, chunk in chunks:
-        if chunk is None:
-            pending = [other for other in pending if other.slice is not piece]
-            rows = sum(other.rows for other in pending)
-            continue
-        if pending and (rows + chunk.rows > settings.rows_per_call or not _can_join(pending[-1], chunk, settings)):
-            yield pending
-            pending, rows = [], 0
-        pending.append(chunk)
-        rows += chunk.rows
-    if pending:
-        yield pending
-
-
-def _can_join(one: Chunk, other: Chunk, settings: ScoringSettings) -> bool:
-    """Whether two chunks make one frame without a change of types; frames and arrays never do."""
-    if settings.calls_per_file and one.slice.file != other.slice.file:
-        return False
-    if not isinstance(one.features, pa.Table) or not isinstance(other.features, pa.Table):
-        return False
-    return bool(one.features.schema.equals(other.features.schema))
-
-
-def _model_input(model: Model, call: list[Chunk]) -> Any:
-    """What goes to predict; what isn't a Table is one chunk, and goes as it is."""
-    if not isinstance(call[0].features, pa.Table):
-        return call[0].features
-    return model_input(model.inputs, pa.concat_tables([chunk.features for chunk in call]))
-
-
 def _roles(settings: ScoringSettings) -> dict[str, str]:
     kept, added = dict.fromkeys(settings.keep, "kept"), dict.fromkeys((name for name, _ in settings.add), "added")
     return {"file": "file", "row": "row", **kept, **added}
@@ -198,9 +234,8 @@ def _output_rows(chunk: Chunk, predictions: pa.Table, settings: ScoringSettings)
     """
     is_azure = settings.layout == "azure"
     name = PurePosixPath(chunk.slice.file.name).name if is_azure else chunk.slice.file.name
-    numbers = np.arange(chunk.first_row, chunk.first_row + chunk.rows, dtype=np.int64)
     file: tuple[pa.Field, Any] = (pa.field("file", pa.string()), pa.repeat(pa.scalar(name, pa.string()), chunk.rows))
-    row: tuple[pa.Field, Any] = (pa.field("row", pa.int64()), pa.array(numbers))
+    row: tuple[pa.Field, Any] = (pa.field("row", pa.int64()), pa.array(chunk.row_numbers, pa.int64()))
     if is_azure:
         return _table([row, *zip(predictions.schema, predictions.columns, strict=True), file])
     columns = [

@@ -122,8 +122,8 @@ class Slot:
                             on_progress(rows)
                         case {"kind": "outcome", "outcome": dict(outcome)}:
                             return attempt.came_to(_checked(outcome, attempt.mini_batch))
-                        case {"kind": "raised", "message": str(message), "traceback": str(traceback)}:
-                            raise ScoringRaised(message, traceback)
+                        case {"kind": "raised", "message": str(message), "traceback": str(traceback), **more}:
+                            raise ScoringRaised(message, traceback, refuses_answer=more.get("refuses_answer") is True)
                         case {"kind": "fatal", "error": str(name), "message": str(message)}:
                             raise _fatal(name, message)
                         case unexpected:

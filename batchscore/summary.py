@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import reduce
 from itertools import groupby, islice
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal
 from batchscore import readers, writers
 from batchscore.errors import AnswerRefused, FileRefused, UsageError
 from batchscore.job import CsvOptions, Writer
-from batchscore.minibatch import Column, Failure, FileSlice, InputFile, Json, MiniBatch
+from batchscore.limits import Limit, allows
+from batchscore.minibatch import Column, Failure, FileSlice, InputFile, Json, MiniBatch, Quarantined
 from batchscore.receipts import Extra, FailedAt, Receipts, Segment
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ Status = Literal["Completed", "Failed", "Canceled"]
 
 MAX_HEADLINE = 300
 """Characters of a reason on the terminal."""
-_LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
-"""Beyond ASCII, whose control characters JSON escapes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,8 @@ class Counts:
     rows: int = 0
     rows_scored: int = 0
     rows_failed: int = 0
+    rows_quarantined: int = 0
+    """Of those that failed: put aside, each with a line of its own, while their files didn't fail."""
     retries: int = 0
 
 
@@ -132,8 +133,11 @@ class Verdicts:
             return FileVerdict(file, slices, (), refusal=self._refusals[file.name])
         return FileVerdict(file, slices, tuple(scored))
 
-    def failures(self) -> Iterator[Failure]:
-        """One for each failed file, with a scoring script one for each mini-batch with failed files."""
+    def failures(self) -> Iterator[Failure | Quarantined]:
+        """One for each failed file, and the lines of rows put aside of the others, in input order.
+
+        With a scoring script one for each mini-batch with failed files.
+        """
         for verdict in self:
             if verdict.failed is not None:
                 yield self.receipts.failure(verdict.failed)
@@ -143,6 +147,7 @@ class Verdicts:
                 yield Failure(verdict.file.name, verdict.refusal)
             elif verdict.extra and verdict.extra.missing:
                 yield self.receipts.shortfall(verdict.extra)
+            yield from (segment.aside for segment in verdict.scored if segment.aside)
 
 
 def rows_of_failed(verdict: FileVerdict, csv: CsvOptions) -> int:
@@ -155,18 +160,27 @@ def rows_of_failed(verdict: FileVerdict, csv: CsvOptions) -> int:
     return rows if most is None else min(rows, most)
 
 
-def judge(counts: Counts, error_threshold: int, *, has_success: bool | None = None) -> Status:
+def judge(
+    counts: Counts, error_threshold: Limit, max_bad_rows: Limit | None = None, *, has_success: bool | None = None
+) -> Status:
     """Completed or Failed. A job that had something to score and no success has failed whatever the threshold.
 
     A success is a row that was scored, unless the caller knows better.
     """
     if has_success is None:
         has_success = counts.rows_scored > 0
-    if error_threshold >= 0 and counts.files_failed > error_threshold:
+    if not allows(error_threshold, counts.files_failed, counts.files):
         return "Failed"
-    if counts.files_failed and not has_success:
+    if has_too_many_bad_rows(counts, max_bad_rows):
+        return "Failed"
+    if (counts.files_failed or counts.rows_quarantined) and not has_success:
         return "Failed"
     return "Completed"
+
+
+def has_too_many_bad_rows(counts: Counts, max_bad_rows: Limit | None) -> bool:
+    """Whether more rows were put aside than may be."""
+    return max_bad_rows is not None and not allows(max_bad_rows, counts.rows_quarantined, counts.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +237,12 @@ class JobSummary:
 
     def headlines(self, count: int) -> list[str]:
         """The first failures, a line each with the file and the reason, and how many more there are."""
-        if self.status == "Canceled" or not self.counts.files_failed:
+        number = self.counts.files_failed + self.counts.rows_quarantined
+        if self.status == "Canceled" or not number:
             return []
         records = list(islice(self._failure_records(), count))
         lines = [_headline(record) for record in records]
-        more = self.counts.files_failed - sum(record.get("count", 1) for record in records)
+        more = number - sum(record.get("count", 1) for record in records)
         return [*lines, f"… and {more:,} more, see failures.jsonl"] if more else lines
 
     def _failure_records(self) -> Iterator[Json]:
@@ -247,13 +262,6 @@ def _headline(record: Json) -> str:
     others = len(record.get("files", ())) - 1
     name = f"{record['file']} and {others:,} more" if others > 0 else record["file"]
     return f"{name}: {shown}".replace("\n", "\\n")
-
-
-def failure_lines(failures: Iterable[Failure]) -> Iterator[bytes]:
-    """Lines of failures.jsonl; what some readers take for a line end within a text is escaped."""
-    for failure in failures:
-        line = json.dumps(failure.to_json(), ensure_ascii=False).translate(_LINE_ENDS)
-        yield line.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def already_finished(output: str, manifest: Json) -> JobSummary:

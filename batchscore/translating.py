@@ -15,7 +15,7 @@ from batchscore.placeholders import Places, parse_date
 
 _AS_GIVEN = (
     "model", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries", "error_threshold",
-    "fail_fast", "output_files", "output_action", "rename", "predict_fn", "params",
+    "on_bad_row", "max_bad_rows", "fail_fast", "output_files", "output_action", "rename", "predict_fn", "params",
     "include", "exclude", "limit", "env_manager", "python", "environment", "allow_empty", "overwrite", "layout",
     "logging_level", "max_concurrency_per_instance", "instance_count",
 )  # fmt: skip

@@ -17,7 +17,7 @@ from typing import NoReturn, Protocol
 
 from batchscore import entrylog, lifeline
 from batchscore.channel import BadMessage, Channel, ChannelClosed, frame
-from batchscore.errors import BatchscoreError, ModelLoadError, StorageError, UsageError
+from batchscore.errors import AnswerRefused, BatchscoreError, ModelLoadError, StorageError, UsageError
 from batchscore.minibatch import Json, MiniBatch, Outcome
 from batchscore.redaction import secret_values, without
 
@@ -121,7 +121,8 @@ def _score(scorer: Scorer, mini_batch: MiniBatch, channel: Channel) -> bytes:
     except (UsageError, ModelLoadError, StorageError) as error:
         return frame(_fatal(error))
     except BaseException as error:  # noqa: BLE001  # a model may raise anything
-        return frame({"kind": "raised", **_texts(error), **times()})
+        is_refused = isinstance(error, AnswerRefused)
+        return frame({"kind": "raised", "refuses_answer": is_refused, **_texts(error), **times()})
 
 
 def _leave_if_forked(pid: int) -> None:

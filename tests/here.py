@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.child import WorkerSpec
-from batchscore.errors import ModelLoadError, StorageError, UsageError
+from batchscore.errors import AnswerRefused, ModelLoadError, StorageError, UsageError
 from batchscore.faults import ScoringRaised
 from batchscore.minibatch import Json, MiniBatch, Outcome
 from batchscore.scoring import ModelScorer, load_scorer
@@ -56,7 +56,8 @@ class HereSlots:
                 raise
             except Exception as error:
                 texts = _texts(error)
-                raise ScoringRaised(texts["message"], texts["traceback"]) from error
+                is_refused = isinstance(error, AnswerRefused)
+                raise ScoringRaised(texts["message"], texts["traceback"], refuses_answer=is_refused) from error
         return Outcome.from_json(outcome.to_json())
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from batchscore.errors import UsageError
 from batchscore.job import CsvOptions
 from batchscore.minibatch import Failure, FileSlice, InputFile
-from batchscore.summary import Counts, FileVerdict, JobSummary, failure_lines, judge, rows_of_failed
+from batchscore.summary import Counts, FileVerdict, JobSummary, judge, rows_of_failed
 
 
 @pytest.mark.parametrize(
@@ -53,14 +53,14 @@ def test_a_failed_file_whose_rows_cannot_be_counted_has_none(tmp_path: Path) -> 
 
 @given(st.builds(Failure, st.text(), st.text(), st.none() | st.integers(0), st.text(), st.text(), st.text()))
 def test_each_failure_is_a_line_that_reads_back(failure: Failure) -> None:
-    (line,) = failure_lines([failure])
+    line = failure.line()
     assert line.endswith(b"\n")
     assert len(line.decode().splitlines()) == 1
     assert Failure.from_json(json.loads(line)) == failure
 
 
 def test_text_that_is_no_unicode_is_escaped() -> None:
-    (line,) = failure_lines([Failure("a", "found \ud800")])
+    line = Failure("a", "found \ud800").line()
     assert b"found \\ud800" in line
 
 
@@ -76,7 +76,7 @@ def summary(folder: Path, **given) -> JobSummary:
 
 def test_the_first_failures_are_told_in_a_line_each(tmp_path: Path) -> None:
     failures = [Failure(f"{name}.csv", f"{name}\n{name * 500}") for name in "ab"] + [Failure("c\n.csv", "c" * 500)]
-    (tmp_path / "failures.jsonl").write_bytes(b"".join(failure_lines(failures)))
+    (tmp_path / "failures.jsonl").write_bytes(b"".join(failure.line() for failure in failures))
     assert summary(tmp_path).headlines(2) == ["a.csv: a", "b.csv: b", "… and 1 more, see failures.jsonl"]
     assert summary(tmp_path).headlines(3)[2] == f"c\\n.csv: {'c' * 300} …"
     assert summary(tmp_path).failures()["file"].tolist() == ["a.csv", "b.csv", "c\n.csv"]

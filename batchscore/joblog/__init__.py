@@ -18,7 +18,7 @@ from batchscore.job import Job
 from batchscore.joblog import report, texts
 from batchscore.joblog.capped import CappedFile
 from batchscore.joblog.process import Attempt, ProcessLog, one_line
-from batchscore.minibatch import Failed, MiniBatch, Outcome
+from batchscore.minibatch import Failed, MiniBatch, Outcome, Scored
 from batchscore.progress import LINE_SECONDS, Watcher, opening_line
 from batchscore.redaction import secret_values, without
 from batchscore.storage import storage_errors
@@ -148,6 +148,9 @@ class JobLog:
             for failure in dict.fromkeys(failures):  # a scoring script's is one for all its files
                 of = f"{failure.count} of {len(failure.files)} files from " if len(failure.files) > 1 else "file "
                 self._error(f"{of}{failure.file} failed: {failure.reason}")
+            if rows := outcome.rows_aside:
+                first = next(entry.slice for entry in outcome.slices if isinstance(entry, Scored) and entry.aside)
+                self._error(f"mini-batch {outcome.number}, from {first.file.name} on: {rows} rows quarantined")
         if now - self._said >= LINE_SECONDS or self._done == self._mini_batches:
             self._said = now
             left = (now - self._begun) * (self._mini_batches - self._done) / (self._done - self._before)

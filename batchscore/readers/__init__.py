@@ -7,17 +7,29 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol, cast
 
 from batchscore.errors import FileRefused
-from batchscore.readers.chunks import Chunk
+from batchscore.readers.chunks import Chunk, Refuse
 from batchscore.readers.payload_forms import is_payload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from batchscore.job import CsvOptions, ScoringSettings
     from batchscore.minibatch import FileSlice, InputFile
     from batchscore.schema import Schema
 
-__all__ = ["SUFFIXES", "Chunk", "columns", "count_rows", "cut", "is_payload", "is_readable", "is_typed", "read"]
+__all__ = [
+    "SUFFIXES",
+    "Chunk",
+    "Refuse",
+    "columns",
+    "count_rows",
+    "cut",
+    "is_payload",
+    "is_readable",
+    "is_typed",
+    "read",
+    "record_texts",
+]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tiff", ".tif", ".bmp", ".gif")
 _READERS = {
@@ -41,7 +53,11 @@ SUFFIXES = tuple(_READERS)
 class Reader(Protocol):
     """What a module of this package gives for its format."""
 
-    def read(self, piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> Iterator[Chunk]: ...
+    def read(
+        self, piece: FileSlice, schema: Schema | None, settings: ScoringSettings, refuse: Refuse | None = None
+    ) -> Iterator[Chunk]: ...
+
+    def record_texts(self, piece: FileSlice, rows: Collection[int], csv: CsvOptions) -> dict[int, str]: ...
 
     def columns(self, file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> list[str]: ...
 
@@ -50,14 +66,23 @@ class Reader(Protocol):
     def count_rows(self, file: InputFile, csv: CsvOptions, most: int | None = None) -> int: ...
 
 
-def read(piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> Iterator[Chunk]:
+def read(
+    piece: FileSlice, schema: Schema | None, settings: ScoringSettings, refuse: Refuse | None = None
+) -> Iterator[Chunk]:
     """The slice's rows, in order, in chunks of exactly ``settings.rows_per_call`` rows; the last one may be shorter.
 
     A slice without rows gives one chunk of 0 rows, so that its columns are known.
     Raises FileRefused at the first row, column or value that can't be read or doesn't fit the schema;
-    which one that is depends neither on the cut nor on the size of the chunks.
+    which one that is depends neither on the cut nor on the size of the chunks. With ``refuse`` that takes all such rows
+    of a model with a schema, each once, in order, with the text of its record, and the others are read on; FileRefused
+    is then raised for what is true of the file: it can't be read, has other columns, or no certain records.
     """
-    return _reader(piece.file).read(piece, schema, settings)
+    return _reader(piece.file).read(piece, schema, settings, refuse)
+
+
+def record_texts(piece: FileSlice, rows: Collection[int], csv: CsvOptions) -> dict[int, str]:
+    """The text of a few of the slice's records, by row: as it stands in a CSV or JSON Lines, else as JSON."""
+    return _reader(piece.file).record_texts(piece, rows, csv)
 
 
 def columns(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from batchscore.errors import FileRefused
 from batchscore.minibatch import FileSlice
-from batchscore.readers.records import count_records, cut_points
+from batchscore.readers.records import count_records, cut_points, record_offsets
 from batchscore.readers.source import (
     delimiter_of,
     is_ascii_compatible,
@@ -18,15 +18,17 @@ from batchscore.readers.source import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from batchscore.job import CsvOptions, ScoringSettings
     from batchscore.minibatch import InputFile
-    from batchscore.readers.chunks import Chunk
+    from batchscore.readers.chunks import Chunk, Refuse
     from batchscore.schema import Schema
 
 
-def read(piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> Iterator[Chunk]:
+def read(
+    piece: FileSlice, schema: Schema | None, settings: ScoringSettings, refuse: Refuse | None = None
+) -> Iterator[Chunk]:
     """Chunks of the slice; without a schema the slice is the whole file, and pandas infers the types from all of it."""
     if schema is None:
         from batchscore.readers.csv_inferred import read_inferred
@@ -34,7 +36,24 @@ def read(piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> 
         return read_inferred(piece, settings)
     from batchscore.readers.csv_typed import read_typed
 
-    return read_typed(piece, schema, settings)
+    return read_typed(piece, schema, settings, refuse)
+
+
+def record_texts(piece: FileSlice, rows: Collection[int], csv: CsvOptions) -> dict[int, str]:
+    """The text of these records of the slice, by row, as it stands in the file."""
+    from batchscore.readers.csv_defects import record_at
+    from batchscore.readers.csv_header import read_slice
+
+    delimiter = delimiter_of(piece.file, csv)
+    texts: dict[int, str] = {}
+    row, last = piece.first_row, max(rows)
+    for block in read_slice(piece, csv, None).body:
+        offsets = record_offsets(block, delimiter)
+        texts |= {each: record_at(block, offsets, each - row) for each in rows if 0 <= each - row < len(offsets) - 1}
+        row += len(offsets) - 1
+        if row > last:
+            break
+    return texts
 
 
 def columns(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> list[str]:

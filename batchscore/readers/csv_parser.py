@@ -16,7 +16,7 @@ from batchscore.readers.records import record_offsets
 from batchscore.signature import check_typed, parse_text, reading_type
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from batchscore.job import CsvOptions
     from batchscore.signature import ReadColumn, ReadPlan
@@ -39,12 +39,15 @@ class RecordParser:
     ) -> None:
         """Take the plan for a file with these names and partitions; the delimiter is that of ``csv``."""
         self._plan = plan
-        self._names = tuple(names)
+        self.features = plan.features
+        self.names = self._names = tuple(names)
         self._partitions = dict(partitions)
         self._csv = csv
         self._kept = {name: self._names.index(name) for name in plan.kept if name in self._names}
         needed = {column.position for column in plan.features} | set(self._kept.values())
-        self._needed = sorted(needed - {-1}) or [0]
+        self.needed = self._needed = sorted(needed - {-1}) or [0]
+        self.sift: Callable[[bytes, int], Rows] | None = None
+        """Gives the good rows of a block with bad ones, which go elsewhere; None: the first one is refused."""
         self._typed: dict[int, pa.DataType] = {
             column.position: kind
             for column in plan.features
@@ -59,9 +62,11 @@ class RecordParser:
             if not any(b"\0" in block for block in blocks):
                 return self._parse_at_once(blocks, first_row)
         except (FileRefused, pa.ArrowInvalid) as problem:
-            if len(blocks) == 1:
+            if len(blocks) == 1 and not self.sift:
                 raise self._refusal(blocks[0], first_row, problem) from None
         if len(blocks) == 1:
+            if self.sift:
+                return self.sift(blocks[0], first_row)
             raise self._unless_before(blocks[0], first_row, nul(blocks[0], self._csv.delimiter, first_row))
         return self._parse_one_by_one(blocks, first_row)
 
@@ -70,7 +75,7 @@ class RecordParser:
         runs: list[Rows] = []
         for block in blocks:
             runs.append(self.parse([block], first_row))
-            first_row += runs[-1].count
+            first_row += runs[-1].count + runs[-1].refused
         return join(runs)
 
     def _parse_at_once(self, blocks: Sequence[bytes], first_row: int) -> Rows:
@@ -89,7 +94,11 @@ class RecordParser:
         untold = [position for position, column in checked.items() if column is None]
         for position in untold:
             del self._typed[position]
-        return self._parse_at_once(blocks, first_row) if untold else self._rows(table, checked, first_row)
+        return self._parse_at_once(blocks, first_row) if untold else self._checked_rows(table, checked, first_row)
+
+    def rows(self, table: pa.Table, first_row: int) -> Rows:
+        """The rows of columns of text; FileRefused at the first that doesn't fit."""
+        return self._checked_rows(table, {}, first_row)
 
     def _table(self, block: bytes, positions: Sequence[int], text: pa.DataType) -> pa.Table:
         """Give columns named by their positions: typed where they still are, else text without nulls."""
@@ -108,7 +117,7 @@ class RecordParser:
             ),
         ).read_all()
 
-    def _rows(self, table: pa.Table, checked: dict[int, pa.Array], first_row: int) -> Rows:
+    def _checked_rows(self, table: pa.Table, checked: dict[int, pa.Array], first_row: int) -> Rows:
         features: list[pa.Array] = []
         refusals: list[FileRefused] = []
         for column in self._plan.features:
@@ -124,15 +133,18 @@ class RecordParser:
             table.num_rows,
             pa.table(features, names=[column.name for column in self._plan.features]),
             pa.table(kept, names=list(self._plan.kept)),
+            first_row,
         )
 
     def _judged(self, column: ReadColumn, table: pa.Table, first_row: int) -> pa.Array:
+        return parse_text(self.values(column, table), column.spec, name=column.source, first_row=first_row)
+
+    def values(self, column: ReadColumn, table: pa.Table) -> pa.Array:
+        """A column's text, null where a value is missing."""
         if column.position == -1:
-            text = self._partition(column.source, table.num_rows)
-        else:
-            text = _one_array(table, column.position)
-            text = pc.if_else(pc.is_in(text, value_set=self._missing), pa.scalar(None, pa.string()), text)
-        return parse_text(text, column.spec, name=column.source, first_row=first_row)
+            return self._partition(column.source, table.num_rows)
+        text = _one_array(table, column.position)
+        return pc.if_else(pc.is_in(text, value_set=self._missing), pa.scalar(None, pa.string()), text)
 
     def _kept_text(self, name: str, table: pa.Table) -> pa.Array:
         if name not in self._kept:
@@ -166,4 +178,6 @@ class RecordParser:
 
 def _one_array(table: pa.Table, position: int) -> pa.Array:
     column = table.column(str(position))
+    if column.num_chunks == 0:
+        return pa.array([], column.type)
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

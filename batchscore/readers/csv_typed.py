@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batchscore.errors import FileRefused
-from batchscore.readers.chunks import Chunk, Rows, regroup
+from batchscore.readers.chunks import Chunk, Refuse, Rows, regroup
 from batchscore.readers.csv_header import read_slice
 from batchscore.readers.csv_parser import RecordParser
-from batchscore.readers.records import record_offsets
-from batchscore.readers.source import delimiter_of
+from batchscore.readers.csv_sifting import BlockSifter
+from batchscore.readers.records import are_certain, record_offsets
+from batchscore.readers.source import delimiter_of, utf8_blocks
 from batchscore.signature import plan_reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from batchscore.job import ScoringSettings
+    from batchscore.job import CsvOptions, ScoringSettings
     from batchscore.minibatch import FileSlice
     from batchscore.schema import Schema
 
@@ -24,14 +26,23 @@ GROUP_BYTES = 8 << 20
 """Blocks parsed at once: what is done for each column then costs little, and it's still a fraction of a chunk."""
 
 
-def read_typed(piece: FileSlice, schema: Schema, settings: ScoringSettings) -> Iterator[Chunk]:
+def read_typed(
+    piece: FileSlice, schema: Schema, settings: ScoringSettings, refuse: Refuse | None = None
+) -> Iterator[Chunk]:
     """Give chunks with the signature's types; kept columns are text as it stands, null where the field is empty."""
     csv = replace(settings.csv, delimiter=delimiter_of(piece.file, settings.csv))
     header = read_slice(piece, csv, schema)
     plan = plan_reading(schema, header.names, settings, piece.file.partitions)
     parser = RecordParser(plan, header.names, piece.file.partitions, csv)
+    if refuse:
+        parser.sift = BlockSifter(parser, csv, refuse, functools.cache(lambda: _is_certain(piece, csv))).sift
     runs = read_rows(header.body, parser, piece, csv.delimiter)
     yield from regroup(runs, piece, settings.rows_per_call, plan.notes)
+
+
+def _is_certain(piece: FileSlice, csv: CsvOptions) -> bool:
+    """Whether the file's records are certain; it wouldn't have been cut otherwise."""
+    return not piece.is_whole or are_certain(utf8_blocks(piece.file, csv.encoding), csv.delimiter)
 
 
 def read_rows(blocks: Iterator[bytes], parser: RecordParser, piece: FileSlice, delimiter: str) -> Iterator[Rows]:
@@ -43,9 +54,10 @@ def read_rows(blocks: Iterator[bytes], parser: RecordParser, piece: FileSlice, d
     for group, bad_end in _grouped(blocks):
         wanted = group if left is None else _first_records(group, left, delimiter)
         rows = parser.parse(wanted, row)
-        row += rows.count
+        found = rows.count + rows.refused
+        row += found
         yield rows
-        if left is not None and (left := left - rows.count) == 0:
+        if left is not None and (left := left - found) == 0:
             return
         if bad_end is not None:
             raise FileRefused(f"row {row}: {bad_end.reason}", row=row) from bad_end

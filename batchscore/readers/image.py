@@ -17,13 +17,13 @@ import numpy as np
 
 from batchscore.errors import FileRefused
 from batchscore.minibatch import FileSlice
-from batchscore.readers.chunks import Chunk
+from batchscore.readers.chunks import Chunk, Refuse
 from batchscore.readers.source import opened
 from batchscore.schema import TENSOR_BYTES
 from batchscore.signature import plan_reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     import pyarrow as pa
 
@@ -51,18 +51,31 @@ class _Decoded:
     notes: tuple[str, ...]
 
 
-def read(piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> Iterator[Chunk]:
-    """One chunk of one row."""
+def read(
+    piece: FileSlice, schema: Schema | None, settings: ScoringSettings, refuse: Refuse | None = None
+) -> Iterator[Chunk]:
+    """One chunk of one row; none where that is refused, because the image doesn't fit the model's tensor."""
     import pyarrow as pa
 
     spec = _spec(schema)
     plan = plan_reading(None, (), settings, piece.file.partitions)
     partitions = dict(piece.file.partitions)
     decoded = _read(piece.file)
-    array = decoded.array if spec is None else _fitted(decoded, spec)
+    try:
+        array = decoded.array if spec is None else _fitted(decoded, spec)
+    except FileRefused as refusal:
+        if refuse is None:
+            raise
+        refuse(FileRefused(refusal.reason, row=0))
+        return
     features: Any = array if spec is None or spec.name is None else {spec.name: array}
     kept: pa.Table = pa.table({name: pa.array([partitions[name]], pa.string()) for name in plan.kept})
     yield Chunk(piece, 0, 1, features, kept, (*plan.notes, *decoded.notes))
+
+
+def record_texts(piece: FileSlice, rows: Collection[int], csv: CsvOptions) -> dict[int, str]:  # noqa: ARG001  # as for CSV
+    """None: an image has no text."""
+    return {}
 
 
 def columns(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> list[str]:  # noqa: ARG001  # as for CSV

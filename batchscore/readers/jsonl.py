@@ -12,25 +12,27 @@ from batchscore.errors import FileRefused
 from batchscore.minibatch import FileSlice
 from batchscore.readers.jsontext import parsed
 from batchscore.readers.payload_forms import listed
-from batchscore.readers.payload_rows import names_of, plan, typed_chunk
+from batchscore.readers.payload_rows import Reading, names_of, plan, sifted_chunk, typed_chunk
 from batchscore.readers.records import MAX_RECORD_BYTES, CutPoint
 from batchscore.readers.source import is_compressed, read_blocks, without_bom
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from batchscore.job import CsvOptions, ScoringSettings
     from batchscore.minibatch import InputFile
-    from batchscore.readers.chunks import Chunk
+    from batchscore.readers.chunks import Chunk, Refuse
     from batchscore.readers.payload_forms import Payload
     from batchscore.schema import Schema
 
-MAX_RECORD_CHARS = 10_000
+MAX_RECORD_CHARS = 65_536
 """Of a line that a failure repeats."""
 _BLANKS = (b"\n\n", b"\n\r", b"\n ", b"\n\t")
 
 
-def read(piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> Iterator[Chunk]:
+def read(
+    piece: FileSlice, schema: Schema | None, settings: ScoringSettings, refuse: Refuse | None = None
+) -> Iterator[Chunk]:
     """Chunks of the slice's lines; without a schema the slice is the whole file, and types come from all of it."""
     lines = _lines(read_blocks(piece.file, piece.start, piece.stop), is_beginning=piece.start == 0)
     if schema is None:
@@ -38,18 +40,66 @@ def read(piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> 
 
         yield from inferred_chunks(_items(list(lines), 0, _first(piece.file)), piece, settings)
         return
-    first = _first(piece.file)
-    reading = plan(first, _names(piece.file, first, schema, settings), schema, settings, piece)
+    first, reading = _planned(piece, schema, settings, is_patient=refuse is not None)
     row, left = piece.first_row, piece.max_rows
     while True:
         taken = list(islice(lines, settings.rows_per_call if left is None else min(left, settings.rows_per_call)))
         if not taken and row > piece.first_row:
             return
-        yield _chunk(taken, row, first, lambda items, row=row: typed_chunk(items, reading, piece, row))
+        try:
+            yield _chunk(taken, row, first, lambda items, row=row: typed_chunk(items, reading, piece, row))
+        except FileRefused as refusal:
+            if refusal.row is None or refuse is None:
+                raise
+            yield _sifted(taken, row, first, reading, piece, refuse)
         row += len(taken)
         left = None if left is None else left - len(taken)
         if not taken:
             return
+
+
+def _planned(
+    piece: FileSlice, schema: Schema, settings: ScoringSettings, *, is_patient: bool
+) -> tuple[Payload, Reading]:
+    """The file's first record, and how to read all; if patient, the first one that is JSON and of the model's shape."""
+    for first in _beginnings(piece.file) if is_patient else [_first(piece.file)]:
+        try:
+            return first, plan(first, _names(piece.file, first, schema, settings), schema, settings, piece)
+        except FileRefused as refusal:
+            if refusal.row is None or not is_patient:
+                raise
+    first = listed([])
+    return first, plan(first, (), schema, settings, piece)
+
+
+def _beginnings(file: InputFile) -> Iterator[Payload]:
+    """Each record that is JSON, alone."""
+    for line in _lines(read_blocks(file), is_beginning=True):
+        with contextlib.suppress(FileRefused):
+            yield listed([_parsed_line(line, 0)])
+
+
+def _sifted(lines: list[bytes], row: int, first: Payload, reading: Reading, piece: FileSlice, refuse: Refuse) -> Chunk:
+    """A chunk of the good lines; the others are refused, each with its text."""
+    bad: dict[int, FileRefused] = {}
+    items, numbers = [], []
+    for number, line in enumerate(lines, row):
+        try:
+            items += _items([line], number, first).body
+            numbers.append(number)
+        except FileRefused as refusal:
+            bad[number] = refusal
+    chunk, found = sifted_chunk(replace(first, body=items), reading, piece, numbers)
+    bad |= {number: _refused(refusal, lines[number - row], number) for number, refusal in found.items()}
+    for number in sorted(bad):
+        refuse(bad[number])
+    return chunk
+
+
+def record_texts(piece: FileSlice, rows: Collection[int], csv: CsvOptions) -> dict[int, str]:  # noqa: ARG001  # as for CSV
+    """These lines of the slice, by row."""
+    lines = _lines(read_blocks(piece.file, piece.start, piece.stop), is_beginning=piece.start == 0)
+    return {row: _record(line) for row, line in enumerate(lines, piece.first_row) if row in rows}
 
 
 def columns(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> list[str]:  # noqa: ARG001  # as for CSV
@@ -133,15 +183,19 @@ def _parsed_line(line: bytes, row: int) -> Any:
         raise _refused(refusal, line, row) from None
 
 
-def _refused(refusal: FileRefused, line: bytes, row: int) -> FileRefused:
+def _record(line: bytes) -> str:
     record = line[: MAX_RECORD_CHARS * 4].decode("utf-8", "backslashreplace")
+    return record if len(record) <= MAX_RECORD_CHARS else record[:MAX_RECORD_CHARS] + " …"
+
+
+def _refused(refusal: FileRefused, line: bytes, row: int) -> FileRefused:
     reason = refusal.reason if refusal.row is not None else f"row {row}: {refusal.reason}"
     return FileRefused(
         reason,
         row=row,
         column=refusal.column,
         value=refusal.value,
-        record=record if len(record) <= MAX_RECORD_CHARS else record[:MAX_RECORD_CHARS] + " …",
+        record=_record(line),
     )
 
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchscore.errors import FileRefused
 from batchscore.minibatch import FileSlice
-from batchscore.readers.chunks import Chunk, Rows, first_refusal, regroup
+from batchscore.readers.chunks import Chunk, Refuse, Rows, first_refusal, regroup
 from batchscore.readers.source import displayed, opened
-from batchscore.signature import convert, never_fits, parse_text, plan_reading
+from batchscore.signature import convert, never_fits, parse_text, plan_reading, sift
+from batchscore.signature.fromarrow import missing_as_null, plain
+from batchscore.signature.scalars import value_text
+from batchscore.writers.rendering import json_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from batchscore.job import CsvOptions, ScoringSettings
     from batchscore.minibatch import InputFile
@@ -29,12 +35,16 @@ MAX_BATCH_ROWS = 65_536
 BUFFER_BYTES = 1 << 20
 """What is read at once of each column; without it pyarrow holds whole row groups."""
 
+_JSON_ROWS = 8_192
+"""Read at once with all their columns."""
 _MARKS = (b"PAR1", b"PARE")
 """At both ends; the other one of files whose footer is encrypted."""
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
-def read(piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> Iterator[Chunk]:
+def read(
+    piece: FileSlice, schema: Schema | None, settings: ScoringSettings, refuse: Refuse | None = None
+) -> Iterator[Chunk]:
     """Chunks of the slice's row groups; without a schema all columns with their own types, but for pandas' index.
 
     Kept columns have their own types, dictionaries decoded.
@@ -42,8 +52,14 @@ def read(piece: FileSlice, schema: Schema | None, settings: ScoringSettings) -> 
     with _opened(piece.file) as parquet:
         plan = plan_reading(schema, _names(parquet), settings, piece.file.partitions)
         features = plan.features if schema else _without_index(plan.features, parquet)
-        runs = _BatchReader(parquet, features, plan, piece).runs(settings.rows_per_call)
+        runs = _BatchReader(parquet, features, plan, piece, refuse).runs(settings.rows_per_call)
         yield from regroup(runs, piece, settings.rows_per_call, plan.notes)
+
+
+def record_texts(piece: FileSlice, rows: Collection[int], csv: CsvOptions) -> dict[int, str]:  # noqa: ARG001  # as for CSV
+    """These rows of the slice with all their columns, as JSON, by row."""
+    with _opened(piece.file) as parquet:
+        return WholeRows(parquet, piece).as_json(sorted(rows))
 
 
 def columns(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> list[str]:  # noqa: ARG001  # as for CSV
@@ -164,17 +180,82 @@ def _without_index(features: tuple[ReadColumn, ...], parquet: pq.ParquetFile) ->
     return tuple(column for column in features if column.source not in named)
 
 
+class WholeRows:
+    """Rows with all columns, as JSON; asked for in ascending order, and read only as far as they are."""
+
+    def __init__(self, parquet: pq.ParquetFile, piece: FileSlice) -> None:
+        self._parquet = parquet
+        self._piece = piece
+        self._batches: Iterator[pa.RecordBatch] | None = None
+        self._batch: pa.RecordBatch | None = None
+        self._start = piece.first_row
+
+    def as_json(self, rows: Sequence[int]) -> dict[int, str]:
+        """The text of each of these rows, which are ascending, and not before those of the call before."""
+        texts: dict[int, str] = {}
+        left = list(rows)
+        while left:
+            batch = self._holding(left[0])
+            here = [row for row in left if row < self._start + batch.num_rows]
+            found = batch.take(pa.array([row - self._start for row in here]))
+            texts.update(zip(here, _as_json(found), strict=True))
+            left = left[len(here) :]
+        return texts
+
+    def _holding(self, row: int) -> pa.RecordBatch:
+        if self._batches is None:
+            stop = self._parquet.num_row_groups if self._piece.stop is None else self._piece.stop
+            groups = list(range(self._piece.start, stop))
+            self._batches = self._parquet.iter_batches(batch_size=_JSON_ROWS, row_groups=groups, use_threads=False)
+        while self._batch is None or row >= self._start + self._batch.num_rows:
+            self._start += self._batch.num_rows if self._batch else 0
+            self._batch = next(self._batches)
+        return self._batch
+
+
+def _as_json(batch: pa.RecordBatch) -> list[str]:
+    """Each row as an object of its values, null where one is missing or NaN."""
+    columns = [
+        [f"{json.dumps(name, ensure_ascii=False)}: {text}" for text in _json_texts(column)]
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    return [f"{{{', '.join(values)}}}" for values in zip(*columns, strict=True)]
+
+
+def _json_texts(column: pa.Array) -> list[str]:
+    column = missing_as_null(plain(column))
+    try:
+        texts: list[str] = json_text(column).to_pylist()
+    except (pa.ArrowException, AttributeError, TypeError, ValueError):  # structs and maps, as Python has them
+        texts = [json.dumps(_value(column, place), ensure_ascii=False, default=str) for place in range(len(column))]
+    return texts
+
+
+def _value(column: pa.Array, place: int) -> Any:
+    try:
+        return column[place].as_py()
+    except (OverflowError, ValueError, KeyError):  # as in signature.scalars.value_text
+        return value_text(column, place)
+
+
 class _BatchReader:
     """Reads the columns of a plan from row groups."""
 
     def __init__(
-        self, parquet: pq.ParquetFile, features: tuple[ReadColumn, ...], plan: ReadPlan, piece: FileSlice
+        self,
+        parquet: pq.ParquetFile,
+        features: tuple[ReadColumn, ...],
+        plan: ReadPlan,
+        piece: FileSlice,
+        refuse: Refuse | None,
     ) -> None:
         self._parquet = parquet
         self._features = features
         self._plan = plan
         self._piece = piece
         self._partitions = dict(piece.file.partitions)
+        self._refuse = refuse
+        self._whole = WholeRows(parquet, piece)
 
     def runs(self, rows_per_call: int) -> Iterator[Rows]:
         """Batches of at most ``rows_per_call`` rows, up to the slice's max_rows; one of 0 rows where there are none."""
@@ -182,8 +263,9 @@ class _BatchReader:
         batches = self._batches(min(rows_per_call, MAX_BATCH_ROWS))
         while left != 0 and (batch := next(batches, None)) is not None:
             rows = self._rows(batch if left is None else batch.slice(0, left), row)
-            row += rows.count
-            left = None if left is None else left - rows.count
+            found = rows.count + rows.refused
+            row += found
+            left = None if left is None else left - found
             yield rows
         if row == self._piece.first_row:
             yield self._rows(pa.RecordBatch.from_pylist([], self._parquet.schema_arrow), row)
@@ -204,6 +286,8 @@ class _BatchReader:
                 features.append(self._feature(column, batch, first_row))
             except FileRefused as refusal:
                 refusals.append(refusal)
+        if refusals and self._refuse:
+            return self._sifted(batch, first_row, self._refuse)
         if refusals:
             raise first_refusal(refusals)
         kept = [self._column(name, batch) for name in self._plan.kept]
@@ -211,7 +295,27 @@ class _BatchReader:
             batch.num_rows,
             pa.table(features, names=[column.name for column in self._features]),
             pa.table(kept, names=list(self._plan.kept)),
+            first_row,
         )
+
+    def _sifted(self, batch: pa.RecordBatch, first_row: int, refuse: Refuse) -> Rows:
+        """The good rows of a batch with bad ones; a column of which no value fits is the file's fault."""
+        numbers = np.arange(first_row, first_row + batch.num_rows)
+        bad: dict[int, FileRefused] = {}
+        for column in self._features:
+            if column.position == -1 or never_fits(batch.column(column.source).type, column.spec):
+                self._feature(column, batch, first_row)
+                continue
+            found = sift(batch.column(column.source), column.spec, name=column.source, numbers=numbers)
+            for place, refusal in found.items():
+                bad.setdefault(place, refusal)
+        texts = self._whole.as_json([int(numbers[place]) for place in sorted(bad)])
+        for place in sorted(bad):
+            bad[place].record = texts[int(numbers[place])]
+            refuse(bad[place])
+        good = np.delete(np.arange(batch.num_rows), list(bad))
+        rows = self._rows(batch.take(pa.array(good)), first_row)
+        return replace(rows, numbers=numbers[good], refused=len(bad))
 
     def _feature(self, column: ReadColumn, batch: pa.RecordBatch, first_row: int) -> pa.Array:
         found = self._column(column.source, batch, partition=column.position == -1)

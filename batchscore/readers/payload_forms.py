@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from batchscore.errors import FileRefused
 
@@ -27,6 +28,8 @@ _BEGINNING = re.compile(
     rb'|columns|index|data)"\s*:|\{\s*"(?:[^"\\]|\\.)*"\s*:\s*\[|\[\s*[\[{"\d-])'
 )
 
+Bad: TypeAlias = dict[int, tuple[FileRefused, Any]]
+"""Rows that are left out by their numbers: why, and as they stand in the document."""
 Kind = Literal["records", "rows", "columns", "items"]
 
 
@@ -79,10 +82,13 @@ def is_payload(path: str) -> bool:
     return _BEGINNING.match(text[:SNIFFED_BYTES]) is not None
 
 
-def recognised(document: Any) -> Payload:
-    """The payload in a parsed document; FileRefused for anything else."""
+def recognised(document: Any, bad: Bad | None = None) -> Payload:
+    """The payload in a parsed document; FileRefused for anything else.
+
+    With ``bad``, rows of another form than the first one's are put there and left out.
+    """
     if isinstance(document, list):
-        return listed(document)
+        return listed(document, bad)
     if not isinstance(document, dict):
         raise FileRefused(f"found {_kind_of(document)}; {EXPECTED}")
     wrappers = [name for name in WRAPPERS if name in document]
@@ -90,54 +96,59 @@ def recognised(document: Any) -> Payload:
         beside = [name for name in document if name not in (wrappers[0], "params")]
         if beside:
             raise FileRefused(f"found {beside[0]!r} beside {wrappers[0]!r}; expected nothing but params beside it")
-        return replace(_wrapped(wrappers[0], document[wrappers[0]]), params=document.get("params"))
+        return replace(_wrapped(wrappers[0], document[wrappers[0]], bad), params=document.get("params"))
     if _is_split(document) and "columns" in document:
-        return _split(document)
+        return _split(document, bad)
     if document and all(isinstance(part, list) for part in document.values()):
         return _columns(document)
     raise FileRefused(f"found an object with {_some(document)}; {EXPECTED}")
 
 
-def _wrapped(name: str, content: Any) -> Payload:
+def _wrapped(name: str, content: Any, bad: Bad | None) -> Payload:
     if name == "dataframe_records":
-        payload = listed(content) if isinstance(content, list) else None
+        payload = listed(content, bad) if isinstance(content, list) else None
         if payload is None or (payload.kind != "records" and payload.rows):
             raise FileRefused(f"{name}: expected a list of objects, one for each row")
         return replace(payload, kind="records")
     if name == "dataframe_split":
         if not isinstance(content, dict) or not _is_split(content):
             raise FileRefused(f"{name}: expected an object with data, columns and at most index")
-        return _split(content)
+        return _split(content, bad)
     is_for_arrays = name in ("inputs", "instances")
     if isinstance(content, list):
-        return replace(listed(content), is_for_arrays=is_for_arrays)
+        return replace(listed(content, bad), is_for_arrays=is_for_arrays)
     if not isinstance(content, dict):
         raise FileRefused(f"{name}: found {_kind_of(content)}; expected a list, or an object of lists")
     if not is_for_arrays and _is_split(content):
-        return _split(content)
+        return _split(content, bad)
     return replace(_columns(content), is_for_arrays=is_for_arrays)
 
 
-def listed(items: list[Any]) -> Payload:
+def listed(items: list[Any], bad: Bad | None = None) -> Payload:
     """Records, or a value for each row; FileRefused where both are there."""
     are_records = [isinstance(item, dict) for item in items]
     if not any(are_records):
         return Payload("items", items)
-    if not all(are_records):
-        row = are_records.index(not are_records[0])
-        raise FileRefused(
+    for row, is_record in enumerate(are_records):
+        if is_record == are_records[0]:
+            continue
+        refusal = FileRefused(
             f"row {row}: found {_kind_of(items[row])}, where the rows before it are "
             f"{'objects' if are_records[0] else 'none'}; expected rows of one form",
             row=row,
         )
-    return Payload("records", items)
+        if bad is None:
+            raise refusal
+        bad[row] = refusal, items[row]
+    good = [item for item, is_record in zip(items, are_records, strict=True) if is_record == are_records[0]]
+    return Payload("records" if are_records[0] else "items", good)
 
 
 def _is_split(content: dict[str, Any]) -> bool:
     return "data" in content and content.keys() <= SPLIT
 
 
-def _split(content: dict[str, Any]) -> Payload:
+def _split(content: dict[str, Any], bad: Bad | None) -> Payload:
     data, columns, index = content["data"], content.get("columns"), content.get("index")
     if not isinstance(data, list):
         raise FileRefused(f"data: found {_kind_of(data)}; expected a list with a list for each row")
@@ -151,16 +162,22 @@ def _split(content: dict[str, Any]) -> Payload:
     else:
         raise FileRefused("columns: expected a list of names; columns of several levels can't be matched")
     rows = [row if isinstance(row, list) or len(names) != 1 else [row] for row in data]
-    return Payload("rows", of_width(rows, len(names)), names)
+    return Payload("rows", of_width(rows, len(names), range(len(rows)), bad), names)
 
 
-def of_width(rows: list[Any], width: int, first_row: int = 0) -> list[Any]:
-    """The rows; FileRefused for the first that isn't a list of so many values."""
-    for row, values in enumerate(rows, first_row):
-        if not isinstance(values, list) or len(values) != width:
-            found = f"{len(values)} values" if isinstance(values, list) else _kind_of(values)
-            raise FileRefused(f"row {row}: found {found}; expected a list of {width}, one for each column", row=row)
-    return rows
+def of_width(rows: list[Any], width: int, numbers: Sequence[int], bad: Bad | None = None) -> list[Any]:
+    """The rows of these numbers; FileRefused for the first that isn't a list of so many values."""
+    good = []
+    for row, values in zip(numbers, rows, strict=True):
+        if isinstance(values, list) and len(values) == width:
+            good.append(values)
+            continue
+        found = f"{len(values)} values" if isinstance(values, list) else _kind_of(values)
+        refusal = FileRefused(f"row {row}: found {found}; expected a list of {width}, one for each column", row=row)
+        if bad is None:
+            raise refusal
+        bad[row] = refusal, values
+    return good
 
 
 def _columns(content: dict[str, Any]) -> Payload:

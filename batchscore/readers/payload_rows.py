@@ -6,18 +6,19 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import pyarrow as pa
 
 from batchscore.errors import FileRefused
 from batchscore.readers.chunks import Chunk, first_refusal
 from batchscore.readers.payload_forms import of_width
 from batchscore.schema import ColumnSpec, Schema, TensorSpec
-from batchscore.signature import convert_json, json_text, native, parse_text, plan_reading
+from batchscore.signature import convert_json, json_text, native, parse_text, plan_reading, sift_json
 from batchscore.signature.modelinput import model_input
 from batchscore.writers import TYPED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from batchscore.job import ScoringSettings
     from batchscore.minibatch import FileSlice
@@ -145,7 +146,7 @@ def typed_chunk(payload: Payload, reading: Reading, piece: FileSlice, first_row:
     if reading.width is not None and payload.kind == "items":
         payload = replace(payload, kind="rows", names=tuple(map(str, range(reading.width))))
         try:
-            of_width(payload.body, reading.width, first_row)
+            of_width(payload.body, reading.width, range(first_row, first_row + payload.rows))
         except FileRefused as refusal:
             typed_chunk(payload.first((refusal.row or 0) - first_row), reading, piece, first_row)
             raise
@@ -161,6 +162,46 @@ def typed_chunk(payload: Payload, reading: Reading, piece: FileSlice, first_row:
     features = table if reading.has_known_sizes or not payload.rows else model_input(reading.schema, table)
     kept = kept_table(payload, reading.plan, piece)
     return Chunk(piece, first_row, payload.rows, features, kept, reading.plan.notes)
+
+
+def sifted_chunk(
+    payload: Payload, reading: Reading, piece: FileSlice, numbers: Sequence[int]
+) -> tuple[Chunk, dict[int, FileRefused]]:
+    """A chunk of the rows that fit, and by their numbers the others; FileRefused for what is true of the file."""
+    bad: dict[int, FileRefused] = {}
+    if reading.width is not None and payload.kind == "items":
+        wrong: dict[int, tuple[FileRefused, Any]] = {}
+        of_width(payload.body, reading.width, numbers, wrong)
+        bad = {number: refusal for number, (refusal, _) in wrong.items()}
+        payload, numbers = _picked(payload, numbers, bad)
+        payload = replace(payload, kind="rows", names=tuple(map(str, range(reading.width))))
+    for column in reading.plan.features:
+        if column.position == -1:
+            _feature(payload, column, piece, numbers[0] if numbers else 0)  # its one value is the file's
+            continue
+        values = column_of(payload, column.source, column.position)
+        spec = cast("ColumnSpec | TensorSpec", column.spec)
+        for place, refusal in sift_json(values, spec, name=column.source, numbers=numbers).items():
+            bad.setdefault(numbers[place], refusal)
+    payload, numbers = _picked(payload, numbers, bad)
+    chunk = typed_chunk(payload, reading, piece, numbers[0] if numbers else piece.first_row)
+    return replace(chunk, numbers=np.array(numbers, np.int64)), bad
+
+
+def _picked(payload: Payload, numbers: Sequence[int], bad: Collection[int]) -> tuple[Payload, list[int]]:
+    places = [place for place, number in enumerate(numbers) if number not in bad]
+    if payload.kind == "columns":
+        body = [[values[place] for place in places] for values in payload.body]
+    else:
+        body = [payload.body[place] for place in places]
+    return replace(payload, body=body), [numbers[place] for place in places]
+
+
+def record_of(payload: Payload, place: int) -> str:
+    """A row as JSON, as it stands in the document; of lists by name an object."""
+    if payload.kind == "columns":
+        return json_text({name: values[place] for name, values in zip(payload.names, payload.body, strict=True)})
+    return json_text(payload.body[place])
 
 
 def _feature(payload: Payload, column: ReadColumn, piece: FileSlice, first_row: int) -> pa.Array:

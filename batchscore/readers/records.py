@@ -196,6 +196,16 @@ def count_records(blocks: Iterable[bytes], delimiter: str, most: int | None = No
     return count + scanner.has_unfinished_record
 
 
+def are_certain(blocks: Iterable[bytes], delimiter: str) -> bool:
+    """Whether any reader of CSV finds the same records in the text: what `cut_points` asks for, too."""
+    scanner = RecordScanner(delimiter)
+    for block in blocks:
+        scanner.lines(block)
+        if not scanner.is_certain:
+            return False
+    return not scanner.in_quotes
+
+
 @dataclass(frozen=True, slots=True)
 class CutPoint:
     """A place between two records."""

@@ -140,6 +140,8 @@ codecs.register_error(_UNDECODABLE, _as_surrogates)
 
 def displayed(text: bytes) -> str:
     """Text for a message, with hexadecimal escapes for the bytes that aren't in the encoding."""
+    if text.isascii():
+        return text.decode()
     try:
         return "".join(
             f"\\x{ord(char) - 0xDC00:02x}" if 0xDC00 <= ord(char) <= 0xDCFF else char  # noqa: PLR2004  # as encoded above

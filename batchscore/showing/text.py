@@ -39,7 +39,16 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     if report.ended and report.seconds is not None:
         yield "ended", f"{_local(report.ended)}, after {_duration(report.seconds)}"
     yield "files", _listed(counts, ("files", ""), ("files_failed", "failed"), ("files_skipped", "skipped"))
-    yield "rows", _listed(counts, ("rows", ""), ("rows_scored", "scored"), ("rows_failed", "failed"))
+    yield (
+        "rows",
+        _listed(
+            counts,
+            ("rows", ""),
+            ("rows_scored", "scored"),
+            ("rows_failed", "failed"),
+            ("rows_quarantined", "quarantined"),
+        ),
+    )
     if progress:
         yield "mini-batches", _progress(progress, counts)
         yield "last receipt", _ago(progress.seconds_since_receipt)

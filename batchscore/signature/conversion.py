@@ -18,12 +18,14 @@ from batchscore.signature.fromjson import from_values
 from batchscore.signature.fromtext import EXACT, rounded
 from batchscore.signature.nested import from_nested, scalars, tensor_rows
 from batchscore.signature.scalars import TENSOR_SCALARS, Refused, Scalar, scalar_of, value_text
+from batchscore.signature.sifting import all_refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, TypeAlias
 
     from batchscore.schema import TensorSpec
+    from batchscore.signature.sifting import Places
 
     Spec: TypeAlias = ColumnSpec | TensorSpec | None
     Column: TypeAlias = pa.Array | pa.ChunkedArray
@@ -91,6 +93,39 @@ def convert(column: Column, spec: Spec, *, name: str, first_row: int = 0) -> pa.
         return _tensor(column, spec)
     except Refused as refused:
         raise _file_refused(_with_the_whole(refused, column), spec, name, first_row) from None
+
+
+def sift(column: Column, spec: Spec, *, name: str, numbers: Sequence[int]) -> dict[int, FileRefused]:
+    """All rows of a column that `convert` and `parse_text` would refuse, by their places; ``numbers``: in the file."""
+    column = plain(column)
+    if spec is None:
+        return {}
+
+    def judge(places: Places) -> None:
+        is_run = len(places) and places[-1] - places[0] + 1 == len(places)
+        part = column.slice(int(places[0]), len(places)) if is_run else column.take(pa.array(places))
+        if isinstance(spec, ColumnSpec):
+            _column(part, spec)
+        else:
+            _tensor(part, spec)
+
+    refused = all_refused(len(column), judge)
+    return {
+        place: _file_refused(_with_the_whole(each.at(place), column), spec, name, int(numbers[place]) - place)
+        for place, each in refused.items()
+    }
+
+
+def sift_json(
+    values: Sequence[Any], spec: ColumnSpec | TensorSpec, *, name: str, numbers: Sequence[int]
+) -> dict[int, FileRefused]:
+    """All rows of a column that `convert_json` would refuse, by their places."""
+
+    def judge(places: Places) -> None:
+        from_values([values[place] for place in places], spec, _scalar(spec))
+
+    refused = all_refused(len(values), judge)
+    return {place: _file_refused(each.at(place), spec, name, numbers[place] - place) for place, each in refused.items()}
 
 
 def never_fits(kind: pa.DataType, spec: Spec) -> str | None:

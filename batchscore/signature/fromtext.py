@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchscore.signature.scalars import first_failing, refuse_first
+from batchscore.signature.scalars import first_failing, refuse_first, true_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from batchscore.signature.scalars import Kind, Scalar
+    from batchscore.signature.scalars import Kind, Refused, Scalar
 
 EXACT = 1 << 53
 """Up to here a double holds every whole number."""
@@ -149,11 +150,15 @@ def _string(text: pa.Array, scalar: Scalar) -> pa.Array:
 
 def _binary(text: pa.Array, scalar: Scalar) -> pa.Array:
     found: list[bytes | None] = []
+    wrong: list[int] = []
     for place, value in enumerate(text.to_pylist()):  # Arrow doesn't decode base64
         try:
             found.append(None if value is None else base64.b64decode(value.encode(), validate=True))
         except binascii.Error:  # the place is needed
-            raise scalar.refused(text, place, "not base64") from None
+            wrong.append(place)
+    if wrong:
+        others = lambda: {place: scalar.refused(text, place, "not base64") for place in wrong}  # noqa: E731  # bound
+        raise scalar.refused(text, wrong[0], "not base64", others)
     return pa.array(found, scalar.arrow)
 
 
@@ -168,13 +173,35 @@ def _datetime(text: pa.Array, scalar: Scalar) -> pa.Array:
     except pa.ArrowInvalid:  # no such day or time
         place = first_failing(stamp, lambda part: pc.cast(part, pa.timestamp("s")))
         _datetime(text.slice(0, place), scalar)
-        raise scalar.refused(text, place) from None
+        raise scalar.refused(text, place, "", lambda: _no_such_moments(text, stamp, scalar)) from None
     beyond = (seconds < EARLIEST[0]) | ((seconds == EARLIEST[0]) & (nanoseconds < EARLIEST[1]))
     beyond |= (seconds > LATEST[0]) | ((seconds == LATEST[0]) & (nanoseconds > LATEST[1]))
     refuse_first(text, scalar, (wrong, ""), (pa.array(beyond), ""))
     # 64 bits may wrap in the product and wrap back in the sum, which is within them
     moments = seconds * NANOSECONDS + nanoseconds
     return pa.array(moments, mask=np.asarray(pc.is_null(text))).view(scalar.arrow)
+
+
+def _no_such_moments(text: pa.Array, stamp: pa.Array, scalar: Scalar) -> dict[int, Refused]:
+    """Texts whose day or time there isn't, each stamp looked at once."""
+    wrong = pa.array(
+        [each for each in pc.unique(stamp).to_pylist() if each is not None and _isnt_there(each)], pa.string()
+    )
+    return {place: scalar.refused(text, place) for place in true_places(pc.is_in(stamp, value_set=wrong))}
+
+
+def _isnt_there(stamp: str) -> bool:
+    try:
+        datetime.fromisoformat(stamp)
+    except ValueError:
+        pass
+    else:
+        return False
+    try:  # Arrow has the last word: it knows the year 0
+        pc.cast(pa.array([stamp]), pa.timestamp("s"))
+    except pa.ArrowInvalid:
+        return True
+    return False
 
 
 def _moment_parts(text: pa.Array) -> tuple[pa.Array, np.ndarray, np.ndarray, pa.Array]:

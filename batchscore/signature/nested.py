@@ -80,6 +80,8 @@ def scalars(column: pa.Array, scalar: Scalar, *, may_miss: bool, size: int = 1) 
             return from_arrow(present, scalar)
         return holding_no_missing(present, scalar.expected, lambda part: from_arrow(part, scalar))
     except Refused as refused:
+        if size == 1:
+            raise
         raise refused.at(refused.index // size) from None
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from batchscore.schema.datatypes import Type
 
@@ -19,11 +19,18 @@ Kind: TypeAlias = Literal["number", "whole", "boolean", "string", "datetime", "b
 class Refused(Exception):
     """The first value of a column that doesn't fit; ``value`` is its text, None where it is missing."""
 
-    def __init__(self, index: int, value: str | None, expected: str) -> None:
+    def __init__(
+        self, index: int, value: str | None, expected: str, others: Callable[[], dict[int, Refused]] | None = None
+    ) -> None:
         super().__init__(index, value, expected)
         self.index = index
         self.value = value
         self.expected = expected
+        self._others = others
+
+    def found(self) -> dict[int, Refused]:
+        """All that is known not to fit when this one is, by their places; this one at least."""
+        return self._others() if self._others else {self.index: self}
 
     def at(self, index: int) -> Refused:
         """The same for the outer value that holds this one."""
@@ -69,8 +76,14 @@ class Scalar:
                 described = "bytes, in text as base64"
         return f"{described} ({self.word})"
 
-    def refused(self, column: pa.Array, index: int, reason: str = "") -> Refused:
-        return Refused(index, value_text(column, index), self.expected + (reason and f": {reason}"))
+    def refused(
+        self,
+        column: pa.Array,
+        index: int,
+        reason: str = "",
+        others: Callable[[], dict[int, Refused]] | None = None,
+    ) -> Refused:
+        return Refused(index, value_text(column, index), self.expected + (reason and f": {reason}"), others)
 
     def nulls(self, length: int) -> pa.Array:
         return pa.nulls(length, self.arrow)
@@ -125,7 +138,26 @@ def refuse_first(column: pa.Array, scalar: Scalar, *checks: tuple[pa.Array | int
     places = [(place if isinstance(place, int) or place is None else first(place), reason) for place, reason in checks]
     found = [(place, reason) for place, reason in places if place is not None]
     if found:
-        raise scalar.refused(column, *min(found, key=lambda pair: pair[0]))
+        place, reason = min(found, key=lambda pair: pair[0])
+        raise scalar.refused(column, place, reason, lambda: _refused(column, scalar, checks))
+
+
+def _refused(
+    column: pa.Array, scalar: Scalar, checks: Sequence[tuple[pa.Array | int | None, str]]
+) -> dict[int, Refused]:
+    """All values that any check is against; the first such check says why."""
+    refused: dict[int, Refused] = {}
+    for mask, reason in checks:
+        for place in [mask] if isinstance(mask, int) else () if mask is None else true_places(mask):
+            if place not in refused:
+                refused[place] = scalar.refused(column, place, reason)
+    return refused
+
+
+def true_places(mask: pa.Array) -> list[int]:
+    """Where the mask is true; null is false."""
+    places: list[int] = pc.indices_nonzero(mask).to_pylist()
+    return places
 
 
 def holding_no_missing(column: pa.Array, expected: str, read: Callable[[pa.Array], pa.Array]) -> pa.Array:
@@ -134,7 +166,8 @@ def holding_no_missing(column: pa.Array, expected: str, read: Callable[[pa.Array
     if missing is None:
         return read(column)
     read(column.slice(0, missing))
-    raise Refused(missing, None, expected)
+    missed = pc.is_null(column)
+    raise Refused(missing, None, expected, lambda: {i: Refused(i, None, expected) for i in true_places(missed)})
 
 
 def first_failing(column: pa.Array, read: Callable[[pa.Array], Any]) -> int:

@@ -58,7 +58,7 @@ def score(
     if isinstance(tried.result, Outcome) or not policy.splits_files:
         return (tried.outcome(mini_batch, policy, before=-1),)
     if len(files) == 1:
-        settled = _settled(workers, mini_batch, tried, policy, policy.halvings, on_progress)
+        settled = _settled(workers, mini_batch, tried, policy, on_progress)
         return (settled.outcome(mini_batch, policy, before=-1),)
     outcomes = list(_one_by_one(workers, mini_batch, files, policy, on_progress))
     longest = max(tried.longest, outcomes[0].longest)
@@ -137,13 +137,14 @@ def _one_by_one(
             yield found.outcome(each, policy)
             continue
         guilty -= 1
-        settled = _settled(workers, each, found, policy, -(-left // 2) if guilty else left, on_progress)
+        share = replace(policy, halvings=-(-left // 2) if guilty else left)
+        settled = _settled(workers, each, found, share, on_progress)
         left -= settled.halvings
         yield settled.outcome(each, policy)
 
 
 def _settled(
-    workers: Workers, mini_batch: MiniBatch, tried: _Tried, policy: RetryPolicy, most: int, on_progress: Progress
+    workers: Workers, mini_batch: MiniBatch, tried: _Tried, policy: RetryPolicy, on_progress: Progress
 ) -> _Tried:
     """The attempts at one file, and those at its pieces where predict failed for it and bad rows are put aside.
 
@@ -151,7 +152,7 @@ def _settled(
     that isn't a row for each row says nothing of a single one, so its mini-batch isn't halved.
     """
     fault = tried.result
-    if isinstance(fault, Outcome) or not most or (isinstance(fault, ScoringRaised) and fault.refuses_answer):
+    if isinstance(fault, Outcome) or not policy.halvings or (isinstance(fault, ScoringRaised) and fault.refuses_answer):
         return tried
 
     def ask(piece: MiniBatch) -> Outcome | WorkerFault:
@@ -160,7 +161,7 @@ def _settled(
         except WorkerFault as fault:
             return fault
 
-    halved = find_bad_rows(ask, mini_batch, fault, most, lambda fault: _reason(fault, policy))
+    halved = find_bad_rows(ask, mini_batch, fault, policy.halvings, lambda fault: _reason(fault, policy))
     tried = replace(tried, attempts=tried.attempts + halved.attempts, halvings=halved.attempts)
     if halved.portion is None:
         return tried

@@ -14,8 +14,8 @@ from batchscore.model import Model
 from batchscore.readers import Chunk
 from batchscore.signature.modelinput import model_input
 
-Chunks: TypeAlias = Iterator[tuple[FileSlice, Chunk | None] | None]
-"""Chunks of slices in order; a slice with None was refused after all, and None alone ends a call."""
+Chunks: TypeAlias = Iterator[Chunk | FileSlice | None]
+"""Chunks of slices in order; a slice alone was refused after all, and None ends a call."""
 
 
 def calls(chunks: Chunks, settings: ScoringSettings) -> Iterator[list[Chunk]]:
@@ -28,16 +28,15 @@ def calls(chunks: Chunks, settings: ScoringSettings) -> Iterator[list[Chunk]]:
                 yield pending
             pending, rows = [], 0
             continue
-        piece, chunk = each
-        if chunk is None:
-            pending = [other for other in pending if other.slice is not piece]
+        if isinstance(each, FileSlice):
+            pending = [other for other in pending if other.slice is not each]
             rows = sum(other.rows for other in pending)
             continue
-        if pending and (rows + chunk.rows > settings.rows_per_call or not _can_join(pending[-1], chunk, settings)):
+        if pending and (rows + each.rows > settings.rows_per_call or not _can_join(pending[-1], each, settings)):
             yield pending
             pending, rows = [], 0
-        pending.append(chunk)
-        rows += chunk.rows
+        pending.append(each)
+        rows += each.rows
     if pending:
         yield pending
 
@@ -56,19 +55,18 @@ def cut(chunks: Chunks, sizes: Iterable[int]) -> Chunks:
     rest = iter(sizes)
     left = next(rest, None)
     for each in chunks:
-        if each is None or each[1] is None:
+        if not isinstance(each, Chunk):
             yield each
             continue
-        piece, chunk = each
         start = 0
-        while left is not None and chunk.rows - start >= left:
-            yield piece, chunk.select(np.arange(start, start + left))
+        while left is not None and each.rows - start >= left:
+            yield each.select(np.arange(start, start + left))
             yield None
             start += left
             left = next(rest, None)
-        if start < chunk.rows:
-            yield piece, chunk.select(np.arange(start, chunk.rows))
-            left = None if left is None else left - (chunk.rows - start)
+        if start < each.rows:
+            yield each.select(np.arange(start, each.rows))
+            left = None if left is None else left - (each.rows - start)
 
 
 def input_of(model: Model, call: list[Chunk]) -> Any:

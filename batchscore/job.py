@@ -278,12 +278,7 @@ class Job:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < minimum):
                 raise UsageError(f"{name} must be a whole number from {minimum}, found {value!r}")
-        for name, limit, lowest in (
-            ("error_threshold", self.error_threshold, -1),
-            ("max_bad_rows", self.max_bad_rows, 0),
-        ):
-            if not isinstance(limit, Share) and limit is not None and (not isinstance(limit, int) or limit < lowest):
-                raise UsageError(f"{name} must be a whole number from {lowest} or a percentage, found {limit!r}")
+        self._check_limits()
         for name, words in _CHOICES.items():
             if getattr(self, name) not in words:
                 raise UsageError(f"{name} must be one of {', '.join(words)}; found {getattr(self, name)!r}")
@@ -296,6 +291,14 @@ class Job:
                 f"the output files can't lie in a folder {self.output_folder!r}: that name is taken; "
                 "choose another --output-file-name"
             )
+
+    def _check_limits(self) -> None:
+        for name, limit, lowest in (
+            ("error_threshold", self.error_threshold, -1),
+            ("max_bad_rows", self.max_bad_rows, 0),
+        ):
+            if not isinstance(limit, Share) and limit is not None and (not isinstance(limit, int) or limit < lowest):
+                raise UsageError(f"{name} must be a whole number from {lowest} or a percentage, found {limit!r}")
 
     def _refuse_contradictions(self) -> None:
         if self.env_manager == "uv" and self.python:

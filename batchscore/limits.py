@@ -33,7 +33,7 @@ Limit: TypeAlias = int | Share
 
 
 def parse_limit(text: str | int, name: str, least: int = 0) -> Limit:
-    """A number from ``least`` (`3`), or a percentage (`2.5%`); UsageError for anything else, with the setting's name."""
+    """A number from ``least`` (`3`), or a percentage (`2.5%`); else UsageError, with the setting's name."""
     words = str(text).strip()
     share = _SHARE.fullmatch(words)
     if share and Decimal(share[1]) <= _WHOLE:

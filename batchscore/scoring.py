@@ -117,14 +117,15 @@ def try_rows(scorer: ModelScorer, mini_batch: MiniBatch, trial: Trial, progress:
     def wanted() -> Chunks:
         nonlocal seen
         for each in _chunks(scorer, ledger, None):
-            if each is not None and (chunk := each[1]) is not None:
-                start, stop = max(trial.start - seen, 0), min(trial.stop - seen, chunk.rows)
-                found[chunk.slice] += chunk.rows
-                seen += chunk.rows
-                if start < stop:
-                    yield chunk.slice, chunk.select(np.arange(start, stop))
-                if 0 < trial.stop <= seen:
-                    return
+            if not isinstance(each, Chunk):
+                continue
+            start, stop = max(trial.start - seen, 0), min(trial.stop - seen, each.rows)
+            found[each.slice] += each.rows
+            seen += each.rows
+            if start < stop:
+                yield each.select(np.arange(start, stop))
+            if 0 < trial.stop <= seen:
+                return
 
     for call in calls(wanted(), scorer.settings):
         _predict(scorer, call)
@@ -188,22 +189,22 @@ class Ledger:
 
 
 def _chunks(scorer: ModelScorer, ledger: Ledger, aside: SetAside | None) -> Chunks:
-    """Typed chunks of all slices, in order; None where a file turned out to be refused."""
+    """Typed chunks of all slices, in order; the slice where its file turned out to be refused."""
     settings = scorer.settings
     for piece in ledger.mini_batch.slices:
         refuse = aside.refuse(piece) if aside else _ignore
         try:
             for chunk in readers.read(piece, scorer.model.inputs, settings, refuse if settings.quarantines else None):
                 ledger.note(chunk.notes)
-                good = aside.left_out(piece, chunk) if aside else chunk
+                good = aside.left_out(chunk) if aside else chunk
                 if good.rows:
-                    yield piece, good
+                    yield good
             _refuse_changed(piece.file)
             if aside:
                 aside.finish()
         except FileRefused as error:
             ledger.failed(piece, error)
-            yield piece, None
+            yield piece
 
 
 def _ignore(refusal: FileRefused) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -31,32 +31,33 @@ class SetAside:
         self._file: PartFile | None = None
         self._size = 0
         self._found: dict[FileSlice, Quarantined] = {}
+        self._piece: FileSlice
+        self._waiting: list[Failure] = []
 
     def refuse(self, piece: FileSlice) -> Refuse:
         """What takes the bad rows of a slice, in order."""
-        waiting = list(self._spoilt.get(piece, ()))
+        self._piece, self._waiting = piece, list(self._spoilt.get(piece, ()))
+        return self._take
 
-        def take(refusal: FileRefused) -> None:
-            while waiting and refusal.row is not None and (waiting[0].row or 0) < refusal.row:
-                self._write(piece, waiting.pop(0), spoilt=1)
-            self._write(piece, failure_of(piece, refusal), spoilt=0)
+    def _take(self, refusal: FileRefused) -> None:
+        while self._waiting and refusal.row is not None and (self._waiting[0].row or 0) < refusal.row:
+            self._write(self._waiting.pop(0), spoilt=1)
+        self._write(failure_of(self._piece, refusal), spoilt=0)
 
-        self._rest: Callable[[], None] = lambda: [self._write(piece, each, spoilt=1) for each in waiting] and None
-        return take
-
-    def left_out(self, piece: FileSlice, chunk: Chunk) -> Chunk:
+    def left_out(self, chunk: Chunk) -> Chunk:
         """The chunk without the rows that predict fails for."""
-        rows = [each.row for each in self._spoilt.get(piece, ())]
+        rows = [int(each.row or 0) for each in self._spoilt.get(chunk.slice, ())]
         if not rows:
             return chunk
         return chunk.select(np.flatnonzero(~np.isin(chunk.row_numbers, rows)))
 
     def finish(self) -> None:
         """The slice that ``refuse`` was asked for last has been read to its end."""
-        self._rest()
+        while self._waiting:
+            self._write(self._waiting.pop(0), spoilt=1)
 
-    def _write(self, piece: FileSlice, failure: Failure, spoilt: int) -> None:
-        line = failure.line()
+    def _write(self, failure: Failure, *, spoilt: int) -> None:
+        piece, line = self._piece, failure.line()
         if self._file is None:
             self._file = PartFile(self._path)
         with storage_errors("write", self._path):

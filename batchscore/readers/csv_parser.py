@@ -39,13 +39,13 @@ class RecordParser:
     ) -> None:
         """Take the plan for a file with these names and partitions; the delimiter is that of ``csv``."""
         self._plan = plan
-        self.features = plan.features
-        self.names = self._names = tuple(names)
+        self.features: Sequence[ReadColumn] = plan.features
+        self.names: Sequence[str] = tuple(names)
         self._partitions = dict(partitions)
         self._csv = csv
-        self._kept = {name: self._names.index(name) for name in plan.kept if name in self._names}
+        self._kept = {name: self.names.index(name) for name in plan.kept if name in self.names}
         needed = {column.position for column in plan.features} | set(self._kept.values())
-        self.needed = self._needed = sorted(needed - {-1}) or [0]
+        self.needed: Sequence[int] = sorted(needed - {-1}) or [0]
         self.sift: Callable[[bytes, int], Rows] | None = None
         """Gives the good rows of a block with bad ones, which go elsewhere; None: the first one is refused."""
         self._typed: dict[int, pa.DataType] = {
@@ -80,7 +80,7 @@ class RecordParser:
 
     def _parse_at_once(self, blocks: Sequence[bytes], first_row: int) -> Rows:
         try:
-            table = pa.concat_tables([self._table(block, self._needed, pa.string()) for block in blocks or [b""]])
+            table = pa.concat_tables([self._table(block, self.needed, pa.string()) for block in blocks or [b""]])
         except pa.ArrowInvalid as error:
             column = _COLUMN.search(str(error))
             if column is None or self._typed.pop(int(column[1]), None) is None:
@@ -109,7 +109,7 @@ class RecordParser:
         return pacsv.open_csv(
             pa.py_buffer(block),
             read_options=pacsv.ReadOptions(
-                use_threads=False, block_size=len(block) + 1, column_names=[str(i) for i in range(len(self._names))]
+                use_threads=False, block_size=len(block) + 1, column_names=[str(i) for i in range(len(self.names))]
             ),
             parse_options=pacsv.ParseOptions(delimiter=self._csv.delimiter, newlines_in_values=b'"' in block),
             convert_options=pacsv.ConvertOptions(
@@ -163,7 +163,7 @@ class RecordParser:
         if column and _INVALID_UTF8 in str(problem):
             position = int(column[1])
             values = self._table(block, [position], pa.binary()).column(0).to_pylist()
-            defect = undecodable(values, self._csv.encoding, self._names[position], first_row)
+            defect = undecodable(values, self._csv.encoding, self.names[position], first_row)
         else:
             defect = ragged(str(problem), first_row, header=self._csv.header)
         return self._unless_before(block, first_row, defect)

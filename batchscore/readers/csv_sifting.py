@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -30,9 +31,14 @@ UNCERTAIN = (
 class Columns(Protocol):
     """What a parser of CSV makes of columns of text, named by their positions."""
 
-    features: Sequence[ReadColumn]
-    needed: Sequence[int]
-    names: Sequence[str]
+    @property
+    def features(self) -> Sequence[ReadColumn]: ...
+
+    @property
+    def needed(self) -> Sequence[int]: ...
+
+    @property
+    def names(self) -> Sequence[str]: ...
 
     def values(self, column: ReadColumn, table: pa.Table) -> pa.Array: ...
 
@@ -51,8 +57,6 @@ class BlockSifter:
 
     def sift(self, block: bytes, first_row: int) -> Rows:
         """The good rows; FileRefused where the whole file is in doubt."""
-        from dataclasses import replace
-
         offsets = record_offsets(block, self._csv.delimiter)
         bad: dict[int, FileRefused] = {}
         there = np.arange(len(offsets) - 1)

@@ -51,7 +51,10 @@ def read(
         except FileRefused as refusal:
             if refusal.row is None or refuse is None:
                 raise
-            yield _sifted(taken, row, first, reading, piece, refuse)
+            chunk, bad = _sifted(taken, row, first, lambda items, rows: sifted_chunk(items, reading, piece, rows))
+            for number in sorted(bad):
+                refuse(bad[number])
+            yield chunk
         row += len(taken)
         left = None if left is None else left - len(taken)
         if not taken:
@@ -79,21 +82,19 @@ def _beginnings(file: InputFile) -> Iterator[Payload]:
             yield listed([_parsed_line(line, 0)])
 
 
-def _sifted(lines: list[bytes], row: int, first: Payload, reading: Reading, piece: FileSlice, refuse: Refuse) -> Chunk:
-    """A chunk of the good lines; the others are refused, each with its text."""
+def _sifted(lines: list[bytes], row: int, first: Payload, sift: Any) -> tuple[Chunk, dict[int, FileRefused]]:
+    """A chunk of the good lines, and by their numbers the others, each with its text."""
     bad: dict[int, FileRefused] = {}
-    items, numbers = [], []
+    items: list[Any] = []
+    numbers: list[int] = []
     for number, line in enumerate(lines, row):
         try:
             items += _items([line], number, first).body
             numbers.append(number)
         except FileRefused as refusal:
             bad[number] = refusal
-    chunk, found = sifted_chunk(replace(first, body=items), reading, piece, numbers)
-    bad |= {number: _refused(refusal, lines[number - row], number) for number, refusal in found.items()}
-    for number in sorted(bad):
-        refuse(bad[number])
-    return chunk
+    chunk, found = sift(replace(first, body=items), numbers)
+    return chunk, bad | {number: _refused(refusal, lines[number - row], number) for number, refusal in found.items()}
 
 
 def record_texts(piece: FileSlice, rows: Collection[int], csv: CsvOptions) -> dict[int, str]:  # noqa: ARG001  # as for CSV

@@ -95,7 +95,7 @@ def convert(column: Column, spec: Spec, *, name: str, first_row: int = 0) -> pa.
         raise _file_refused(_with_the_whole(refused, column), spec, name, first_row) from None
 
 
-def sift(column: Column, spec: Spec, *, name: str, numbers: Sequence[int]) -> dict[int, FileRefused]:
+def sift(column: Column, spec: Spec, *, name: str, numbers: Places) -> dict[int, FileRefused]:
     """All rows of a column that `convert` and `parse_text` would refuse, by their places; ``numbers``: in the file."""
     column = plain(column)
     if spec is None:

@@ -121,8 +121,8 @@ def _score(scorer: Scorer, mini_batch: MiniBatch, channel: Channel) -> bytes:
     except (UsageError, ModelLoadError, StorageError) as error:
         return frame(_fatal(error))
     except BaseException as error:  # noqa: BLE001  # a model may raise anything
-        is_refused = isinstance(error, AnswerRefused)
-        return frame({"kind": "raised", "refuses_answer": is_refused, **_texts(error), **times()})
+        refused = {"refuses_answer": True} if isinstance(error, AnswerRefused) else {}
+        return frame({"kind": "raised", **refused, **_texts(error), **times()})
 
 
 def _leave_if_forked(pid: int) -> None:

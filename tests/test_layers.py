@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "batchscore"
 
 SAME_LAYER = {
+    ("attempts", "halving"),
     ("channel", "minibatch"),
     ("child", "joblog"),
     ("child", "scoring"),
@@ -31,6 +32,7 @@ SAME_LAYER = {
     ("inputs", "readers"),
     ("interpreter", "child"),
     ("job", "deployment"),
+    ("limits", "errors"),
     ("joblog", "progress"),
     ("manifest", "planning"),
     ("model", "answers"),
@@ -49,6 +51,8 @@ SAME_LAYER = {
     ("runner", "publishing"),
     ("runner", "resuming"),
     ("runner", "scriptfiles"),
+    ("scoring", "calls"),
+    ("scoring", "setaside"),
     ("script", "answers"),
     ("script", "outputfolder"),
     ("script", "writers"),
@@ -76,7 +80,7 @@ SAME_LAYER = {
 }
 """(importer, imported) within one layer; a circle is refused all the same."""
 
-FRAMES = {"signature", "readers", "writers", "model", "answers", "scoring"}
+FRAMES = {"signature", "readers", "writers", "model", "answers", "scoring", "calls", "setaside"}
 DOORS = {
     "click": {"cli", "headings", "options", "translating"},
     "yaml": {"azure", "modelfolder"},
@@ -93,11 +97,11 @@ DOORS = {
 
 BESIDE_THE_MODEL = {
     *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
-    "deployment", "versions", "script", "outputfolder",
+    "deployment", "versions", "script", "outputfolder", "limits",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
 
-WITHOUT_FRAMES_AND_MODELS = {"slots", "slot", "child", "attempts", "engines"}
+WITHOUT_FRAMES_AND_MODELS = {"slots", "slot", "child", "attempts", "halving", "engines"}
 FRAMES_AND_MODELS = FRAMES | {"modelfolder"}
 
 LATE = {

@@ -105,7 +105,8 @@ def test_expected_errors_say_all_in_their_message(error):
         answer = ask(channel, batch())
         assert answer.pop("seconds") >= 0
         assert answer.pop("cpu_seconds") >= 0
-        assert answer == {"kind": "raised", "message": str(error), "traceback": ""}
+        refused = {"refuses_answer": True} if isinstance(error, AnswerRefused) else {}
+        assert answer == {"kind": "raised", **refused, "message": str(error), "traceback": ""}
 
 
 def test_facts_that_are_no_json_are_a_failed_load():

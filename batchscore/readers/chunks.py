@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
 from batchscore.errors import FileRefused
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
     import pandas as pd
     import pyarrow as pa
@@ -66,11 +65,9 @@ class Chunk:
 def _selected(features: Any, places: Numbers) -> Any:
     if isinstance(features, dict):
         return {name: array[places] for name, array in features.items()}
-    if isinstance(features, np.ndarray):
-        return features[places]
     if hasattr(features, "iloc"):
         return features.iloc[places].reset_index(drop=True)
-    return features.take(places)
+    return features.take(places) if hasattr(features, "schema") else features[places]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +92,7 @@ class Rows:
 
 def join(runs: Sequence[Rows]) -> Rows:
     """Give the rows of all runs, at least one, in order."""
+    import numpy as np
     import pyarrow as pa
 
     filled = [rows for rows in runs if rows.count] or runs[:1]
@@ -115,6 +113,8 @@ def join(runs: Sequence[Rows]) -> Rows:
 
 
 def _numbers(first_row: int, count: int, numbers: Numbers | None) -> Numbers:
+    import numpy as np
+
     return np.arange(first_row, first_row + count, dtype=np.int64) if numbers is None else numbers
 
 

@@ -60,7 +60,7 @@ class RecordParser:
         """Give the rows of the blocks; FileRefused at the first that can't be split, decoded or converted."""
         try:
             if not any(b"\0" in block for block in blocks):
-                return self._parse_at_once(blocks, first_row)
+                return self._parse_at_once(blocks, first_row, is_hasty=self.sift is not None)
         except (FileRefused, pa.ArrowInvalid) as problem:
             if len(blocks) == 1 and not self.sift:
                 raise self._refusal(blocks[0], first_row, problem) from None
@@ -78,12 +78,23 @@ class RecordParser:
             first_row += runs[-1].count + runs[-1].refused
         return join(runs)
 
-    def _parse_at_once(self, blocks: Sequence[bytes], first_row: int) -> Rows:
+    def parse_good(self, text: bytes, first_row: int, *, has_bad: bool) -> Rows:
+        """Give the rows of records that all fit; they say nothing of their columns where ``has_bad`` ones were among
+        them: the next block is read typed again.
+        """
+        typed = dict(self._typed)
+        rows = self._parse_at_once([text], first_row)
+        if has_bad:
+            self._typed = typed
+        return rows
+
+    def _parse_at_once(self, blocks: Sequence[bytes], first_row: int, *, is_hasty: bool = False) -> Rows:
+        """Give the rows of the blocks; in haste, ArrowInvalid as soon as a column doesn't read typed."""
         try:
             table = pa.concat_tables([self._table(block, self.needed, pa.string()) for block in blocks or [b""]])
         except pa.ArrowInvalid as error:
             column = _COLUMN.search(str(error))
-            if column is None or self._typed.pop(int(column[1]), None) is None:
+            if is_hasty or column is None or self._typed.pop(int(column[1]), None) is None:
                 raise
             return self._parse_at_once(blocks, first_row)
         checked = {
@@ -92,13 +103,11 @@ class RecordParser:
             if column.position in self._typed
         }
         untold = [position for position, column in checked.items() if column is None]
+        if untold and is_hasty:
+            raise pa.ArrowInvalid("a column's values have to be looked at one by one")
         for position in untold:
             del self._typed[position]
         return self._parse_at_once(blocks, first_row) if untold else self._checked_rows(table, checked, first_row)
-
-    def rows(self, table: pa.Table, first_row: int) -> Rows:
-        """The rows of columns of text; FileRefused at the first that doesn't fit."""
-        return self._checked_rows(table, {}, first_row)
 
     def _table(self, block: bytes, positions: Sequence[int], text: pa.DataType) -> pa.Table:
         """Give columns named by their positions: typed where they still are, else text without nulls."""

@@ -42,7 +42,7 @@ class Columns(Protocol):
 
     def values(self, column: ReadColumn, table: pa.Table) -> pa.Array: ...
 
-    def rows(self, table: pa.Table, first_row: int) -> Rows: ...
+    def parse_good(self, text: bytes, first_row: int, *, has_bad: bool) -> Rows: ...
 
 
 class BlockSifter:
@@ -63,12 +63,15 @@ class BlockSifter:
         text, there = self._without_nuls(block, offsets, there, first_row, bad)
         table, there = self._split(text, there, first_row, bad, block)
         table, there = self._decoded(table, there, first_row, bad)
-        table, there = self._fitting(table, there, first_row, bad)
+        there = self._fitting(table, there, first_row, bad)
         for index in sorted(bad):
             refusal = bad[index]
             refusal.record = record_at(block, offsets, index)
             self._refuse(refusal)
-        rows = self._columns.rows(table, first_row)
+        if not bad:
+            return self._columns.parse_good(block, first_row, has_bad=False)
+        good = b"".join(block[offsets[index] : offsets[index + 1]] for index in there)
+        rows = self._columns.parse_good(good, first_row, has_bad=True)
         return replace(rows, numbers=there.astype(np.int64) + first_row, refused=len(bad))
 
     def _without_nuls(
@@ -145,7 +148,7 @@ class BlockSifter:
 
     def _fitting(
         self, table: pa.Table, there: Numbers, first_row: int, bad: dict[int, FileRefused]
-    ) -> tuple[pa.Table, Numbers]:
+    ) -> Numbers:
         """The rows that fit the signature; of each other one the first column that doesn't has its say."""
         wrong: dict[int, FileRefused] = {}
         for column in self._columns.features:
@@ -154,7 +157,7 @@ class BlockSifter:
             values = self._columns.values(column, table)
             for index, refusal in sift(values, column.spec, name=column.source, numbers=there + first_row).items():
                 wrong.setdefault(index, refusal)
-        return _without(table, there, wrong, bad)
+        return _without(table, there, wrong, bad)[1]
 
 
 def _without(

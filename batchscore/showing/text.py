@@ -46,7 +46,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
             ("rows", ""),
             ("rows_scored", "scored"),
             ("rows_failed", "failed"),
-            ("rows_quarantined", "quarantined"),
+            *([("rows_quarantined", "of them quarantined")] if counts.get("rows_quarantined") else []),
         ),
     )
     if progress:

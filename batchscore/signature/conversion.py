@@ -8,20 +8,21 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchscore.errors import FileRefused
 from batchscore.schema import ColumnSpec
-from batchscore.signature.fromarrow import is_list, missing_as_null, plain
+from batchscore.signature.fromarrow import is_list, is_text, missing_as_null, plain
 from batchscore.signature.fromjson import from_values
-from batchscore.signature.fromtext import EXACT, rounded
+from batchscore.signature.fromtext import EXACT, LOCAL_SECONDS, rounded
 from batchscore.signature.nested import from_nested, scalars, tensor_rows
 from batchscore.signature.scalars import TENSOR_SCALARS, Refused, Scalar, scalar_of, value_text
-from batchscore.signature.sifting import all_refused
+from batchscore.signature.sifting import NUMERALS, all_refused, has_other_characters
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, TypeAlias
 
     from batchscore.schema import TensorSpec
@@ -56,6 +57,11 @@ def check_typed(column: Column, spec: Spec) -> pa.Array | None:
     column = plain(column)
     if scalar is None or scalar.kind == "string":
         return column if scalar is None or scalar.holds_missing or column.null_count == 0 else None
+    return _checked(column, scalar)
+
+
+def _checked(column: pa.Array, scalar: Scalar) -> pa.Array | None:
+    """Doubles as numbers of the scalar, as `check_typed` gives them."""
     # NaN isn't less than anything
     if not pc.all(pc.less(pc.abs(column), float(EXACT))).as_py():
         return None
@@ -109,11 +115,34 @@ def sift(column: Column, spec: Spec, *, name: str, numbers: Places) -> dict[int,
         else:
             _tensor(part, spec)
 
-    refused = all_refused(len(column), judge)
+    doubtful = _in_doubt(column, _scalar(spec), judge)
+    found = all_refused(len(doubtful), lambda places: judge(doubtful[places]))
+    refused = {int(doubtful[place]): each for place, each in found.items()}
     return {
         place: _file_refused(_with_the_whole(each.at(place), column), spec, name, int(numbers[place]) - place)
         for place, each in refused.items()
     }
+
+
+def _in_doubt(column: pa.Array, scalar: Scalar | None, judge: Callable[[Places], None]) -> Places:
+    """The values whose fate a quick look doesn't settle: plain numbers and times in text fit, as a reader takes them."""
+    everywhere = np.arange(len(column))
+    if scalar is None or not is_text(column.type) or scalar.kind not in ("number", "whole", "datetime"):
+        return everywhere
+    if scalar.kind == "datetime":
+        plain_ones = pc.match_substring_regex(column, LOCAL_SECONDS)
+    else:
+        plain_ones = pa.array(~has_other_characters(column, NUMERALS))
+        plain_ones = pc.and_(plain_ones, pc.is_valid(column))
+    settled = np.asarray(pc.fill_null(plain_ones, False))  # noqa: FBT003  # the value to fill in
+    try:
+        if scalar.kind == "datetime":
+            judge(everywhere[settled])
+            return everywhere[~settled]
+        numbers = pc.cast(column.filter(pa.array(settled)), pa.float64())
+    except (Refused, pa.ArrowInvalid):
+        return everywhere
+    return everywhere if _checked(numbers, scalar) is None else everywhere[~settled]
 
 
 def sift_json(

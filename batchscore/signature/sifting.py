@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from batchscore.signature.scalars import Refused
 
 if TYPE_CHECKING:
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
     Places: TypeAlias = npt.NDArray[np.intp]
 
+NUMERALS = b"0123456789.+-eE"
+"""Characters of plain numbers."""
 _LEAST = 16
 """Values judged at once where bad ones are close to each other."""
 
@@ -45,3 +50,19 @@ def all_refused(count: int, judge: Callable[[Places], None]) -> dict[int, Refuse
             left = left[len(part) :]
             window *= 2
     return refused
+
+
+def has_other_characters(text: pa.Array, characters: bytes) -> npt.NDArray[np.bool_]:
+    """Which texts have a character that isn't one of these (ASCII), or none at all."""
+    text = pa.concat_arrays([pc.cast(text, pa.large_string())])  # with no offset
+    others = np.ones(256, np.bool_)
+    others[list(characters)] = False
+    _, offsets, characters_of = text.buffers()
+    ends = np.frombuffer(offsets, np.int64)[: len(text) + 1] if offsets else np.zeros(1, np.int64)
+    start, stop = int(ends[0]), int(ends[-1])
+    found = np.zeros(len(text), np.bool_)
+    if stop > start:
+        codes = np.frombuffer(characters_of, np.uint8)[start:stop]
+        found[np.searchsorted(ends, np.flatnonzero(others[codes]) + start, side="right") - 1] = True
+    found |= np.diff(ends) == 0
+    return found

@@ -72,7 +72,7 @@ def is_payload(path: str) -> bool:
         return True
     if len(text) <= WHOLE_BYTES:
         try:
-            recognised(json.loads(text))
+            recognised(json.loads(text), {})  # a bad row doesn't make it another kind of file
         except FileRefused:
             return False
         except (ValueError, RecursionError):

@@ -156,8 +156,8 @@ def _record(
     """Journal each outcome as it comes; stop early where the job is to fail fast."""
     for mini_batch, outcomes in results:
         for outcome in outcomes:
+            written.take(outcome)  # first: a receipt would have the next run take what can't be published as done
             receipts.record(outcome)
-            written.take(outcome)
             for note in outcome.notes:
                 log.note(note)
         log.recorded(mini_batch, outcomes)

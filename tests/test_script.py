@@ -759,6 +759,8 @@ def test_two_mini_batches_that_write_one_file_end_the_job(project: Project) -> N
     project.inputs(a="1", b="2", c="3")
     with pytest.raises(UsageError, match=r"two mini-batches wrote result\.csv .* name files after"):
         project.run()
+    with pytest.raises(UsageError, match=r"two mini-batches wrote result\.csv"):
+        project.run()  # which has nothing left to score but what was refused
     assert not (project.out / "result.csv").exists()
 
 

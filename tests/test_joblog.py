@@ -128,6 +128,17 @@ def test_secrets_are_in_no_log_even_where_they_come_in_pieces(folder: Path) -> N
         assert "abcdef" not in path.read_text(), path
 
 
+def test_a_secret_that_is_no_text_neither_shows_nor_stops_the_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talking.use(monkeypatch, STORE_KEY=os.fsdecode(b"\xff\xfe" + SECRET.encode()))
+    quick.write(tmp_path, quiet="1", tells="2")
+    run_job(quick.job(tmp_path))
+    assert "found the weights\n" in printed(tmp_path, "stdout")
+    assert "key: … at https://host/x?…\n" in printed(tmp_path, "stdout")
+    assert SECRET not in "".join(path.read_text() for path in (tmp_path / "out/logs").rglob("*.txt"))
+
+
 def test_a_flood_leaves_how_it_began_and_how_it_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capped, "BEGINNING", 20_000)
     monkeypatch.setattr(capped, "NEWEST", 10_000)

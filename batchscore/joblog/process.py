@@ -143,8 +143,12 @@ class ProcessLog:
 
 
 def _by_line(secrets: Iterable[str]) -> tuple[str, ...]:
-    """The secrets, and the lines of those that have several: what is printed is looked at line by line."""
+    """The secrets, and the lines of those that have several: what is printed is looked at line by line.
+
+    One that isn't UTF-8 is printed by Python with escapes.
+    """
     values = dict.fromkeys(secrets)
+    values |= dict.fromkeys(value.encode("utf-8", "backslashreplace").decode() for value in values)
     lines = dict.fromkeys(line for value in values for line in value.splitlines() if len(line) >= 6)  # noqa: PLR2004  # as redaction
     return tuple(sorted({*values, *lines}, key=len, reverse=True))
 

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import stat
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from batchscore.job import MiniBatchSize
 from batchscore.joblog import capped
 from batchscore.joblog.capped import CappedFile
 from batchscore.joblog.printed import Reader
-from batchscore.joblog.process import node_name
+from batchscore.joblog.process import ProcessLog, node_name
 from batchscore.joblog.report import COLUMNS
 from batchscore.runner import run_job
 
@@ -78,6 +79,26 @@ def reads_nothing(reader: Reader) -> None:
     while not reader._is_stopping:
         time.sleep(0.01)
     reader._finish()
+
+
+def test_what_is_printed_while_the_next_work_is_marked_is_there_once(tmp_path: Path) -> None:
+    """As by a thread of the model's own, which knows nothing of mini-batches."""
+    log = ProcessLog(tmp_path, 0)
+    marking = threading.Thread(target=lambda: log.mark("next"))
+
+    class Late(bytes):
+        """What is read in the moment in which the next work begins."""
+
+        def __radd__(self, rest: bytes) -> bytes:
+            marking.start()
+            marking.join(0.1)  # it has to wait
+            return rest + bytes(self)
+
+    log._take("stdout", b"half a ")
+    log._take("stdout", Late(b"line\n"))
+    marking.join()
+    log.close()
+    assert (tmp_path / f"user/stdout/{node_name()}/process000.stdout.txt").read_text() == "half a line\n"
 
 
 def test_a_job_whose_model_is_silent_has_no_files_for_what_it_prints(folder: Path, monkeypatch) -> None:

@@ -738,6 +738,22 @@ def test_a_file_that_is_left_open_fails_the_mini_batch(project: Project) -> None
     assert "left results.csv in AZUREML_BI_OUTPUT_PATH open" in project.failures[0]["reason"]
 
 
+def test_a_script_may_clear_its_folder_away(project: Project) -> None:
+    project.script(
+        """
+        import os, pathlib, shutil
+        out = pathlib.Path(os.environ["AZUREML_BI_OUTPUT_PATH"])
+        def init():
+            shutil.rmtree(out)
+        def run(mini_batch):
+            out.rmdir()
+            return mini_batch
+        """
+    )
+    project.inputs(a="1", b="2", c="3")
+    assert project.run().status == "Completed"
+
+
 @pytest.mark.parametrize("name", ["predictions.csv", "job.json", "failures.jsonl", "logs/mine.txt", ".batchscore/x"])
 def test_a_file_named_like_one_of_batchscores_fails_the_mini_batch(project: Project, name: str) -> None:
     project.script(WRITES.format(name=name, text="'x'"))

@@ -18,7 +18,7 @@ import quick
 import talking
 
 from batchscore import __version__
-from batchscore.errors import ModelLoadError, Stopped, UsageError
+from batchscore.errors import ModelLoadError, StorageError, Stopped, UsageError
 from batchscore.face import run
 from batchscore.job import MiniBatchSize
 from batchscore.joblog import capped
@@ -27,6 +27,7 @@ from batchscore.joblog.printed import Reader
 from batchscore.joblog.process import ProcessLog, node_name
 from batchscore.joblog.report import COLUMNS
 from batchscore.runner import run_job
+from batchscore.storage import publish
 
 SECRET = "open-sesame-27"
 
@@ -268,6 +269,22 @@ def test_a_model_that_is_not_loaded_leaves_its_traceback(folder: Path, monkeypat
     assert "Traceback" in printed(folder, "error")
     assert "no luck with load" in log(folder, "job_error.txt")
     assert "Exit code: 3" in log(folder, "job_result.txt")
+
+
+def test_a_job_whose_summary_cannot_be_written_has_failed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_summary(root: str, name: str, *given: object) -> None:
+        if name == "job.json":
+            raise StorageError("can't write job.json: No space left on device")
+        publish(root, name, *given)
+
+    monkeypatch.setattr("batchscore.publishing.publish", no_summary)
+    quick.write(folder, quiet="1")
+    with pytest.raises(StorageError):
+        run_job(quick.job(folder))
+    result = log(folder, "job_result.txt")
+    assert result.startswith("Status: Failed\nResult: can't write job.json: No space left on device\nExit code: 4\n")
+    assert "\nmini_batches: 1\n" in result
+    assert "it goes on where it ended" in log(folder, "job_error.txt")
 
 
 def test_a_stopped_job_keeps_its_logs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

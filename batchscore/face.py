@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from batchscore.deployment import OutputAction
+from batchscore.deployment import LoggingLevel, OutputAction
 from batchscore.errors import Stopped, UsageError
 from batchscore.job import (
     CsvOptions,
@@ -20,7 +20,6 @@ from batchscore.job import (
     Format,
     Job,
     Layout,
-    LoggingLevel,
     MiniBatchSize,
     OutputFiles,
     output_name_and_format,

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from batchscore.deployment import Deployment, OutputAction
+from batchscore.deployment import Deployment, LoggingLevel, OutputAction
 from batchscore.errors import UsageError
 from batchscore.minibatch import Json
 
 Format = Literal["csv", "parquet", "jsonl"]
 OutputFiles = Literal["one", "parts", "mirror"]
-LoggingLevel = Literal["warning", "info", "debug"]
 EnvManager = Literal["local", "uv"]
 Layout = Literal["table", "azure"]
 
@@ -22,9 +21,9 @@ SUFFIXES: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".pqt": "pa
 Writer = Literal["csv", "parquet", "jsonl", "headerless"]
 """What encodes the parts: a format, or layout azure's CSV without a header."""
 LAYOUTS: tuple[Layout, ...] = ("table", "azure")
-OUTPUT_ACTIONS: tuple[OutputAction, ...] = ("append_row", "summary_only")
+OUTPUT_ACTIONS: tuple[OutputAction, ...] = get_args(OutputAction)
 OUTPUT_FILES: tuple[OutputFiles, ...] = ("one", "parts", "mirror")
-LOGGING_LEVELS: tuple[LoggingLevel, ...] = ("warning", "info", "debug")
+LOGGING_LEVELS: tuple[LoggingLevel, ...] = get_args(LoggingLevel)
 ENV_MANAGERS: tuple[EnvManager, ...] = ("local", "uv")
 
 _CHOICES: dict[str, tuple[str, ...]] = {

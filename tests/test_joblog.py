@@ -18,7 +18,7 @@ import quick
 import talking
 
 from batchscore import __version__
-from batchscore.errors import ModelLoadError, StorageError, Stopped, UsageError
+from batchscore.errors import ModelLoadError, Stopped, StorageError, UsageError
 from batchscore.face import run
 from batchscore.job import MiniBatchSize
 from batchscore.joblog import capped

@@ -152,6 +152,14 @@ def main_group() -> None:
 )
 @option(OUTPUT, "--keep", multiple=True, metavar="A,B|all", help="Input columns to repeat beside the predictions.")
 @option(OUTPUT, "--add", multiple=True, type=Pair(), metavar="NAME=VALUE", help="A constant column.")
+@option(
+    OUTPUT,
+    "--work-dir",
+    type=click.Path(),
+    default=None,
+    metavar="DIR",
+    help="Folder on a local disk for the work in progress, where OUTPUT can't lock or rename.  [default: in OUTPUT]",
+)
 @option(OUTPUT, "--overwrite", is_flag=True, help="Replace another job's outputs, once the new ones are ready.")
 @option(
     MODEL,
@@ -299,7 +307,7 @@ def job_of(given: dict[str, Any]) -> Job:
     same = (
         "model", "output", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries",
         "error_threshold", "fail_fast", "output_files", "add", "rename", "predict_fn", "params", "include", "exclude",
-        "limit", "python", "environment", "allow_empty", "overwrite",
+        "limit", "python", "environment", "allow_empty", "overwrite", "work_dir",
     )  # fmt: skip
     return Job(
         inputs=inputs,

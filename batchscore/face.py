@@ -53,6 +53,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     environment: Mapping[str, str] | None = None,
     allow_empty: bool = False,
     overwrite: bool = False,
+    work_dir: Location | None = None,
     progress: bool = False,
 ) -> JobSummary:
     """Score every row of `inputs` with `model` into the folder `output`; arguments as on the command line.
@@ -93,6 +94,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
         environment=tuple((environment or {}).items()),
         allow_empty=allow_empty,
         overwrite=overwrite,
+        work_dir=os.fspath(work_dir) if work_dir is not None else None,
     )
     from batchscore.runner import run_job
 

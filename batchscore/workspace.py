@@ -1,10 +1,11 @@
-"""OUTPUT/.batchscore: the lock, the journal and the parts of a job that isn't finished."""
+"""OUTPUT/.batchscore, or its like in a work directory: the lock, the journal and the parts of an unfinished job."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shlex
@@ -14,27 +15,31 @@ from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 
-from batchscore.errors import OutputLocked, StorageError, UsageError
-from batchscore.job import SUFFIXES
+from batchscore.errors import OutputLocked, StorageError, StoreUnfit, UsageError
+from batchscore.job import SUFFIXES, Job
 from batchscore.minibatch import Json, compact
 from batchscore.storage import local_path, storage_errors
 
 FOLDER = ".batchscore"
 LOCK = "lock"
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _MANIFEST_KEYS = {"status", "job", "identity", "inputs", "outputs", "counts"}
+_MANIFEST_START = '{\n  "status": "'
 
 
 class Workspace:
     """The output folder while this process holds its lock.
 
     The lock is the kernel's (flock), so it goes with the process, however that ends. On leaving, the folder is
-    removed where the job is done or never began. An OUTPUT with a result that may only be read isn't locked.
+    removed where the job is done or never began. An OUTPUT with a result that may only be read, or that can't lock,
+    isn't locked. With a work directory OUTPUT gets finished files alone: it needs neither locks nor renaming.
     """
 
-    def __init__(self, output: str) -> None:
+    def __init__(self, output: str, work_dir: str | None = None) -> None:
         self.root = os.path.realpath(local_path(output, "OUTPUT"))
-        self.folder = str(Path(self.root, FOLDER))
+        self._work_dir = None if work_dir is None else os.path.realpath(local_path(work_dir, "--work-dir"))
+        self.folder = _folder(self.root, self._work_dir)
         self.parts = str(Path(self.folder, "parts"))
         self.ready = str(Path(self.folder, "ready"))
         """Finished files that aren't in their places yet."""
@@ -42,42 +47,86 @@ class Workspace:
         self.journal = str(Path(self.folder, "journal.jsonl"))
         self.is_done = False
         """Whether nothing in the folder is needed any more."""
-        self._made_root = False
+        self._made: list[Path] = []
         self._lock: int | None = None
         self._refusal: StorageError | None = None
         _refuse_file(output, self.root)
+        if self._work_dir is not None:
+            _refuse_work_dir(self._work_dir, self.root)
+
+    @classmethod
+    def of(cls, job: Job) -> Workspace:
+        """The workspace that a job asks for."""
+        return cls(job.output, job.work_dir)
 
     def __enter__(self) -> Workspace:
+        roots = [Path(path) for path in (self.root, self._work_dir) if path]
+        self._made = [path for path in roots if not path.exists()]
         try:
             with storage_errors(f"can't create OUTPUT {self.root}"):
-                self._made_root = not Path(self.root).exists()
+                Path(self.root).mkdir(parents=True, exist_ok=True)
+            with storage_errors(f"can't create {self._place}"):
                 self._lock = self._acquire()
                 for folder in (self.parts, self.ready, self.logs):
                     Path(folder).mkdir(mode=0o700, exist_ok=True)
+            self._try_out()
         except StorageError as error:
-            if (
-                not isinstance(error.__cause__, OSError)
-                or error.__cause__.errno not in _READ_ONLY
-                or not self._has_result
-            ):
+            self._leave()
+            cause = error.__cause__
+            is_unfit = isinstance(error, StoreUnfit) or (isinstance(cause, OSError) and cause.errno in _READ_ONLY)
+            if not is_unfit or not Path(self.root, "job.json").is_file():
                 raise
             self._refusal = error
         return self
 
     @property
-    def _has_result(self) -> bool:
-        return Path(self.root, "job.json").is_file()
+    def is_apart(self) -> bool:
+        """Whether the work lies in a work directory, so that OUTPUT may get its files by copies."""
+        return self._work_dir is not None
+
+    @property
+    def _place(self) -> str:
+        """Where the lock, the journal and the parts lie, in words."""
+        return f"OUTPUT {self.root}" if self._work_dir is None else f"the work directory {self._work_dir}"
+
+    def _unfit(self, ability: str, error: OSError) -> StoreUnfit:
+        advice = "give one" if self._work_dir is not None else "give --work-dir DIR, a folder"
+        return StoreUnfit(
+            f"{self._place} is in a store that can't {ability} ({error.strerror or error}), as a job in progress must; "
+            f"{advice} on a local disk"
+        )
+
+    def _try_out(self) -> None:
+        """Rename and append once, as the journal and the parts will; StoreUnfit where the store can't."""
+        probe, renamed = Path(self.folder, "probe.tmp"), Path(self.folder, "probe")
+        with storage_errors(f"can't write {self._place}"):
+            probe.write_bytes(b"")
+        ability = "rename files"
+        try:
+            probe.replace(renamed)
+            ability = "append to files"
+            with renamed.open("a+b") as stream:
+                stream.write(b"\n")
+            renamed.unlink()
+        except OSError as error:
+            if error.errno in _FULL:
+                raise StorageError(f"can't write {self._place}: {error.strerror}") from error
+            raise self._unfit(ability, error) from error
 
     def require_writing(self) -> None:
-        """Raise StorageError where OUTPUT may only be read."""
+        """Raise StorageError where OUTPUT may only be read, or can't do without a work directory."""
         if self._refusal:
             raise self._refusal
+        if self._work_dir is not None and not os.access(self.root, os.W_OK | os.X_OK):
+            raise StorageError(
+                f"can't write OUTPUT {self.root}: it may only be read; give a folder that can be written"
+            )
 
     def _acquire(self) -> int:
         path = Path(self.folder, LOCK)
         while True:
-            Path(self.folder).mkdir(parents=True, exist_ok=True)
             try:
+                Path(self.folder).mkdir(parents=True, exist_ok=True)
                 handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             except FileNotFoundError:
                 continue  # the run before removed its folder this moment
@@ -89,6 +138,9 @@ class Workspace:
                 raise OutputLocked(
                     f"another run holds OUTPUT {self.root}{_who(holder)}; wait for it or stop it"
                 ) from None
+            except OSError as error:
+                self._lock = handle  # nobody else can hold it either
+                raise self._unfit("lock files", error) from error
             if _is_at(path, handle):
                 break
             os.close(handle)  # the run before removed it between our open and flock
@@ -99,12 +151,19 @@ class Workspace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._lock is None:
-            return
-        if self.is_done or not Path(self.journal).exists():
-            with contextlib.suppress(OSError):  # what is left does no harm
-                self._remove()
-        os.close(self._lock)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Let go of the lock; where nothing is to be kept, remove the folder and what was made for it."""
+        if self._lock is not None:
+            if self.is_done or not Path(self.journal).exists():
+                with contextlib.suppress(OSError):  # what is left does no harm
+                    self._remove()
+            os.close(self._lock)
+            self._lock = None
+        for path in self._made:
+            with contextlib.suppress(OSError):  # it isn't empty
+                path.rmdir()
 
     def _remove(self) -> None:
         """Remove the folder, the lock last: from then on the next run may make its own."""
@@ -115,8 +174,6 @@ class Workspace:
                 Path(entry.path).unlink()
         Path(self.folder, LOCK).unlink()
         Path(self.folder).rmdir()
-        if self._made_root:
-            Path(self.root).rmdir()
 
     def part_names(self) -> set[str]:
         with storage_errors(f"can't list {self.parts}"):
@@ -136,19 +193,34 @@ class Workspace:
                 path.unlink()
 
     def manifest(self) -> Json | None:
-        """The content of job.json; None where there is none."""
+        """The content of job.json; None where there is none, or one whose copying was stopped halfway."""
         path = Path(self.root, "job.json")
+        text = ""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8", errors="replace")
+            content = json.loads(text)
         except FileNotFoundError:
             return None
         except (ValueError, OSError) as error:
+            if self.is_apart and isinstance(error, json.JSONDecodeError) and _begins_alike(text, _MANIFEST_START):
+                return None
             raise UsageError(
                 f"{path} isn't a summary of batchscore ({error}); give another OUTPUT or remove it"
             ) from error
         if not isinstance(content, dict) or not content.keys() >= _MANIFEST_KEYS:
             raise UsageError(f"{path} isn't a summary of batchscore; give another OUTPUT or remove it")
         return content
+
+
+def _folder(root: str, work_dir: str | None) -> str:
+    """Where the work on an OUTPUT lies; hidden, so that no INPUT above it takes parts for files to score."""
+    if work_dir is None:
+        return str(Path(root, FOLDER))
+    return str(Path(work_dir, f"{FOLDER}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}"))
+
+
+def _begins_alike(text: str, start: str) -> bool:
+    return text.startswith(start) or start.startswith(text)
 
 
 def _is_at(path: Path, handle: int) -> bool:
@@ -170,6 +242,18 @@ def _refuse_file(output: str, root: str) -> None:
         raise UsageError(
             f"OUTPUT is a folder, found {output}; did you mean: "
             f"-o {shlex.quote(parent)} --output-file-name {shlex.quote(name)}"
+        )
+
+
+def _refuse_work_dir(work_dir: str, root: str) -> None:
+    if os.path.lexists(work_dir) and not os.path.isdir(work_dir):  # noqa: PTH112
+        raise UsageError(f"--work-dir {work_dir} is a file; give a folder")
+    if Path(work_dir).is_relative_to(root):
+        raise UsageError(f"--work-dir {work_dir} lies in OUTPUT {root}; give a folder elsewhere, on a local disk")
+    if Path(root, FOLDER).is_dir():
+        raise UsageError(
+            f"OUTPUT {root} holds the work of a run without --work-dir; go on without it, "
+            f"or remove {Path(root, FOLDER)} to start anew"
         )
 
 

@@ -3,6 +3,8 @@
  *
  * PLAIN_STORE: files there are written from their beginning to their end. No renaming, links, locks, appending,
  * seeking in what is written, or cutting short. A rename into it from elsewhere fails as between two file systems.
+ * PLAIN_STORE_LOCKS: locks are possible nevertheless.
+ * PLAIN_STORE_KILLS: the how-many-th file written there ends the process by SIGKILL, half of its first block written.
  * PLAIN_STORE_READ_ONLY: nothing there is made, changed or removed, not even by root.
  * PLAIN_STORE_LOG: a file that gets a line for each refusal.
  */
@@ -11,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +60,8 @@ static int has(int handle) {
     return below("PLAIN_STORE", whole);
 }
 
+static int files_written = 0, last_written = -1;
+
 static int refuse(const char *what, const char *path, int code) {
     const char *log = getenv("PLAIN_STORE_LOG");
     if (log) {
@@ -74,7 +79,18 @@ static int opened(int folder, const char *path, int flags, mode_t mode) {
     int writes = (flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC));
     if (writes && is_below("PLAIN_STORE_READ_ONLY", folder, path)) return refuse("write-read-only", path, EROFS);
     if ((flags & O_APPEND) && is_below("PLAIN_STORE", folder, path)) return refuse("append", path, EOPNOTSUPP);
-    return syscall(SYS_openat, folder, path, flags, mode);
+    int handle = syscall(SYS_openat, folder, path, flags, mode);
+    const char *kills = getenv("PLAIN_STORE_KILLS");
+    if (kills && handle >= 0 && (flags & O_ACCMODE) != O_RDONLY && has(handle) && ++files_written == atoi(kills))
+        last_written = handle;
+    return handle;
+}
+
+ssize_t write(int handle, const void *bytes, size_t length) {
+    if (handle != last_written) return syscall(SYS_write, handle, bytes, length);
+    syscall(SYS_write, handle, bytes, length / 2);
+    raise(SIGKILL);
+    return -1;
 }
 
 #define MODE \
@@ -112,7 +128,7 @@ int symlinkat(const char *old, int to, const char *new) {
 int symlink(const char *old, const char *new) { return symlinkat(old, AT_FDCWD, new); }
 
 int flock(int handle, int operation) {
-    return has(handle) ? refuse("lock", "flock", ENOSYS) : REAL(flock)(handle, operation);
+    return has(handle) && !getenv("PLAIN_STORE_LOCKS") ? refuse("lock", "flock", ENOSYS) : REAL(flock)(handle, operation);
 }
 static int controlled(int handle, int command, void *argument) {
     int locks = command == F_SETLK || command == F_SETLKW || command == F_OFD_SETLK || command == F_OFD_SETLKW;

@@ -11,7 +11,7 @@ import os
 import shlex
 import shutil
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -66,10 +66,10 @@ class Workspace:
             with storage_errors(f"can't create OUTPUT {self.root}"):
                 Path(self.root).mkdir(parents=True, exist_ok=True)
             with storage_errors(f"can't create {self._place}"):
-                self._lock = self._acquire()
+                self._acquire()
                 for folder in (self.parts, self.ready, self.logs):
                     Path(folder).mkdir(mode=0o700, exist_ok=True)
-            self._try_out()
+                self._try_out()
         except StorageError as error:
             self._leave()
             cause = error.__cause__
@@ -89,29 +89,29 @@ class Workspace:
         """Where the lock, the journal and the parts lie, in words."""
         return f"OUTPUT {self.root}" if self._work_dir is None else f"the work directory {self._work_dir}"
 
-    def _unfit(self, ability: str, error: OSError) -> StoreUnfit:
-        advice = "give one" if self._work_dir is not None else "give --work-dir DIR, a folder"
-        return StoreUnfit(
-            f"{self._place} is in a store that can't {ability} ({error.strerror or error}), as a job in progress must; "
-            f"{advice} on a local disk"
-        )
-
-    def _try_out(self) -> None:
-        """Rename and append once, as the journal and the parts will; StoreUnfit where the store can't."""
-        probe, renamed = Path(self.folder, "probe.tmp"), Path(self.folder, "probe")
-        with storage_errors(f"can't write {self._place}"):
-            probe.write_bytes(b"")
-        ability = "rename files"
+    @contextlib.contextmanager
+    def _needing(self, ability: str) -> Iterator[None]:
+        """Turn the refusal of what a job in progress needs into StoreUnfit."""
         try:
-            probe.replace(renamed)
-            ability = "append to files"
-            with renamed.open("a+b") as stream:
-                stream.write(b"\n")
-            renamed.unlink()
+            yield
         except OSError as error:
             if error.errno in _FULL:
-                raise StorageError(f"can't write {self._place}: {error.strerror}") from error
-            raise self._unfit(ability, error) from error
+                raise
+            advice = "give one" if self._work_dir is not None else "give --work-dir DIR, a folder"
+            raise StoreUnfit(
+                f"{self._place} is in a store that can't {ability} ({error.strerror or error}), as a job in progress "
+                f"must; {advice} on a local disk"
+            ) from error
+
+    def _try_out(self) -> None:
+        """Rename and append once, as the journal and the parts will."""
+        probe, renamed = Path(self.folder, "probe.tmp"), Path(self.folder, "probe")
+        probe.write_bytes(b"")
+        with self._needing("rename files"):
+            probe.replace(renamed)
+        with self._needing("append to files"), renamed.open("a+b") as stream:
+            stream.write(b"\n")
+        renamed.unlink()
 
     def require_writing(self) -> None:
         """Raise StorageError where OUTPUT may only be read, or can't do without a work directory."""
@@ -122,11 +122,11 @@ class Workspace:
                 f"can't write OUTPUT {self.root}: it may only be read; give a folder that can be written"
             )
 
-    def _acquire(self) -> int:
+    def _acquire(self) -> None:
         path = Path(self.folder, LOCK)
         while True:
+            Path(self.folder).mkdir(parents=True, exist_ok=True)
             try:
-                Path(self.folder).mkdir(parents=True, exist_ok=True)
                 handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             except FileNotFoundError:
                 continue  # the run before removed its folder this moment
@@ -140,13 +140,15 @@ class Workspace:
                 ) from None
             except OSError as error:
                 self._lock = handle  # nobody else can hold it either
-                raise self._unfit("lock files", error) from error
+                with self._needing("lock files"):
+                    raise error from None
             if _is_at(path, handle):
                 break
             os.close(handle)  # the run before removed it between our open and flock
-        os.ftruncate(handle, 0)
-        os.write(handle, compact({"host": socket.gethostname(), "pid": os.getpid()}).encode())
-        return handle
+        self._lock = handle
+        with self._needing("truncate files"):
+            os.ftruncate(handle, 0)
+            os.write(handle, compact({"host": socket.gethostname(), "pid": os.getpid()}).encode())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -3,7 +3,7 @@
  *
  * PLAIN_STORE: files there are written from their beginning to their end. No renaming, links, locks, appending,
  * seeking in what is written, or cutting short. A rename into it from elsewhere fails as between two file systems.
- * PLAIN_STORE_LOCKS: locks are possible nevertheless.
+ * PLAIN_STORE_LOCKS, PLAIN_STORE_CUTS: locks, and cutting files short, are possible nevertheless.
  * PLAIN_STORE_KILLS: the how-many-th file written there ends the process by SIGKILL, half of its first block written.
  * PLAIN_STORE_READ_ONLY: nothing there is made, changed or removed, not even by root.
  * PLAIN_STORE_LOG: a file that gets a line for each refusal.
@@ -158,10 +158,10 @@ ssize_t pwrite64(int handle, const void *bytes, size_t length, off64_t offset) {
     return has(handle) ? refuse("seek", "pwrite", EOPNOTSUPP) : REAL(pwrite64)(handle, bytes, length, offset);
 }
 int ftruncate(int handle, off_t length) {
-    return has(handle) ? refuse("cut", "ftruncate", EOPNOTSUPP) : REAL(ftruncate)(handle, length);
+    return has(handle) && !getenv("PLAIN_STORE_CUTS") ? refuse("cut", "ftruncate", EOPNOTSUPP) : REAL(ftruncate)(handle, length);
 }
 int ftruncate64(int handle, off64_t length) {
-    return has(handle) ? refuse("cut", "ftruncate", EOPNOTSUPP) : REAL(ftruncate64)(handle, length);
+    return has(handle) && !getenv("PLAIN_STORE_CUTS") ? refuse("cut", "ftruncate", EOPNOTSUPP) : REAL(ftruncate64)(handle, length);
 }
 
 int mkdir(const char *path, mode_t mode) {

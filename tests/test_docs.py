@@ -15,7 +15,14 @@ from conftest import ROOT, SAMPLE_DATA
 from batchscore import errors
 
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/design.md", "sample_data/README.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/design.md",
+    "docs/azureml-component.md",
+    "sample_data/README.md",
+]
 needs_cli = pytest.mark.skipif(not (ROOT / "batchscore" / "cli.py").exists(), reason="batchscore.cli isn't there yet")
 
 FENCE = re.compile(

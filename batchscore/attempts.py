@@ -23,13 +23,21 @@ class RetryPolicy:
     max_retries: int
     """Attempts after the first."""
     timeout: float
-    """Seconds for each chunk."""
+    """Seconds for each chunk, or for the mini-batch."""
+    restarts_clock: bool = True
+    """When a chunk is done."""
+    timeout_name: str = "--timeout"
+    """The setting to change, for messages."""
+    splits_files: bool = True
+    """Files are tried one by one in the end; False where a mini-batch fails as a whole."""
 
 
 class Workers(Protocol):
     """A Slot, or Slots."""
 
-    def ask(self, mini_batch: MiniBatch, timeout: float, on_progress: Progress) -> Outcome: ...
+    def ask(
+        self, mini_batch: MiniBatch, timeout: float, on_progress: Progress, *, restarts_clock: bool = True
+    ) -> Outcome: ...
 
 
 def score(
@@ -45,8 +53,8 @@ def score(
     if isinstance(result, Outcome):
         return (replace(result, retries=attempts - 1),)
     files = [tuple(slices) for _, slices in groupby(mini_batch.slices, key=lambda piece: piece.file)]
-    if len(files) == 1:
-        failed = _failed(mini_batch, result, time.monotonic() - started)
+    if len(files) == 1 or not policy.splits_files:
+        failed = _failed(mini_batch, result, policy, time.monotonic() - started)
         return (replace(failed, retries=attempts - 1),)
     outcomes = list(_one_by_one(workers, mini_batch, files, replace(policy, max_retries=0), on_progress))
     outcomes[0] = replace(outcomes[0], retries=attempts)
@@ -62,11 +70,15 @@ def _tried(
     while True:
         attempts += 1
         try:
-            return workers.ask(mini_batch, policy.timeout, on_progress), attempts
+            return _asked(workers, mini_batch, policy, on_progress), attempts
         except WorkerFault as fault:
             if attempts > policy.max_retries or _came_back(fault, last):
                 return fault, attempts
             last = fault
+
+
+def _asked(workers: Workers, mini_batch: MiniBatch, policy: RetryPolicy, on_progress: Progress) -> Outcome:
+    return workers.ask(mini_batch, policy.timeout, on_progress, restarts_clock=policy.restarts_clock)
 
 
 def _came_back(fault: WorkerFault, last: WorkerFault | None) -> bool:
@@ -86,27 +98,24 @@ def _one_by_one(
         started = time.monotonic()
         alone = mini_batch.only(slices)
         result, _ = _tried(workers, alone, policy, on_progress)
-        outcome = result if isinstance(result, Outcome) else _failed(alone, result, time.monotonic() - started)
+        outcome = result if isinstance(result, Outcome) else _failed(alone, result, policy, time.monotonic() - started)
         yield replace(outcome, retries=1)
 
 
-def _failed(mini_batch: MiniBatch, fault: WorkerFault, seconds: float) -> Outcome:
-    reason = _reason(fault)
-    return Outcome(
-        mini_batch.number,
-        tuple(
-            Failed(piece, Failure(file=piece.file.name, reason=reason, detail=fault.detail or None))
-            for piece in mini_batch.slices
-        ),
-        seconds=seconds,
-    )
+def _failed(mini_batch: MiniBatch, fault: WorkerFault, policy: RetryPolicy, seconds: float) -> Outcome:
+    reason = _reason(fault, policy)
+    slices = mini_batch.slices
+    names = () if policy.splits_files else tuple(piece.file.name for piece in slices)
+    failures = (Failure(piece.file.name, reason, detail=fault.detail or None, files=names) for piece in slices)
+    failed = tuple(Failed(piece, failure) for piece, failure in zip(slices, failures, strict=True))
+    return Outcome(mini_batch.number, failed, seconds=seconds)
 
 
-def _reason(fault: WorkerFault) -> str:
+def _reason(fault: WorkerFault, policy: RetryPolicy) -> str:
     """What happened, and what may help."""
     match fault:
         case WorkerTimedOut():
-            return f"{fault.reason} (--timeout)"
+            return f"{fault.reason} ({policy.timeout_name})"
         case WorkerDied() if "SIGKILL" in fault.reason:
             return fault.reason + _OUT_OF_MEMORY
         case _:

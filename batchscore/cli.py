@@ -16,7 +16,16 @@ import click
 
 from batchscore import __version__
 from batchscore.errors import BatchscoreError, StorageError, UsageError
-from batchscore.job import FORMATS, MISSING_VALUES, OUTPUT_FILES, CsvOptions, Job, MiniBatchSize, output_name_and_format
+from batchscore.job import (
+    FORMATS,
+    LAYOUTS,
+    MISSING_VALUES,
+    OUTPUT_FILES,
+    CsvOptions,
+    Job,
+    MiniBatchSize,
+    output_name_and_format,
+)
 from batchscore.streams import flush_streams, prepare_streams, show, tell
 
 if TYPE_CHECKING:
@@ -128,10 +137,11 @@ def main_group() -> None:
 @option(
     OUTPUT,
     "--layout",
-    type=click.Choice(["table"]),
+    type=click.Choice(LAYOUTS),
     default="table",
     show_default=True,
-    help="table: a header, then file, row, kept, added and prediction columns.",
+    help="table: a header, then file, row, kept, added and prediction columns; azure: no header, then row, "
+    "predictions and the file's base name.",
 )
 @option(
     OUTPUT,
@@ -307,7 +317,7 @@ def job_of(given: dict[str, Any]) -> Job:
     same = (
         "model", "output", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries",
         "error_threshold", "fail_fast", "output_files", "add", "rename", "predict_fn", "params", "include", "exclude",
-        "limit", "python", "environment", "allow_empty", "overwrite", "work_dir",
+        "limit", "python", "environment", "allow_empty", "overwrite", "layout", "work_dir",
     )  # fmt: skip
     return Job(
         inputs=inputs,

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import Stopped, UsageError
-from batchscore.job import CsvOptions, Format, Job, MiniBatchSize, OutputFiles, output_name_and_format
+from batchscore.job import CsvOptions, Format, Job, Layout, MiniBatchSize, OutputFiles, output_name_and_format
 from batchscore.progress import watcher
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     max_retries: int = 3,
     error_threshold: int = 0,
     fail_fast: bool = False,
+    layout: Layout = "table",
     format: Format | None = None,  # noqa: A002 (the command line's word)
     output_file_name: str | None = None,
     output_files: OutputFiles = "one",
@@ -78,6 +79,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
         max_retries=max_retries,
         error_threshold=error_threshold,
         fail_fast=fail_fast,
+        layout=layout,
         format=kind,
         output_file_name=name,
         output_files=output_files,

@@ -58,6 +58,8 @@ class Selection:
     exclude: tuple[str, ...] = ()
     allow_empty: bool = False
     """Whether a glob may match nothing."""
+    takes_unsupported: bool = False
+    """Files of unsupported types are inputs, too: to fail, or for a scoring script."""
 
     def is_output(self, folder: str) -> bool:
         """Whether a folder is OUTPUT or lies in it."""
@@ -88,11 +90,8 @@ def list_inputs(inputs: tuple[str, ...], selection: Selection) -> Listing:
         for name, path, status, is_named in _found(entry, selection):
             if not selection.takes(name):
                 continue
-            if not is_named and (reason := _unfit(name, status)):
+            if not is_named and (reason := _unfit(name, path, status, selection)):
                 skipped.append(Skipped(name, reason))
-                continue
-            if not is_named and name.lower().endswith(".json") and not is_payload(path):
-                skipped.append(Skipped(name, "this JSON is not supported: it has no format of request payloads"))
                 continue
             if name in files:
                 raise UsageError(_same_name(name, files[name].path, path))
@@ -107,12 +106,14 @@ def list_inputs(inputs: tuple[str, ...], selection: Selection) -> Listing:
     return Listing(tuple(ordered), tuple(sorted(skipped, key=lambda entry: entry.file)))
 
 
-def _unfit(name: str, status: os.stat_result) -> str | None:
+def _unfit(name: str, path: str, status: os.stat_result, selection: Selection) -> str | None:
     """Why a file that was found in a folder isn't scored."""
-    if not is_readable(name):
+    if not is_readable(name) and not selection.takes_unsupported:
         return f"file type {PurePosixPath(name).suffix or 'without suffix'} is not supported"
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISLNK(status.st_mode):
         return f"{_kind(status)} is not a file"
+    if name.lower().endswith(".json") and not selection.takes_unsupported and not is_payload(path):
+        return "this JSON is not supported: it has no format of request payloads"
     return None
 
 

@@ -12,9 +12,14 @@ from batchscore.minibatch import Json
 
 Format = Literal["csv", "parquet", "jsonl"]
 OutputFiles = Literal["one", "parts", "mirror"]
+Layout = Literal["table", "azure"]
+OutputAction = Literal["append_row", "summary_only"]
 
 FORMATS: tuple[Format, ...] = ("csv", "parquet", "jsonl")
 SUFFIXES: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".pqt": "parquet", ".jsonl": "jsonl"}
+Writer = Literal["csv", "parquet", "jsonl", "headerless"]
+"""What encodes the parts: a format, or layout azure's CSV without a header."""
+LAYOUTS: tuple[Layout, ...] = ("table", "azure")
 OUTPUT_FILES: tuple[OutputFiles, ...] = ("one", "parts", "mirror")
 
 MISSING_VALUES = (
@@ -139,6 +144,14 @@ class ScoringSettings:
     """(name, text) constants of the output."""
     csv: CsvOptions = CsvOptions()
     format: Format = "csv"
+    layout: Layout = "table"
+    calls_per_file: bool = False
+    """No call of predict has rows of two files."""
+
+    @property
+    def writer(self) -> Writer:
+        """What encodes the parts."""
+        return "headerless" if self.layout == "azure" else self.format
 
     def to_json(self) -> Json:
         return asdict(self)
@@ -154,6 +167,14 @@ class ScoringSettings:
                 "csv": CsvOptions.from_json(record["csv"]),
             }
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A scoring script: its folder, which goes on the import path, and its file below it."""
+
+    code: str
+    scoring_script: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,14 +193,20 @@ class Job:
     """None: min(65,536, 128 MB / row width)."""
     threads_per_worker: int = 1
     timeout: float = 600.0
-    """Seconds for each chunk; the clock restarts when a chunk is done."""
+    """Seconds for each chunk, or for each mini-batch where `times_mini_batches`."""
+    times_mini_batches: bool = False
+    """The clock doesn't restart when a chunk is done."""
+    timeout_name: str = "--timeout"
+    """The setting that a message tells to change."""
     max_retries: int = 3
     """Attempts after the first."""
     error_threshold: int = 0
     """Failed files that the job may have; -1: any number."""
     fail_fast: bool = False
+    layout: Layout = "table"
     format: Format = "csv"
     output_file_name: str = "predictions.csv"
+    output_action: OutputAction = "append_row"
     output_files: OutputFiles = "one"
     keep: tuple[str, ...] = ()
     """("*",) keeps all."""
@@ -199,6 +226,13 @@ class Job:
     """Environment variables of the workers."""
     allow_empty: bool = False
     overwrite: bool = False
+    predicts_whole_files: bool = False
+    """One call of predict for each file, with all its rows unless rows_per_call says otherwise."""
+    fails_unsupported: bool = False
+    """Files of unsupported types are failed items, not skipped."""
+    script: Script | None = None
+    """Score by this script instead of the model's predict."""
+    logging_level: str = "info"
 
     def __post_init__(self) -> None:
         if os.name == "nt":
@@ -221,6 +255,13 @@ class Job:
             raise UsageError(f"timeout must be more than 0 seconds, found {self.timeout!r}")
         if self.format not in FORMATS:
             raise UsageError(f"format must be one of {', '.join(FORMATS)}; found {self.format!r}")
+        if self.layout not in LAYOUTS:
+            raise UsageError(f"layout must be one of {', '.join(LAYOUTS)}; found {self.layout!r}")
+        if self.layout == "azure" and (self.format != "csv" or self.keep or self.add):
+            raise UsageError(
+                "layout azure is CSV without a header and has row, predictions and file only; "
+                "other formats, --keep and --add need --layout table"
+            )
         if self.output_files not in OUTPUT_FILES:
             raise UsageError(f"output_files must be one of {', '.join(OUTPUT_FILES)}; found {self.output_files!r}")
         if self.output_files != "one" and self.output_folder in RESERVED_NAMES:
@@ -239,6 +280,7 @@ class Job:
         return {
             "mini_batch_size": str(self.mini_batch_size),
             "rows_per_call": self.rows_per_call,
+            "layout": self.layout,
             "format": self.format,
             "output_file_name": self.output_file_name,
             "output_files": self.output_files,
@@ -249,4 +291,7 @@ class Job:
             "params": dict(self.params),
             "csv": asdict(self.csv),
             "limit": self.limit,
+            "predicts_whole_files": self.predicts_whole_files,
+            "output_action": self.output_action,
+            "script": self.script.scoring_script if self.script else None,
         }

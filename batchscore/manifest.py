@@ -146,13 +146,12 @@ def empty_columns(prepared: Prepared) -> tuple[Column, ...]:
     names = [spec.name for spec in specs]
     if not names or None in names:
         names = ["prediction"] if len(names) <= 1 else [f"prediction_{position}" for position in range(len(names))]
-    return (
-        Column("file", "string", "file"),
-        Column("row", "int64", "row"),
-        *(Column(name, "string", "kept") for name in settings.keep),
-        *(Column(name, "string", "added") for name, _ in settings.add),
-        *(Column(str(name), kind, "prediction") for name, kind in zip(names, _kinds(specs), strict=False)),
-    )
+    file, row = Column("file", "string", "file"), Column("row", "int64", "row")
+    predictions = [Column(str(name), kind, "prediction") for name, kind in zip(names, _kinds(specs), strict=False)]
+    if settings.layout == "azure":
+        return (row, *predictions, file)
+    kept = [Column(name, "string", "kept") for name in settings.keep]
+    return (file, row, *kept, *(Column(name, "string", "added") for name, _ in settings.add), *predictions)
 
 
 _ARROW = {

@@ -123,6 +123,10 @@ class Failure:
     record: str | None = None
     detail: str | None = None
     """Traceback, exit signal or stuck frames, where there is more to know."""
+    files: tuple[str, ...] = ()
+    """All files of a scoring script's mini-batch, which fails as a whole."""
+    count: int = 1
+    """Files that count as failed."""
 
     def to_json(self) -> Json:
         return {
@@ -133,11 +137,12 @@ class Failure:
             "reason": self.reason,
             "record": self.record,
             **({"detail": self.detail} if self.detail else {}),
+            **({"files": list(self.files)} if self.files else {}),
         }
 
     @classmethod
     def from_json(cls, record: Json) -> Failure:
-        return cls(**record)
+        return cls(**{**record, "files": tuple(record.get("files", ()))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +182,10 @@ class Outcome:
     """Things to tell the user once, such as names matched after trimming."""
     is_mixed: bool = False
     """The columns are wider than some tables of the part by themselves: they are the whole mini-batch's, no file's."""
+    files: tuple[str, ...] = ()
+    """What a scoring script wrote itself, relative to its output folder."""
+    shortfall: Failure | None = None
+    """A scoring script returned fewer elements than it got files."""
 
     @property
     def rows(self) -> int:
@@ -194,6 +203,8 @@ class Outcome:
             "seconds": self.seconds,
             "notes": list(self.notes),
             "is_mixed": self.is_mixed,
+            "files": list(self.files),
+            "shortfall": asdict(self.shortfall) if self.shortfall else None,
         }
 
     @classmethod
@@ -206,6 +217,8 @@ class Outcome:
             record["seconds"],
             tuple(record["notes"]),
             record["is_mixed"],
+            tuple(record["files"]),
+            Failure.from_json(record["shortfall"]) if record["shortfall"] else None,
         )
 
 

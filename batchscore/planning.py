@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from batchscore import readers
 from batchscore.child import WorkerSpec
@@ -30,6 +30,8 @@ _LOOKED_AT = 3
 """Files whose columns are looked at before a name of --keep is called misspelt."""
 MAX_ROWS_PER_CALL = 65_536
 CALL_BYTES = 128 << 20
+MAX_ROWS = (1 << 31) - 1
+"""A whole file's, as pandas can hold them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,10 @@ def find_inputs(job: Job, workspace: Workspace) -> Listing:
     """The files to score. Raises UsageError where there are none, unless the job allows it."""
     if any(os.path.realpath(local_path(entry, "INPUT")) == workspace.root for entry in job.inputs):
         raise UsageError(f"OUTPUT {workspace.root} is an INPUT, too; give a folder of its own")
-    listing = list_inputs(job.inputs, Selection(workspace.root, job.include, job.exclude, job.allow_empty))
+    selection = Selection(workspace.root, job.include, job.exclude, job.allow_empty, job.fails_unsupported)
+    listing = list_inputs(job.inputs, selection)
+    if job.layout == "azure":
+        _refuse_same_base_names(listing)
     if not listing.files and not job.allow_empty:
         number = len(listing.skipped)
         skipped = f" ({number} other {'file was' if number == 1 else 'files were'} skipped)" if number else ""
@@ -91,6 +96,17 @@ def find_inputs(job: Job, workspace: Workspace) -> Listing:
             "check -i, --include and --exclude, or use --allow-empty if that may be"
         )
     return listing
+
+
+def _refuse_same_base_names(listing: Listing) -> None:
+    names: dict[str, str] = {}
+    for file in listing.files:
+        other = names.setdefault(PurePosixPath(file.name).name, file.name)
+        if other != file.name:
+            raise UsageError(
+                f"layout azure names files without their folders, and {other} and {file.name} would be one; "
+                "--layout table names them in full"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +153,7 @@ def _scoring_settings(job: Job, model: ModelFolder, header: Header) -> ScoringSe
     signature = model.signature
     width = signature.inputs.row_width if signature.inputs else 1
     settings = ScoringSettings(
-        rows_per_call=job.rows_per_call or max(1, min(MAX_ROWS_PER_CALL, CALL_BYTES // max(width, 1))),
+        rows_per_call=job.rows_per_call or (MAX_ROWS if job.predicts_whole_files else _auto_rows(width)),
         threads=header.threads,
         predict_fn=job.predict_fn,
         params=parse_params(signature.params, job.params),
@@ -147,9 +163,16 @@ def _scoring_settings(job: Job, model: ModelFolder, header: Header) -> ScoringSe
         add=job.add,
         csv=job.csv,
         format=job.format,
+        layout=job.layout,
+        calls_per_file=job.predicts_whole_files,
     )
     _refuse_clashes(settings, _declared_names(model, job))
     return settings
+
+
+def _auto_rows(width: int) -> int:
+    """Rows in a call of predict, by the bytes of one."""
+    return max(1, min(MAX_ROWS_PER_CALL, CALL_BYTES // max(width, 1)))
 
 
 def _kept_columns(listing: Listing, job: Job, model: ModelFolder) -> tuple[str, ...]:
@@ -188,6 +211,8 @@ def _declared_names(model: ModelFolder, job: Job) -> list[str]:
 
 
 def _refuse_clashes(settings: ScoringSettings, predictions: list[str]) -> None:
+    if settings.layout == "azure":
+        return  # without a header, names don't matter
     names = ["file", "row", *settings.keep, *(name for name, _ in settings.add), *predictions]
     clashing = [name for name, number in Counter(names).items() if number > 1]
     if clashing:

@@ -69,7 +69,7 @@ def publish_predictions(prepared: Prepared, verdicts: Verdicts, columns: tuple[C
     What job.json says of each: path, rows, bytes, sha256.
     """
     job, workspace = prepared.job, prepared.workspace
-    ready = [_joined(job, workspace, file, columns) for file in output_files(job, verdicts)]
+    ready = [_joined(prepared, file, columns) for file in output_files(job, verdicts)]
     withdraw(prepared)
     outputs = []
     for file, rows in ready:
@@ -80,9 +80,9 @@ def publish_predictions(prepared: Prepared, verdicts: Verdicts, columns: tuple[C
     return tuple(outputs)
 
 
-def _joined(job: Job, workspace: Workspace, file: OutputFile, columns: tuple[Column, ...]) -> tuple[Ready, int]:
+def _joined(prepared: Prepared, file: OutputFile, columns: tuple[Column, ...]) -> tuple[Ready, int]:
     """A prediction file that waits for its place, and its number of rows."""
-    rows = 0
+    workspace, rows = prepared.workspace, 0
 
     def pieces() -> Iterator[writers.Piece]:
         nonlocal rows
@@ -91,7 +91,7 @@ def _joined(job: Job, workspace: Workspace, file: OutputFile, columns: tuple[Col
             yield writers.Piece(str(Path(workspace.parts, part.name)), segment.start, segment.stop, part.columns)
 
     def join(stream: BinaryIO) -> None:
-        writers.join(job.format, pieces(), stream, columns)
+        writers.join(prepared.settings.writer, pieces(), stream, columns)
 
     return prepare(workspace.ready, file.name, join), rows
 

@@ -78,7 +78,9 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
     if not todo:
         return
     workers = min(job.workers or engines.cpu_count(), len(todo))
-    policy = RetryPolicy(job.max_retries, job.timeout)
+    policy = RetryPolicy(
+        job.max_retries, job.timeout, not job.times_mini_batches, job.timeout_name, splits_files=job.script is None
+    )
     with Slots(worker_spec(prepared), workers, Path(workspace.logs)) as slots:
         slots.start()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -54,8 +54,8 @@ def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progr
     begun = time.perf_counter()
     ledger = Ledger(mini_batch)
     path = Path(scorer.parts, f"{mini_batch.part_name}.{scorer.settings.format}")
-    with writers.open_part(scorer.settings.format, str(path), _roles(scorer.settings)) as part:
-        for call in _calls(_chunks(scorer, ledger), scorer.settings.rows_per_call):
+    with writers.open_part(scorer.settings.writer, str(path), _roles(scorer.settings)) as part:
+        for call in _calls(_chunks(scorer, ledger), scorer.settings):
             answer = scorer.model.predict(_model_input(scorer.model, call))
             predictions = scorer.model.columns(answer, sum(chunk.rows for chunk in call))
             ledger.note(predictions.notes)
@@ -138,7 +138,7 @@ def _refuse_changed(file: InputFile) -> None:
         )
 
 
-def _calls(chunks: Iterator[tuple[FileSlice, Chunk | None]], rows_per_call: int) -> Iterator[list[Chunk]]:
+def _calls(chunks: Iterator[tuple[FileSlice, Chunk | None]], settings: ScoringSettings) -> Iterator[list[Chunk]]:
     """Chunks that go to predict together: at most rows_per_call rows, of one schema."""
     pending: list[Chunk] = []
     rows = 0
@@ -147,7 +147,7 @@ def _calls(chunks: Iterator[tuple[FileSlice, Chunk | None]], rows_per_call: int)
             pending = [other for other in pending if other.slice is not piece]
             rows = sum(other.rows for other in pending)
             continue
-        if pending and (rows + chunk.rows > rows_per_call or not _can_join(pending[-1], chunk)):
+        if pending and (rows + chunk.rows > settings.rows_per_call or not _can_join(pending[-1], chunk, settings)):
             yield pending
             pending, rows = [], 0
         pending.append(chunk)
@@ -156,8 +156,10 @@ def _calls(chunks: Iterator[tuple[FileSlice, Chunk | None]], rows_per_call: int)
         yield pending
 
 
-def _can_join(one: Chunk, other: Chunk) -> bool:
+def _can_join(one: Chunk, other: Chunk, settings: ScoringSettings) -> bool:
     """Whether two chunks make one frame without a change of types; frames and arrays never do."""
+    if settings.calls_per_file and one.slice.file != other.slice.file:
+        return False
     if not isinstance(one.features, pa.Table) or not isinstance(other.features, pa.Table):
         return False
     return bool(one.features.schema.equals(other.features.schema))
@@ -176,11 +178,20 @@ def _roles(settings: ScoringSettings) -> dict[str, str]:
 
 
 def _output_rows(chunk: Chunk, predictions: pa.Table, settings: ScoringSettings) -> pa.Table:
-    """file, row, kept, added and prediction columns of one chunk. Raises UsageError where names clash."""
-    rows = range(chunk.first_row, chunk.first_row + chunk.rows)
-    columns: list[tuple[pa.Field, Any]] = [
-        (pa.field("file", pa.string()), pa.repeat(pa.scalar(chunk.slice.file.name, pa.string()), chunk.rows)),
-        (pa.field("row", pa.int64()), pa.array(np.arange(rows.start, rows.stop, dtype=np.int64))),
+    """file, row, kept, added and prediction columns of one chunk; in layout azure row, predictions and file.
+
+    Raises UsageError where names clash.
+    """
+    is_azure = settings.layout == "azure"
+    name = PurePosixPath(chunk.slice.file.name).name if is_azure else chunk.slice.file.name
+    numbers = np.arange(chunk.first_row, chunk.first_row + chunk.rows, dtype=np.int64)
+    file: tuple[pa.Field, Any] = (pa.field("file", pa.string()), pa.repeat(pa.scalar(name, pa.string()), chunk.rows))
+    row: tuple[pa.Field, Any] = (pa.field("row", pa.int64()), pa.array(numbers))
+    if is_azure:
+        return _table([row, *zip(predictions.schema, predictions.columns, strict=True), file])
+    columns = [
+        file,
+        row,
         *zip(_kept_fields(chunk, settings), chunk.kept.columns, strict=True),
         *((pa.field(name, pa.string()), pa.repeat(pa.scalar(value), chunk.rows)) for name, value in settings.add),
     ]
@@ -190,7 +201,10 @@ def _output_rows(chunk: Chunk, predictions: pa.Table, settings: ScoringSettings)
         if clashing[0] in {"file", "row"}:
             remedy = "file and row say where each prediction belongs, so the model has to name its own column otherwise"
         raise UsageError(f"the prediction column {clashing[0]!r} has the name of another output column; {remedy}")
-    columns += zip(predictions.schema, predictions.columns, strict=True)
+    return _table([*columns, *zip(predictions.schema, predictions.columns, strict=True)])
+
+
+def _table(columns: list[tuple[pa.Field, Any]]) -> pa.Table:
     return pa.Table.from_arrays([values for _, values in columns], schema=pa.schema([field for field, _ in columns]))
 
 

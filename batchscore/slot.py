@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,17 +91,27 @@ class Slot:
             case _:
                 raise ModelNotLoaded(f"the worker sent an unexpected message of kind {reply['kind']!r}")
 
-    def ask(self, mini_batch: MiniBatch, timeout: float, on_progress: Progress = lambda _: None) -> Outcome:
+    def ask(
+        self,
+        mini_batch: MiniBatch,
+        timeout: float,
+        on_progress: Progress = lambda _: None,
+        *,
+        restarts_clock: bool = True,
+    ) -> Outcome:
         """What became of the mini-batch.
 
         The timeout (seconds) is for each chunk: a chunk's end, reported to ``on_progress`` with its rows, restarts the
-        clock. Raises a WorkerFault, ModelNotLoaded, Abandoned, or one of ``errors`` that ends the job.
+        clock, unless that is to run for the whole mini-batch. Raises a WorkerFault, ModelNotLoaded, Abandoned, or one
+        of ``errors`` that ends the job.
         """
         child = self._begin(mini_batch, timeout)
+        deadline = None if restarts_clock else time.monotonic() + timeout
+        what = "no chunk" if restarts_clock else "the mini-batch"
         with self._killing_unless_answered(child):
             try:
                 while True:
-                    match child.channel.receive(timeout):
+                    match child.channel.receive(timeout if deadline is None else max(deadline - time.monotonic(), 0)):
                         case {"kind": "progress", "rows": int(rows)} if rows >= 0:
                             on_progress(rows)
                         case {"kind": "outcome", "outcome": dict(outcome)}:
@@ -112,7 +123,8 @@ class Slot:
                         case unexpected:
                             raise BadMessage(f"unexpected kind {unexpected['kind']!r}")  # noqa: TRY301  # as below
             except ChannelTimeout:
-                raise WorkerTimedOut(f"no chunk was finished within {timeout:g} s", child.stuck_frames()) from None
+                finished = f"{what} was {'' if restarts_clock else 'not '}finished within {timeout:g} s"
+                raise WorkerTimedOut(finished, child.stuck_frames()) from None
             except ChannelClosed:
                 ending = child.ending(_LAST_WORDS)
                 raise WorkerDied(f"the worker {ending}", child.log_tail()) from None

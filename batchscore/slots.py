@@ -64,11 +64,18 @@ class Slots:
         with self._taken() as slot:
             return self._made_ready(slot)
 
-    def ask(self, mini_batch: MiniBatch, timeout: float, on_progress: Progress = lambda _: None) -> Outcome:
+    def ask(
+        self,
+        mini_batch: MiniBatch,
+        timeout: float,
+        on_progress: Progress = lambda _: None,
+        *,
+        restarts_clock: bool = True,
+    ) -> Outcome:
         """As Slot.ask, by any free slot; a model that can't be loaded is ModelLoadError and ends the job."""
         with self._taken() as slot:
             self._made_ready(slot)
-            return slot.ask(mini_batch, timeout, on_progress)
+            return slot.ask(mini_batch, timeout, on_progress, restarts_clock=restarts_clock)
 
     @contextmanager
     def _taken(self) -> Iterator[Slot]:

@@ -37,9 +37,11 @@ class HereSlots:
     def start(self) -> None:
         pass
 
-    def ask(self, mini_batch: MiniBatch, timeout: float, on_progress: Callable[[int], None]) -> Outcome:
+    def ask(
+        self, mini_batch: MiniBatch, timeout: float, on_progress: Callable[[int], None], *, restarts_clock: bool = True
+    ) -> Outcome:
         """What crosses a process crosses as JSON here too."""
-        del timeout
+        del timeout, restarts_clock
         with self._lock:
             self.scorer = self.scorer or load_scorer(self.spec.setup)
             try:

@@ -139,7 +139,7 @@ class Attempts:
         self.letters = letters
         self.count = 0
 
-    def ask(self, mini_batch, _timeout, _on_progress):
+    def ask(self, mini_batch, _timeout, _on_progress, *, restarts_clock):  # noqa: ARG002  # the protocol has it
         letter = self.letters[self.count % len(self.letters)]
         self.count += 1
         if letter == "F":

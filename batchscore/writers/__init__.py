@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from batchscore.job import Format
+    from batchscore.job import Format, Writer
     from batchscore.minibatch import Column
 
-_MODULES: dict[Format, str] = {
+_MODULES: dict[Writer, str] = {
     "csv": "batchscore.writers.csv",
+    "headerless": "batchscore.writers.headerless",
     "parquet": "batchscore.writers.parquet",
     "jsonl": "batchscore.writers.jsonl",
 }
@@ -85,17 +86,17 @@ class _Writer(Protocol):
     def join(self, pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None: ...
 
 
-def _writer(format: Format) -> _Writer:  # noqa: A002  # the design's word
+def _writer(format: Writer) -> _Writer:  # noqa: A002  # the design's word
     return cast("_Writer", importlib.import_module(_MODULES[format]))
 
 
-def open_part(format: Format, path: str, roles: Mapping[str, str]) -> PartWriter:  # noqa: A002  # the design's word
+def open_part(format: Writer, path: str, roles: Mapping[str, str]) -> PartWriter:  # noqa: A002  # the design's word
     """A writer of one part; ``roles`` gives columns by name as file, row, kept or added; the others are predictions."""
     return _writer(format).open_part(path, roles)
 
 
 def join(
-    format: Format,  # noqa: A002  # the design's word
+    format: Writer,  # noqa: A002  # the design's word
     pieces: Iterable[Piece],
     target: BinaryIO,
     columns: tuple[Column, ...],

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from batchscore.writers import PartWriter, Piece
 
 
-class _Csv:
+class Csv:
     has_types = False
     has_line_ends_in_quotes = True
 
@@ -57,8 +57,8 @@ def _quoted_name(name: str) -> str:
 
 
 def open_part(path: str, roles: Mapping[str, str]) -> PartWriter:
-    return TextPart(path, roles, _Csv())
+    return TextPart(path, roles, Csv())
 
 
 def join(pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None:
-    join_text(_Csv(), pieces, target, columns)
+    join_text(Csv(), pieces, target, columns)

@@ -1,0 +1,81 @@
+"""What a person sees while a job runs."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+
+from batchscore import progress
+from batchscore.progress import Bar, Lines, Notes, Silent, opening_line, printable, watcher
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Gone(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(text)
+
+
+@pytest.mark.parametrize(
+    ("stream", "options", "kind"),
+    [
+        (Terminal(), {}, Bar),
+        (io.StringIO(), {}, Lines),
+        (Terminal(), {"notes_only": True}, Notes),
+        (Terminal(), {"quiet": True}, Silent),
+    ],
+)
+def test_the_watcher_suits_the_stream(stream: io.StringIO, options: dict[str, bool], kind: type) -> None:
+    assert type(watcher(stream, **{"quiet": False, "colour": False, **options})) is kind
+
+
+def test_numbers_agree_with_their_nouns() -> None:
+    assert opening_line(1, 1, 0) == "1 file in 1 folder, 0 skipped"
+    assert opening_line(12000, 3, 1) == "12,000 files in 3 folders, 1 skipped"
+
+
+def run(stream: io.StringIO, *, colour: bool = False) -> str:
+    """What a job of two mini-batches, one of them done before, shows."""
+    watch = watcher(stream, quiet=False, colour=colour)
+    watch.opened(2, 1, 0, ("once",))
+    watch.note("once")
+    watch.planned(2000, 1000)
+    watch.scored(10)
+    watch.note("while it runs\x1b[31m")
+    watch.finished(1000)
+    watch.closed()
+    return stream.getvalue()
+
+
+def test_lines_tell_each_note_once_and_how_far_the_job_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100, 10_000, 20))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    lines = run(io.StringIO()).splitlines()
+    assert lines[:3] == ["2 files in 1 folder, 0 skipped", "once", "while it runs\\x1b[31m"]
+    assert lines[3:] == ["100 % of the input, 10 rows, 0 rows/s, 0 s left"]
+
+
+def test_a_bar_begins_where_the_run_before_stopped_and_leaves_nothing() -> None:
+    shown = run(Terminal())
+    assert " 50%" in shown
+    assert shown.endswith("\r")
+    assert "\x1b[3" not in shown
+
+
+def test_only_a_coloured_bar_has_colours() -> None:
+    assert re.search(r"\x1b\[3\d", run(Terminal(), colour=True))
+
+
+def test_a_reader_that_has_gone_stops_nothing() -> None:
+    watch = watcher(Gone(), quiet=False, colour=False)
+    watch.opened(1, 1, 0, ("a note",))
+    watch.note("another")
+
+
+def test_control_characters_are_shown_as_escapes() -> None:
+    assert printable("a\x1b[31mb\u202ec\n\x00é") == "a\\x1b[31mb\\u202ec\n\\x00é"

@@ -193,3 +193,14 @@ def test_a_run_killed_while_it_copies_into_the_store_is_published_by_the_next(
     assert (out / "predictions.csv").read_text() == "file,row,y\n" + "".join(
         f"{name}.csv,{row},{y}\n" for name in "ac" for row, y in enumerate((3.0, 5.0))
     )
+
+
+def test_no_old_job_json_stands_beside_half_a_list_of_failures(
+    run_batchscore: RunBatchscore, plain_store: PlainStore, model: Path, inputs: Path, tmp_path: Path
+) -> None:
+    (inputs / "b.csv").write_text(BAD)
+    out = tmp_path / "out"
+    command = ["run", "-m", model, "-i", inputs, "-o", out, "--param", "answer=v", "--work-dir", tmp_path / "work"]
+    assert run_batchscore(*command, env=plain_store(out)).returncode == 1
+    assert run_batchscore(*command, env=plain_store(out, STORE_KILLS="1")).returncode == -9
+    assert os.listdir(out) == ["failures.jsonl"]

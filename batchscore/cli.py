@@ -17,6 +17,7 @@ import click
 from batchscore import __version__
 from batchscore.errors import BatchscoreError, StorageError, UsageError
 from batchscore.job import (
+    ENV_MANAGERS,
     FORMATS,
     LAYOUTS,
     MISSING_VALUES,
@@ -26,6 +27,7 @@ from batchscore.job import (
     MiniBatchSize,
     output_name_and_format,
 )
+from batchscore.placeholders import Places, parse_date
 from batchscore.streams import flush_streams, prepare_streams, show, tell
 
 if TYPE_CHECKING:
@@ -54,8 +56,6 @@ class GroupedOption(click.Option):
     def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.heading = heading
-        longest = max(self.opts, key=len)
-        self.envvar = f"BATCHSCORE_RUN_{longest.lstrip('-').replace('-', '_').upper()}"
 
     def value_from_envvar(self, ctx: click.Context) -> Any:
         """The variable's value; an option that may be repeated takes one value a line."""
@@ -66,7 +66,14 @@ class GroupedOption(click.Option):
 
 
 class GroupedCommand(click.Command):
-    """A command whose --help lists its options under headings."""
+    """A command whose --help lists its options under headings, and whose options come from the environment too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for parameter in self.params:
+            if isinstance(parameter, GroupedOption):
+                words = max(parameter.opts, key=len).lstrip("-")
+                parameter.envvar = f"BATCHSCORE_{self.name}_{words}".replace("-", "_").upper()
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options by heading, in the order of their first appearance."""
@@ -135,6 +142,14 @@ def main_group() -> None:
 )
 @option(MAIN, "-o", "--output", required=True, type=click.Path(), metavar="OUTPUT", help="Folder of the predictions.")
 @option(
+    MAIN,
+    "--date",
+    default="today",
+    show_default=True,
+    metavar="DAY",
+    help="What {date} and {date:%Y/%m/%d} mean in -i, -o, --output-file-name and --add: 2026-11-03, today, yesterday.",
+)
+@option(
     OUTPUT,
     "--layout",
     type=click.Choice(LAYOUTS),
@@ -181,6 +196,14 @@ def main_group() -> None:
 )
 @option(MODEL, "--param", "params", multiple=True, type=Pair(), metavar="K=V", help="Inference parameter.")
 @option(MODEL, "--rename", multiple=True, type=Pair(), metavar="OLD=NEW", help="Input column OLD is the model's NEW.")
+@option(
+    MODEL,
+    "--env-manager",
+    type=click.Choice(ENV_MANAGERS),
+    default="local",
+    show_default=True,
+    help="local: what is installed here; uv: the environment that the model states, built once and kept.",
+)
 @option(
     MODEL,
     "--python",
@@ -306,21 +329,57 @@ def run(**given: Any) -> None:
         sys.exit(summary.exit_code)
 
 
+@main_group.command("show", cls=GroupedCommand)
+@click.argument("output", type=click.Path())
+@option(WATCHING, "--json", "as_json", is_flag=True, help="Print JSON.")
+@option(WATCHING, "--work-dir", type=click.Path(), default=None, metavar="DIR", help="That of the run, if it had one.")
+def show_job(output: str, *, as_json: bool, work_dir: str | None) -> None:
+    """Say what the job in OUTPUT did, or how far it has come.
+
+    \b
+      batchscore show scored
+      watch batchscore show scored
+
+    Status, counts, rates, the slowest and the failed mini-batches, reasons of
+    failure with examples, warnings. Nothing in OUTPUT is changed, and a run at work
+    isn't disturbed. Exit codes: 0 shown, whatever became of the job; 2 OUTPUT holds
+    no job; 4 it can't be read.
+    """  # noqa: D301 (click's mark for a paragraph that isn't rewrapped)
+    from batchscore.progress import printable
+    from batchscore.showing import look, text
+
+    report = look(output, work_dir)
+    if as_json:
+        show(_as_json(report.to_json()))
+    else:
+        show("\n".join(map(printable, text.lines(report))))
+
+
+def _as_json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2).replace("\x7f", "\\u007f")  # the only control character in it
+
+
 def job_of(given: dict[str, Any]) -> Job:
     """The Job that the command line's values mean. Raises UsageError."""
     inputs = (*given["inputs"], *given["more_inputs"])
     if not inputs:
         raise UsageError("no input: give -i INPUT, a file, a folder or a glob")
-    name, kind = output_name_and_format(given["output_file_name"], given["format_"])
+    day = parse_date(given["date"])
+    asked = Places(inputs, given["output"], given["output_file_name"], given["add"])
+    places = asked.on(day)
+    name, kind = output_name_and_format(places.output_file_name, given["format_"])
     keep = tuple(column for entry in given["keep"] for column in next(csv.reader([entry])) if column)
     delimiter = given["delimiter"].replace("\\t", "\t")
     same = (
-        "model", "output", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries",
-        "error_threshold", "fail_fast", "output_files", "add", "rename", "predict_fn", "params", "include", "exclude",
-        "limit", "python", "environment", "allow_empty", "overwrite", "layout", "work_dir",
+        "model", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries",
+        "error_threshold", "fail_fast", "output_files", "rename", "predict_fn", "params", "include", "exclude",
+        "limit", "env_manager", "python", "environment", "allow_empty", "overwrite", "layout", "work_dir",
     )  # fmt: skip
     return Job(
-        inputs=inputs,
+        inputs=places.inputs,
+        output=places.output,
+        add=places.add,
+        date=None if places == asked else day.isoformat(),
         mini_batch_size=MiniBatchSize.parse(given["mini_batch_size"]),
         format=kind,
         output_file_name=name,
@@ -349,29 +408,34 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
         for line in summary.headlines(SHOWN_FAILURES):
             tell(printable(line))
     if given["as_json"]:
-        show(json.dumps(summary.manifest, indent=2).replace("\x7f", "\\u007f"))  # the only control character in it
+        show(_as_json(summary.manifest))
     elif not given["quiet"]:
         show(printable(f"{summary.status}: {summary.message}"))
     if summary.exit_code and given["quiet"]:
         tell(printable(f"{summary.status}: {summary.message}"))
+        tell(f"More about it: batchscore show {_quoted(summary.output)}")
     if summary.status == "Failed" and summary.counts.rows_scored:
         tell("To publish what was scored, which takes seconds:")
-        tell(_publishing_command())
+        tell(_publishing_command(summary.manifest["settings"]["date"]))
 
 
-def _publishing_command() -> str:
-    """The command that was given, with --error-threshold -1, without environment variables: they may be secrets."""
+def _publishing_command(date: str | None) -> str:
+    """The command that was given, with --error-threshold -1, for the same day whenever it is run.
+
+    Without environment variables: they may be secrets.
+    """
     words = ["batchscore"]
     arguments = iter(sys.argv[1:])
     for word in arguments:
         option_name = word.partition("=")[0]
-        if option_name in {"--error-threshold", "--environment-variable"}:
+        if option_name in {"--error-threshold", "--environment-variable", "--date"}:
             if "=" not in word or option_name == word:
                 next(arguments, None)
         elif word != "--fail-fast":
             words.append(word)
     end = words.index("--") if "--" in words else len(words)
-    return " ".join(map(_quoted, [*words[:end], "--error-threshold", "-1", *words[end:]]))
+    ours = [*(["--date", date] if date else []), "--error-threshold", "-1"]
+    return " ".join(map(_quoted, [*words[:end], *ours, *words[end:]]))
 
 
 def _quoted(word: str) -> str:

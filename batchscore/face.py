@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import signal
@@ -11,7 +12,17 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import Stopped, UsageError
-from batchscore.job import CsvOptions, Format, Job, Layout, MiniBatchSize, OutputFiles, output_name_and_format
+from batchscore.job import (
+    CsvOptions,
+    EnvManager,
+    Format,
+    Job,
+    Layout,
+    MiniBatchSize,
+    OutputFiles,
+    output_name_and_format,
+)
+from batchscore.placeholders import Places, parse_date
 from batchscore.progress import watcher
 
 if TYPE_CHECKING:
@@ -50,27 +61,33 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     include: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
     limit: int | None = None,
+    env_manager: EnvManager = "local",
     python: Location | None = None,
     environment: Mapping[str, str] | None = None,
     allow_empty: bool = False,
     overwrite: bool = False,
     work_dir: Location | None = None,
+    date: str | dt.date | None = None,
     progress: bool = False,
 ) -> JobSummary:
     """Score every row of `inputs` with `model` into the folder `output`; arguments as on the command line.
 
-    `keep="all"` keeps all input columns. `progress` shows a bar on stderr. A job with too many failures gives a
-    summary whose status is Failed; it isn't raised.
+    `keep="all"` keeps all input columns. `progress` shows a bar on stderr. `{date}` and `{date:%Y/%m/%d}` in `inputs`,
+    `output`, `output_file_name` and the values of `add` stand for `date`: a datetime.date, "2026-11-03", "yesterday" or
+    "today". A job with too many failures gives a summary whose status is Failed; it isn't raised.
 
     Raises UsageError, ModelLoadError, StorageError, OutputLocked (batchscore.errors), and KeyboardInterrupt where
     Ctrl-C stopped the job. Run again with the same arguments, the job goes on. SIGTERM gives a summary whose status is
     Canceled, or raises Stopped before the job has begun.
     """
-    name, kind = output_name_and_format(output_file_name, format)
+    day = parse_date(date)
+    asked = Places(_strings(inputs), os.fspath(output), output_file_name, _texts(add))
+    places = asked.on(day)
+    name, kind = output_name_and_format(places.output_file_name, format)
     job = Job(
         model=os.fspath(model),
-        inputs=_strings(inputs),
-        output=os.fspath(output),
+        inputs=places.inputs,
+        output=places.output,
         workers=workers,
         mini_batch_size=MiniBatchSize.parse(mini_batch_size),
         rows_per_call=rows_per_call,
@@ -84,7 +101,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
         output_file_name=name,
         output_files=output_files,
         keep=("*",) if keep == "all" else _strings(keep),
-        add=tuple((name, str(value)) for name, value in (add or {}).items()),
+        add=places.add,
         rename=tuple((rename or {}).items()),
         predict_fn=predict_fn,
         params=tuple((name, _param(name, value)) for name, value in (params or {}).items()),
@@ -92,11 +109,13 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
         include=_strings(include),
         exclude=_strings(exclude),
         limit=limit,
+        env_manager=env_manager,
         python=os.fspath(python) if python else None,
         environment=tuple((environment or {}).items()),
         allow_empty=allow_empty,
         overwrite=overwrite,
         work_dir=os.fspath(work_dir) if work_dir is not None else None,
+        date=None if places == asked else day.isoformat(),
     )
     from batchscore.runner import run_job
 
@@ -135,6 +154,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     raise TypeError(f"found a {type(value).__name__}")
+
+
+def _texts(add: Mapping[str, object] | None) -> tuple[tuple[str, str], ...]:
+    return tuple((name, str(value)) for name, value in (add or {}).items())
 
 
 def _strings(given: Location | Sequence[Location]) -> tuple[str, ...]:

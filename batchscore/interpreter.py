@@ -1,4 +1,4 @@
-"""The interpreter that the workers are to run in: whether it is one, and has what they need."""
+"""The interpreter that --python names: whether it is one, and has what the workers need."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from batchscore.child import WorkerSpec
 from batchscore.errors import ModelLoadError, UsageError
+from batchscore.job import Job
 
 NEEDED = {"mlflow": "mlflow-skinny", "pandas": "pandas", "pyarrow": "pyarrow"}
 """Modules and the packages that bring them."""
@@ -27,13 +28,14 @@ if sys.version_info >= (3, 10):
 """
 
 
-def check_interpreter(spec: WorkerSpec) -> None:
+def check_interpreter(job: Job) -> None:
     """Refuse an interpreter that no model could be loaded in; the running one needs no look.
 
     Raises UsageError where it is no Python or too old, ModelLoadError where it lacks what the workers need.
     """
-    if spec.python == sys.executable:
+    if job.python in {None, sys.executable}:
         return
+    spec = WorkerSpec({}, python=str(job.python), environment=job.environment)
     name = f"--python {spec.python}"
     answer = _answer(spec, name)
     found = re.search(r"^Python (\d+)\.(\d+)\n(.*)", answer, re.MULTILINE)  # site packages may print, too

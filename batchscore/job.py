@@ -12,6 +12,7 @@ from batchscore.minibatch import Json
 
 Format = Literal["csv", "parquet", "jsonl"]
 OutputFiles = Literal["one", "parts", "mirror"]
+EnvManager = Literal["local", "uv"]
 Layout = Literal["table", "azure"]
 OutputAction = Literal["append_row", "summary_only"]
 
@@ -21,6 +22,11 @@ Writer = Literal["csv", "parquet", "jsonl", "headerless"]
 """What encodes the parts: a format, or layout azure's CSV without a header."""
 LAYOUTS: tuple[Layout, ...] = ("table", "azure")
 OUTPUT_FILES: tuple[OutputFiles, ...] = ("one", "parts", "mirror")
+ENV_MANAGERS: tuple[EnvManager, ...] = ("local", "uv")
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "layout": LAYOUTS, "format": FORMATS, "output_files": OUTPUT_FILES, "env_manager": ENV_MANAGERS,
+}  # fmt: skip
 
 MISSING_VALUES = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>",
@@ -220,12 +226,16 @@ class Job:
     exclude: tuple[str, ...] = ()
     limit: int | None = None
     """Score only the first rows, in input order."""
+    env_manager: EnvManager = "local"
+    """Who provides what the model needs: `local`, whoever did so for the interpreter; `uv`: an environment is built."""
     python: str | None = None
-    """Interpreter of the workers; None: the running one."""
+    """Interpreter of the workers; None: the running one, or that of the environment that is built."""
     environment: tuple[tuple[str, str], ...] = ()
     """Environment variables of the workers."""
     allow_empty: bool = False
     overwrite: bool = False
+    date: str | None = None
+    """The day, in ISO form, that inputs, output and constants say where {date} was written; None where it wasn't."""
     predicts_whole_files: bool = False
     """One call of predict for each file, with all its rows unless rows_per_call says otherwise."""
     fails_unsupported: bool = False
@@ -251,19 +261,21 @@ class Job:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < minimum):
                 raise UsageError(f"{name} must be a whole number from {minimum}, found {value!r}")
+        for name, words in _CHOICES.items():
+            if getattr(self, name) not in words:
+                raise UsageError(f"{name} must be one of {', '.join(words)}; found {getattr(self, name)!r}")
         if not self.timeout > 0:
             raise UsageError(f"timeout must be more than 0 seconds, found {self.timeout!r}")
-        if self.format not in FORMATS:
-            raise UsageError(f"format must be one of {', '.join(FORMATS)}; found {self.format!r}")
-        if self.layout not in LAYOUTS:
-            raise UsageError(f"layout must be one of {', '.join(LAYOUTS)}; found {self.layout!r}")
+        if self.env_manager == "uv" and self.python:
+            raise UsageError(
+                "--env-manager uv has the workers run in the environment that it builds, --python in that of "
+                f"{self.python}; drop one of them"
+            )
         if self.layout == "azure" and (self.format != "csv" or self.keep or self.add):
             raise UsageError(
                 "layout azure is CSV without a header and has row, predictions and file only; "
                 "other formats, --keep and --add need --layout table"
             )
-        if self.output_files not in OUTPUT_FILES:
-            raise UsageError(f"output_files must be one of {', '.join(OUTPUT_FILES)}; found {self.output_files!r}")
         if self.output_files != "one" and self.output_folder in RESERVED_NAMES:
             raise UsageError(
                 f"the output files can't lie in a folder {self.output_folder!r}: that name is taken; "

@@ -120,19 +120,29 @@ class Journal:
 
     def outcomes(self) -> Iterator[tuple[int, Outcome]]:
         """The receipts so far, each with where it stands."""
-        with storage_errors(f"can't read the journal {self._path}"), self._path.open("rb") as stream:
-            place = len(stream.readline())
-            while place < self._end:
-                line = stream.readline()
-                if outcome := _outcome(line):
-                    yield place, outcome
-                place += len(line)
+        with storage_errors(f"can't read the journal {self._path}"):
+            yield from read_outcomes(self._path, self._end)
+
+    @property
+    def end(self) -> int:
+        """Where the next receipt will stand."""
+        return self._end
 
     def outcome_at(self, place: int) -> Outcome:
         """The receipt that stands there."""
         with storage_errors(f"can't read the journal {self._path}"), self._path.open("rb") as stream:
             stream.seek(place)
             return Outcome.from_json(json.loads(stream.readline()))
+
+
+def read_outcomes(path: Path, end: int | None = None) -> Iterator[tuple[int, Outcome]]:
+    """The receipts of a journal that another run may be writing, each with where it stands. Raises OSError."""
+    with path.open("rb") as stream:
+        place = len(stream.readline())
+        while (end is None or place < end) and (line := stream.readline()).endswith(b"\n"):
+            if outcome := _outcome(line):
+                yield place, outcome
+            place += len(line)
 
 
 def _outcome(line: bytes) -> Outcome | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from dataclasses import asdict, dataclass, field
 from itertools import repeat
 
 from batchscore import __version__
 from batchscore.errors import BatchscoreError, Stopped
+from batchscore.highlights import Highlights
 from batchscore.job import Job
+from batchscore.locking import utc
 from batchscore.minibatch import Column, Json
 from batchscore.planning import Prepared
 from batchscore.redaction import redact
@@ -35,6 +36,10 @@ class Ending:
     exit_code: int = 0
     error: BatchscoreError | None = None
     """What ended it before its time."""
+    rows_recorded: int = 0
+    """Rows that this run gave predictions."""
+    standing_out: Json = field(default_factory=dict)
+    """Keys of job.json: the slowest mini-batches, those that failed, what was noted."""
 
 
 def count(prepared: Prepared, verdicts: Verdicts) -> Counts:
@@ -56,6 +61,22 @@ def count(prepared: Prepared, verdicts: Verdicts) -> Counts:
         rows_failed=rows_failed,
         retries=verdicts.receipts.retries,
     )
+
+
+def standing_out(prepared: Prepared, verdicts: Verdicts) -> Json:
+    """What a person asks after a job, since the journal goes: lists of bounded length. Raises StorageError."""
+    receipts = verdicts.receipts
+    number, first = receipts.failed_mini_batches(verdicts.plan)
+    warnings = Highlights()
+    warnings.note(*prepared.notes, *receipts.highlights.notes)
+    return {
+        "mini_batches": {
+            "failed": number,
+            "first_failed": [asdict(glimpse) for glimpse in first],
+            "slowest": [asdict(glimpse) for glimpse in receipts.highlights.slowest],
+        },
+        "warnings": [redact(note) for note in warnings.notes],
+    }
 
 
 def completed(counts: Counts, outputs: tuple[Json, ...], columns: tuple[Column, ...]) -> Ending:
@@ -119,24 +140,24 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "max_retries": job.max_retries,
             "error_threshold": job.error_threshold,
             "fail_fast": job.fail_fast,
+            "date": job.date,
+            "env_manager": job.env_manager,
             "environment_variables": [name for name, _ in job.environment],
         },
         "timings": {
-            "started": _utc(prepared.started),
-            "ended": _utc(now),
+            "started": utc(prepared.started),
+            "ended": utc(now),
             "seconds": round(now - prepared.started, 3),
+            "rows_scored": ending.rows_recorded,
         },
         "skipped": [asdict(entry) for entry in prepared.listing.skipped],
         "outputs": list(ending.outputs),
         "columns": [asdict(column) for column in published(ending.columns)],
+        **ending.standing_out,
         "job": header.job,
         "identity": header.identity,
         "batchscore": __version__,
     }
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def empty_columns(prepared: Prepared) -> tuple[Column, ...]:

@@ -6,7 +6,6 @@ import difflib
 import itertools
 import os
 import secrets
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -223,14 +222,14 @@ def _refuse_clashes(settings: ScoringSettings, predictions: list[str]) -> None:
 
 
 def worker_spec(prepared: Prepared) -> WorkerSpec:
-    """How the workers of a job are started."""
+    """How the workers of a job are started, but for their interpreter."""
     return WorkerSpec(
         {
             "model": prepared.model.folder.path,
             "settings": prepared.settings.to_json(),
             "parts": prepared.workspace.parts,
+            "env_manager": prepared.job.env_manager,
         },
-        python=prepared.job.python or sys.executable,
         threads=prepared.settings.threads,
         environment=prepared.job.environment,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from pathlib import Path
 from typing import BinaryIO
@@ -145,7 +145,15 @@ def conclude(prepared: Prepared, verdicts: Verdicts) -> Ending:
     else:
         ending = manifest.failed(job, counts, is_whole=is_whole)
     publish_failures(prepared.workspace, verdicts.failures())
-    return ending
+    return _with_highlights(ending, prepared, verdicts)
+
+
+def _with_highlights(ending: Ending, prepared: Prepared, verdicts: Verdicts) -> Ending:
+    return replace(
+        ending,
+        rows_recorded=verdicts.receipts.rows_recorded,
+        standing_out=manifest.standing_out(prepared, verdicts),
+    )
 
 
 def cut_short(prepared: Prepared, verdicts: Verdicts, error: BatchscoreError) -> Ending:
@@ -157,10 +165,12 @@ def cut_short(prepared: Prepared, verdicts: Verdicts, error: BatchscoreError) ->
     if isinstance(error, UsageError):
         workspace.is_done = earlier.is_new and not earlier.header.replaces and verdicts.receipts.is_empty
         raise error
+    ending = manifest.cut_short(error, manifest.count(prepared, verdicts))
     with contextlib.suppress(StorageError):  # a full disk is told by the error at hand
         workspace.clear_ready()
         publish_failures(workspace, verdicts.failures())
-    return manifest.cut_short(error, manifest.count(prepared, verdicts))
+        ending = _with_highlights(ending, prepared, verdicts)
+    return ending
 
 
 def sign_off(prepared: Prepared, ending: Ending) -> JobSummary:

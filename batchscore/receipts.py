@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from batchscore.highlights import MOST, Glimpse, Highlights
 from batchscore.journal import Journal
 from batchscore.minibatch import Column, Failed, Failure, FileSlice, MiniBatch, Outcome, Scored
 
@@ -59,15 +60,21 @@ class Receipts:
         """One for many parts."""
         self.retries = 0
         self.failed_files: set[str] = set()
+        self.highlights = Highlights()
+        self.rows_recorded = 0
+        """With a prediction, in this run."""
         for place, outcome in journal.outcomes():
             self._take(outcome, place)
 
     def record(self, outcome: Outcome) -> None:
         """Journal an outcome and know it from now on. Raises StorageError."""
+        self.rows_recorded += outcome.rows
         self._take(outcome, self._journal.record(outcome))
 
     def _take(self, outcome: Outcome, place: int) -> None:
         self.retries += outcome.retries
+        if any(entry.slice in self._known for entry in outcome.slices):
+            self.highlights.take(outcome)
         parts = self._parts(outcome, place)
         for entry in outcome.slices:
             if entry.slice not in self._known:
@@ -86,6 +93,11 @@ class Receipts:
         return {name: Part(name, columns, place, needs) for name in names}
 
     @property
+    def end(self) -> int:
+        """Where in the journal the next receipt will stand."""
+        return self._journal.end
+
+    @property
     def is_empty(self) -> bool:
         return not any(self._known.values())
 
@@ -99,6 +111,15 @@ class Receipts:
             raise TypeError(f"{piece.file.name} didn't fail")
         entries = self._journal.outcome_at(found.place).slices
         return next(entry.failure for entry in entries if isinstance(entry, Failed) and entry.slice == piece)
+
+    def failed_mini_batches(self, plan: Iterable[MiniBatch]) -> tuple[int, tuple[Glimpse, ...]]:
+        """How many mini-batches hold a slice that failed, and the first of them."""
+        places = [
+            next(found.place for found in map(self.of, batch.slices) if isinstance(found, FailedAt))
+            for batch in plan
+            if any(isinstance(self.of(piece), FailedAt) for piece in batch.slices)
+        ]
+        return len(places), tuple(Glimpse.of(self._journal.outcome_at(place)) for place in places[:MOST])
 
     def forget_failures(self) -> None:
         """Have all failed slices scored again."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from batchscore import attempts, engines
@@ -12,13 +14,16 @@ from batchscore.errors import BatchscoreError
 from batchscore.interpreter import check_interpreter
 from batchscore.job import Job
 from batchscore.journal import Journal
+from batchscore.locking import utc
 from batchscore.manifest import Ending
 from batchscore.minibatch import MiniBatch, Outcome
 from batchscore.planning import Prepared, find_inputs, find_model, prepare, worker_spec
 from batchscore.progress import Silent, Watcher
+from batchscore.provisioning import interpreter_for
 from batchscore.publishing import conclude, cut_short, sign_off
 from batchscore.receipts import Receipts
 from batchscore.resuming import finished_before, identify, remaining, write_inputs
+from batchscore.runplan import RunPlan
 from batchscore.signals import StopSignals
 from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
@@ -42,7 +47,7 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
             workspace.is_done = True
             return already_finished(workspace.root, manifest)
         prepared = prepare(job, workspace, model, listing, identity)
-        check_interpreter(worker_spec(prepared))
+        check_interpreter(job)
         watch.opened(len(listing.files), listing.folders, len(listing.skipped), prepared.notes)
         with Journal(workspace.journal, prepared.earlier.header, is_new=prepared.earlier.is_new) as journal:
             ending = _carry_out(prepared, journal, signals, watch)
@@ -74,15 +79,20 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
     job, workspace = prepared.job, prepared.workspace
     todo = remaining(plan, receipts, workspace.part_names(), job.error_threshold)
     workspace.keep_parts(receipts.part_names)
-    watch.planned(sum(batch.size for batch in plan), sum(batch.size for batch in todo))
-    if not todo:
-        return
+    python = interpreter_for(job, prepared.model, watch.note) if todo else None  # building it is no scoring time
     workers = min(job.workers or engines.cpu_count(), len(todo))
+    begun = _run_plan(prepared, plan, todo, receipts, workers)
+    begun.write(workspace.folder)
+    watch.planned(begun.bytes, begun.bytes_todo)
+    if python is None:
+        return
     policy = RetryPolicy(
         job.max_retries, job.timeout, not job.times_mini_batches, job.timeout_name, splits_files=job.script is None
     )
-    with Slots(worker_spec(prepared), workers, Path(workspace.logs)) as slots:
+    with Slots(replace(worker_spec(prepared), python=python), workers, Path(workspace.logs)) as slots:
         slots.start()
+        for note in slots.ready().get("notes", ()):
+            watch.note(note)
 
         def task(mini_batch: MiniBatch) -> tuple[MiniBatch, tuple[Outcome, ...]]:
             seen = 0
@@ -98,6 +108,25 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
 
         with contextlib.closing(engines.fan_out(task, todo, workers)) as results:
             _record(results, job, receipts, watch)
+
+
+def _run_plan(
+    prepared: Prepared, plan: tuple[MiniBatch, ...], todo: tuple[MiniBatch, ...], receipts: Receipts, workers: int
+) -> RunPlan:
+    """What this run sets out to do, for who looks on."""
+    return RunPlan(
+        started=utc(prepared.started),
+        scoring_since=utc(time.time()),
+        files=len(prepared.listing.files),
+        files_skipped=len(prepared.listing.skipped),
+        files_failed=len(receipts.failed_files),
+        mini_batches=len(plan),
+        mini_batches_todo=len(todo),
+        bytes=sum(batch.size for batch in plan),
+        bytes_todo=sum(batch.size for batch in todo),
+        workers=workers,
+        journal_end=receipts.end,
+    )
 
 
 def _record(

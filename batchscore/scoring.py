@@ -15,6 +15,7 @@ from batchscore.errors import FileRefused, UsageError
 from batchscore.job import ScoringSettings
 from batchscore.minibatch import Failed, Failure, FileSlice, InputFile, Json, MiniBatch, Outcome, Scored, SliceOutcome
 from batchscore.model import Model, load
+from batchscore.model.requirements import differences
 from batchscore.readers import Chunk
 from batchscore.redaction import redact
 from batchscore.signature.modelinput import model_input
@@ -26,13 +27,15 @@ Progress: TypeAlias = Callable[[int], None]
 class ModelScorer:
     """A loaded model with all that shapes its predictions."""
 
-    def __init__(self, model: Model, settings: ScoringSettings, parts: str) -> None:
+    def __init__(self, model: Model, settings: ScoringSettings, parts: str, notes: tuple[str, ...] = ()) -> None:
+        """``notes`` are what the user should know of the loaded model."""
         self.model = model
         self.settings = settings
         self.parts = parts
+        self.notes = notes
 
     def facts(self) -> Json:
-        return {}
+        return {"notes": list(self.notes)}
 
     def score(self, mini_batch: MiniBatch, progress: Progress) -> Outcome:
         return score_mini_batch(self, mini_batch, progress)
@@ -41,8 +44,16 @@ class ModelScorer:
 def load_scorer(setup: Json) -> ModelScorer:
     """Load the model that a worker's first message names. Raises ModelLoadError, UsageError."""
     settings = ScoringSettings.from_json(setup["settings"])
-    model = load(setup["model"], predict_fn=settings.predict_fn, params=settings.params, threads=settings.threads)
-    return ModelScorer(model, settings, setup["parts"])
+    env_manager = setup.get("env_manager", "local")
+    model = load(
+        setup["model"],
+        predict_fn=settings.predict_fn,
+        params=settings.params,
+        threads=settings.threads,
+        env_manager=env_manager,
+    )
+    note = differences(setup["model"]) if env_manager == "local" else ""
+    return ModelScorer(model, settings, setup["parts"], (note,) if note else ())
 
 
 def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progress) -> Outcome:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shlex
 import shutil
 import socket
+import time
 from collections.abc import Collection, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
 from batchscore.errors import OutputLocked, StorageError, StoreUnfit, UsageError
 from batchscore.job import SUFFIXES, Job
+from batchscore.locking import LOCK, Holder, is_at, lock, utc
 from batchscore.minibatch import Json, compact
 from batchscore.storage import local_path, storage_errors
 
 FOLDER = ".batchscore"
-LOCK = "lock"
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _MANIFEST_KEYS = {"status", "job", "identity", "inputs", "outputs", "counts"}
@@ -130,25 +131,23 @@ class Workspace:
                 handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             except FileNotFoundError:
                 continue  # the run before removed its folder this moment
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(handle, 1000).decode("utf-8", "replace")
+            self._lock = handle
+            with self._needing("lock files"):
+                is_ours = lock(handle)
+            if not is_ours:
+                self._lock = None
+                holder = Holder.parse(os.read(handle, 1000).decode("utf-8", "replace"))
                 os.close(handle)
-                raise OutputLocked(
-                    f"another run holds OUTPUT {self.root}{_who(holder)}; wait for it or stop it"
-                ) from None
-            except OSError as error:
-                self._lock = handle  # nobody else can hold it either
-                with self._needing("lock files"):
-                    raise error from None
-            if _is_at(path, handle):
+                who = "" if holder.pid is None else f" ({holder})"
+                raise OutputLocked(f"another run holds OUTPUT {self.root}{who}; wait for it or stop it")
+            if is_at(path, handle):
                 break
+            self._lock = None
             os.close(handle)  # the run before removed it between our open and flock
-        self._lock = handle
+        this = Holder(os.getpid(), socket.gethostname(), utc(time.time()))
         with self._needing("truncate files"):
             os.ftruncate(handle, 0)
-            os.write(handle, compact({"host": socket.gethostname(), "pid": os.getpid()}).encode())
+            os.write(handle, compact(asdict(this)).encode())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -225,14 +224,6 @@ def _begins_alike(text: str, start: str) -> bool:
     return text.startswith(start) or start.startswith(text)
 
 
-def _is_at(path: Path, handle: int) -> bool:
-    """Whether the open file is the one that the path leads to."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(handle))
-    except FileNotFoundError:
-        return False
-
-
 def _refuse_file(output: str, root: str) -> None:
     if os.path.isdir(root):  # noqa: PTH112  # False for a name that is too long, too
         return
@@ -257,11 +248,3 @@ def _refuse_work_dir(work_dir: str, root: str) -> None:
             f"OUTPUT {root} holds the work of a run without --work-dir; go on without it, "
             f"or remove {Path(root, FOLDER)} to start anew"
         )
-
-
-def _who(holder: str) -> str:
-    try:
-        record = json.loads(holder)
-        return f" (process {record['pid']} on {record['host']})"
-    except (ValueError, KeyError, TypeError):
-        return ""

@@ -18,6 +18,7 @@ import pytest
 from answering import ANSWERING, Predicted, X
 from here import HereSlots
 from hypothesis import settings
+from packages import small_index
 
 from batchscore.summary import JobSummary
 
@@ -138,6 +139,28 @@ def run_here(monkeypatch: pytest.MonkeyPatch) -> RunHere:
             return run(model, inputs, output, **{"workers": 1, "max_retries": 0, **options})
 
     return run_it
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    """A folder of packages in name only, for uv: see small_index."""
+    return small_index(tmp_path / "index")
+
+
+@pytest.fixture
+def uv_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """The words of each call of uv; a file `hook.sh` beside the log runs before uv does."""
+    real = shutil.which("uv") or pytest.importorskip("uv").find_uv_bin()
+    log = tmp_path / "shim" / "log"
+    log.parent.mkdir()
+    shim = log.parent / "uv"
+    hook = log.parent / "hook.sh"
+    hook.touch()
+    shim.write_text(f'#!/bin/sh\necho "$@" >> "{log}"\n. "{hook}"\nexec "{real}" "$@"\n')
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{shim.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
+    return lambda: log.read_text().splitlines() if log.exists() else []
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import Any
 from batchscore.child import WorkerSpec
 from batchscore.errors import ModelLoadError, StorageError, UsageError
 from batchscore.faults import ScoringRaised
-from batchscore.minibatch import MiniBatch, Outcome
+from batchscore.minibatch import Json, MiniBatch, Outcome
 from batchscore.scoring import ModelScorer, load_scorer
 from batchscore.worker import _texts
 
@@ -36,6 +36,12 @@ class HereSlots:
 
     def start(self) -> None:
         pass
+
+    def ready(self) -> Json:
+        """The facts, as Slots gives them."""
+        with self._lock:
+            self.scorer = self.scorer or load_scorer(self.spec.setup)
+        return self.scorer.facts()
 
     def ask(
         self, mini_batch: MiniBatch, timeout: float, on_progress: Callable[[int], None], *, restarts_clock: bool = True

@@ -1,7 +1,8 @@
 """Whole jobs in a fraction of a second: a Scorer without MLflow, pandas and pyarrow, in real worker processes.
 
-Its model doubles the numbers in the last column of CSV files. An answer is int64 where a file's numbers are whole, else
-double, so that types differ from file to file. What the folder FAULTS holds tells a number what to do.
+Its model doubles the numbers in the last column of CSV files. An answer is int64 where a file's numbers are whole,
+else double, so that types differ from file to file. What the folder FAULTS holds tells a number what to do. With
+SAY_PYTHON the worker's interpreter is in a note.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ def spec(prepared, environment):
     return WorkerSpec(
         {"parts": prepared.workspace.parts},
         loader=f"{__file__}:load",
-        python=prepared.job.python or sys.executable,
         environment=tuple(environment.items()),
     )
 
@@ -70,7 +70,7 @@ class Doubled:
         self.parts = parts
 
     def facts(self):
-        return {}
+        return {"notes": [f"runs with {sys.executable}"] if "SAY_PYTHON" in os.environ else []}
 
     def score(self, mini_batch, progress):
         numbers = {piece: rows_of(piece) for piece in mini_batch.slices}

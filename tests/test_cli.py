@@ -40,6 +40,7 @@ def test_options_reach_the_job() -> None:
         "-m", "m", "-i", "a", "-o", "o", "--keep", "a,b", "--keep", '"c,d"', "--add", "x=1=2", "--rename", "p=q",
         "--param", "k=0.5", "--mini-batch-size", "64MB", "--format", "parquet", "--delimiter", "\\t", "--no-header",
         "--missing-value", "-", "--missing-value", "", "--error-threshold", "-1", "--environment-variable", "A=b",
+        "--env-manager", "uv",
     )  # fmt: skip
     assert job.keep == ("a", "b", "c,d")
     assert job.add == (("x", "1=2"),)
@@ -50,6 +51,7 @@ def test_options_reach_the_job() -> None:
     assert job.csv == CsvOptions("\t", "utf-8", ("-", ""), header=False)
     assert job.error_threshold == -1
     assert job.environment == (("A", "b"),)
+    assert job.env_manager == "uv"
 
 
 def test_keep_all_is_a_word() -> None:
@@ -75,6 +77,17 @@ def test_every_option_comes_from_the_environment_too() -> None:
     assert (job.inputs, job.timeout, job.add, job.overwrite) == (("a b", "c"), 60, (("x", "1"), ("y", "a b")), True)
 
 
+def test_a_day_is_filled_into_paths_and_constants() -> None:
+    job = parsed(
+        "-m", "{m}", "-i", "a/{date}", "b/{date:%d}", "-o", "o/{date:%Y}", "--output-file-name", "{date}.parquet",
+        "--add", "{day}={date}", "--date", "2026-11-03",
+    )  # fmt: skip
+    assert (job.model, job.inputs, job.output) == ("{m}", ("a/2026-11-03", "b/03"), "o/2026")
+    assert (job.output_file_name, job.format) == ("2026-11-03.parquet", "parquet")
+    assert (job.add, job.date) == ((("{day}", "2026-11-03"),), "2026-11-03")
+    assert "date" not in job.shaping()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -84,7 +97,11 @@ def test_every_option_comes_from_the_environment_too() -> None:
         (["-m", "m", "-i", "a", "-o", "o", "--format", "csv", "--output-file-name", "x.jsonl"], "means jsonl"),
         (["-m", "m", "-i", "a", "-o", "o", "--mini-batch-size", "many"], "found 'many'"),
         (["-m", "m", "-i", "a", "-o", "o", "--add", "x"], "expected NAME=VALUE"),
+        (["-m", "m", "-i", "a", "-o", "o", "--env-manager", "uv", "--python", "p"], "--python in that of p; drop one"),
         (["-m", "m", "-i", "a", "-o", "o", "--error-threshold", "-2"], "error-threshold"),
+        (["-m", "m", "-i", "a", "-o", "{day}"], "OUTPUT {day}: {day} is no placeholder"),
+        (["-m", "m", "-i", "a", "-o", "o", "--date", "soon"], "--date takes a day such as 2026-11-03"),
+        (["-m", "m", "-i", "a", "-o", "o", "--output-file-name", "{date:%Y/%m}.csv"], "a name without folders"),
         (["-m", "/no/such/model", "-i", ".", "-o", "o"], "MODEL /no/such/model isn't there"),
         (["-m", ".", "-i", ".", "-o", "o"], "has no MLmodel file"),
         (["-m", "s3://bucket/model", "-i", ".", "-o", "o"], "MODEL s3://bucket/model is remote"),

@@ -26,6 +26,7 @@ INPUTS: dict[str, dict[str, Any]] = COMPONENT["inputs"]
 
 NOT_INPUTS = {
     "inputs": "the input `data`", "output": "the output `score`", "more_inputs": "one folder is scored",
+    "env_manager": "the image is the environment", "date": "Azure names the folders",
     "output_file_name": "`predictions` names the file", "output_files": "`predictions` is one file",
     "missing_values": "a default set of many", "python": "the image has one",
     "environment": "Azure's jobs have environment_variables", "as_json": "job.json is in `score`", "quiet": "for a log",
@@ -126,9 +127,9 @@ def test_every_setting_reaches_batchscore(
     step = run_step(
         model=sample_models / "breast_cancer", data=data, include="part-*\nbroken.csv", exclude="part-4.csv",
         limit=300, allow_empty=True, delimiter=";", encoding="latin-1", no_header=False, predict_fn="predict_proba",
-        rename="r=radius", format="jsonl", keep="id", add=f"text={text}\nrun=7", layout="table", overwrite=False, mini_batch_size="2",
-        rows_per_call=100, workers=1, threads_per_worker=2, timeout=30.5, max_retries=1, error_threshold=1,
-        fail_fast=True, logging_level="warning",
+        rename="r=radius", format="jsonl", keep="id", add=f"text={text}\nrun=7", layout="table", overwrite=False,
+        mini_batch_size="2", rows_per_call=100, workers=1, threads_per_worker=2, timeout=30.5, max_retries=1,
+        error_threshold=1, fail_fast=True, logging_level="warning",
     )  # fmt: skip
     assert step.process.returncode == 0, step.process.stderr
     run_batchscore(

@@ -15,12 +15,11 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from lower_bounds import interpreter as old_interpreter
+from packages import wheel
 
 from batchscore.environments import build, cache_folder, environment_of, environment_of_script
 from batchscore.environments.interpreters import fitting
@@ -28,7 +27,6 @@ from batchscore.environments.lines import parse
 from batchscore.environments.needs import LOWEST
 from batchscore.environments.uv import variables
 from batchscore.errors import ModelLoadError, StorageError, UsageError
-from batchscore.model.requirements import differences
 
 HERE = ".".join(platform.python_version_tuple()[:2])
 
@@ -249,20 +247,20 @@ def test_setuptools_comes_where_it_was_there_when_the_model_was_saved(model):
 
 
 def test_the_running_interpreter_fits_its_own_version():
-    assert fitting(f"=={HERE}.*", "python_env.yaml", None).version == platform.python_version()
-    assert fitting("", "python_env.yaml", None).path == sys.executable
+    assert fitting(f"=={HERE}.*", "python_env.yaml").version == platform.python_version()
+    assert fitting("", "python_env.yaml").path == sys.executable
 
 
 def test_where_no_interpreter_fits_the_message_lists_those_there_are(uv_calls):
     with pytest.raises(ModelLoadError, match="wants Python 3.99, and there is none; found ") as caught:
-        fitting("==3.99.*", "python_env.yaml", None)
+        fitting("==3.99.*", "python_env.yaml")
     assert f"{platform.python_version()} (" in str(caught.value)
     assert "--python PATH" in str(caught.value)
 
 
 def test_a_python_that_batchscore_doesnt_run_on_is_refused_by_name():
     with pytest.raises(ModelLoadError, match="wants Python 3.8, but batchscore's workers need 3.10 or later"):
-        fitting("==3.8.*", "python_env.yaml", None)
+        fitting("==3.8.*", "python_env.yaml")
 
 
 def test_an_interpreter_is_found_on_path_and_broken_ones_are_passed_over(tmp_path, monkeypatch):
@@ -272,12 +270,7 @@ def test_an_interpreter_is_found_on_path_and_broken_ones_are_passed_over(tmp_pat
         script.write_text(f"#!/bin/sh\n{body}\n")
         script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/shims:{tmp_path}/real")
-    assert fitting("==3.98.*", "python_env.yaml", None).path == f"{tmp_path}/real/python3.98"
-
-
-def test_an_interpreter_that_was_given_and_doesnt_run_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="doesn't run"):
-        fitting("", "python_env.yaml", str(tmp_path / "python"))
+    assert fitting("==3.98.*", "python_env.yaml").path == f"{tmp_path}/real/python3.98"
 
 
 def test_without_uv_the_message_says_how_to_install_it(model, tmp_path, monkeypatch):
@@ -323,14 +316,13 @@ def test_the_digest_follows_what_determines_the_environment(model, tmp_path):
     wheel.write_text("one")
     folder = model(requirements__txt=f"six==1.0\n{wheel}\n--extra-index-url https://user:secret@host/simple\n")
 
-    def digest(python: str | None = None) -> str:
-        return environment_of(folder).digest(python)
+    def digest() -> str:
+        return environment_of(folder).digest()
 
     first = digest()
     other = tmp_path / "other"
     shutil.copytree(folder, other / "model")
-    assert environment_of(str(other / "model")).digest(None) == first
-    assert digest("/usr/bin/python3") != first
+    assert environment_of(str(other / "model")).digest() == first
     file = Path(folder, "requirements.txt")
     file.write_text(file.read_text().replace("secret", "renewed") + "# a comment\n")
     assert digest() == first
@@ -341,74 +333,7 @@ def test_the_digest_follows_what_determines_the_environment(model, tmp_path):
     assert digest() != first
 
 
-# What differs where the running environment is used
-
-
-def test_differences_name_what_is_required_and_what_is_installed(tmp_path):
-    assert differences(str(tmp_path)) == ""
-    (tmp_path / "requirements.txt").write_text("pytest>=1\n")
-    assert differences(str(tmp_path)) == ""
-    (tmp_path / "requirements.txt").write_text("pytest<2\nno-such-package==1.0\n")
-    (tmp_path / "python_env.yaml").write_text("python: 3.8.1\n")
-    text = differences(str(tmp_path))
-    assert f"Python 3.8.1 ({platform.python_version()} here)" in text
-    assert f"pytest<2 ({pytest.__version__} here), no-such-package==1.0 (missing here)" in text
-
-
-def test_differences_are_read_from_a_conda_file_too(tmp_path):
-    (tmp_path / "conda.yaml").write_text(
-        "channels:\n- conda-forge\ndependencies:\n- python=3.8.5\n- pip\n- pip:\n  - 'pytest==1.0'\nname: mlflow-env\n"
-    )
-    assert f"Python 3.8.5 ({platform.python_version()} here), pytest==1.0 (" in differences(str(tmp_path))
-
-
 # Builds
-
-
-def wheel(folder: Path, name: str, version: str, requires: tuple[str, ...] = (), code: str = "") -> Path:
-    """A package of one empty module."""
-    module = name.replace("-", "_")
-    path = folder / f"{module}-{version}-py3-none-any.whl"
-    info = f"{module}-{version}.dist-info"
-    metadata = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}", *(f"Requires-Dist: {r}" for r in requires)]
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(f"{module}.py", code or f"version = {version!r}\n")
-        archive.writestr(f"{info}/METADATA", "\n".join(metadata) + "\n")
-        archive.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        archive.writestr(f"{info}/RECORD", "")
-    return path
-
-
-@pytest.fixture
-def index(tmp_path) -> Path:
-    """A folder of packages: numpy 1.26 and 2.3, pyarrow 25 and 26, pandas, mlflow-skinny, setuptools."""
-    folder = tmp_path / "index"
-    folder.mkdir()
-    for name, version in [
-        ("numpy", "1.26.4"), ("numpy", "2.3.0"), ("pyarrow", "25.0.0"), ("pyarrow", "26.0.0"), ("pandas", "2.3.3"),
-        ("mlflow-skinny", "3.4.0"), ("setuptools", "80.0.0"),
-    ]:  # fmt: skip
-        wheel(folder, name, version)
-    wheel(folder, "needs-old-numpy", "1.0", ("numpy<2",))
-    return folder
-
-
-@pytest.fixture
-def uv_calls(tmp_path, monkeypatch):
-    """The words of each call of uv; a file `hook.sh` beside the log runs before uv does."""
-    real = shutil.which("uv") or pytest.importorskip("uv").find_uv_bin()
-    log = tmp_path / "shim" / "log"
-    log.parent.mkdir()
-    shim = log.parent / "uv"
-    hook = log.parent / "hook.sh"
-    hook.touch()
-    shim.write_text(f'#!/bin/sh\necho "$@" >> "{log}"\n. "{hook}"\nexec "{real}" "$@"\n')
-    shim.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{shim.parent}:{os.environ['PATH']}")
-    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
-    return lambda: log.read_text().splitlines() if log.exists() else []
 
 
 @pytest.fixture
@@ -613,53 +538,3 @@ def _runs(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (ProcessLookupError, FileNotFoundError):
         return False
-
-
-# A model of another time
-
-SAVE_OLD = """
-import sys, numpy, pandas, sklearn, mlflow.sklearn
-from mlflow.models import infer_signature
-from sklearn.ensemble import GradientBoostingClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-generator = numpy.random.default_rng(0)
-features = pandas.DataFrame({"a": generator.normal(size=60), "b": generator.normal(size=60)})
-labels = (features.a > 0).astype("int64")
-model = make_pipeline(StandardScaler(), GradientBoostingClassifier(n_estimators=5)).fit(features, labels)
-pins = ["mlflow==2.9.2", f"scikit-learn=={sklearn.__version__}", f"pandas=={pandas.__version__}"]
-signature = infer_signature(features, model.predict(features))
-mlflow.sklearn.save_model(model, sys.argv[1], signature=signature, pip_requirements=pins,
-                          serialization_format="cloudpickle")
-features.to_csv(sys.argv[2], index=False)
-print(*model.predict(features))
-"""
-
-
-@pytest.mark.slow
-def test_a_model_of_old_packages_is_scored_in_the_environment_that_it_states(tmp_path, run_batchscore, monkeypatch):
-    """scikit-learn 1.1 saved it, on an old Python; the running one can't load it."""
-    found = old_interpreter()
-    if found is None:
-        pytest.skip("there is neither Python 3.10 nor 3.11")
-    uv = [shutil.which("uv") or pytest.importorskip("uv").find_uv_bin(), "--quiet"]
-    old = tmp_path / "old" / "bin" / "python"
-    subprocess.run([*uv, "venv", "--python", found[1], old.parent.parent], check=True, timeout=60)
-    pins = ROOT / "tests" / f"lowest-{found[0]}.txt"
-    subprocess.run([*uv, "pip", "sync", "--python", old, pins], check=True, timeout=300)
-    folder, data = tmp_path / "model", tmp_path / "data.csv"
-    saved = subprocess.run(
-        [old, "-c", SAVE_OLD, folder, data], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
-    )
-
-    monkeypatch.setenv("BATCHSCORE_CACHE", str(tmp_path / "cache"))
-    run = ("run", "-m", folder, "-i", data, "-o")
-    here = run_batchscore(*run, tmp_path / "here")
-    assert here.returncode == 3, here.stderr
-    assert "scikit-learn==1.1" in here.stderr
-
-    python = build(environment_of(str(folder)), cache=cache_folder(), note=print)
-    there = run_batchscore(*run, tmp_path / "there", "--python", python)
-    assert there.returncode == 0, there.stderr
-    rows = (tmp_path / "there" / "predictions.csv").read_text().splitlines()[1:]
-    assert [row.split(",")[-1] for row in rows] == saved.stdout.split()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import signal
 from pathlib import Path
@@ -12,7 +13,7 @@ import quick
 
 import batchscore
 from batchscore import runner
-from batchscore.errors import Stopped
+from batchscore.errors import Stopped, UsageError
 
 
 @pytest.fixture
@@ -28,6 +29,24 @@ def test_a_summary_reads_its_outputs(arguments: dict[str, Any]) -> None:
     assert summary.read()["twice"].tolist() == [2, 4, 6]
     assert summary.failures().empty
     assert "rows_scored" in summary._repr_html_()
+
+
+def test_a_day_stands_in_paths_and_constants_and_is_recorded(arguments: dict[str, Any], tmp_path: Path) -> None:
+    arguments |= {"output": tmp_path / "{date:%Y/%m}", "output_file_name": "{date}.csv", "add": {"day": "{date:%d}"}}
+    summary = batchscore.run(**arguments, date=dt.date(2026, 11, 3))
+    assert summary.outputs == (str(tmp_path / "2026/11/2026-11-03.csv"),)
+    assert summary.manifest["settings"]["add"] == [["day", "03"]]
+    assert summary.manifest["settings"]["date"] == "2026-11-03"
+    plain = batchscore.run(
+        **arguments | {"output": tmp_path / "2026/11", "output_file_name": "2026-11-03.csv"}, date="2026-11-03"
+    )
+    assert not plain.is_fresh, "the same job by the resolved texts"
+
+
+def test_without_a_placeholder_no_day_is_recorded(arguments: dict[str, Any]) -> None:
+    assert batchscore.run(**arguments, date="yesterday").manifest["settings"]["date"] is None
+    with pytest.raises(UsageError, match="no placeholder"):
+        batchscore.run(**arguments | {"inputs": "{day}"})
 
 
 @pytest.mark.parametrize(("where", "number"), [("find_inputs", signal.SIGINT), ("split", signal.SIGINT)])

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from batchscore.child import WorkerSpec
 from batchscore.errors import ModelLoadError, UsageError
 from batchscore.interpreter import check_interpreter
+from batchscore.job import Job
 
 
 def check(python: str | Path) -> None:
-    check_interpreter(WorkerSpec({}, python=str(python)))
+    check_interpreter(Job(model="m", inputs=("i",), output="o", python=str(python)))
 
 
 def script(path: Path, text: str) -> Path:

@@ -94,6 +94,15 @@ def test_only_what_shapes_the_output_is_the_jobs_identity() -> None:
     assert job.shaping() == same.shaping() != other.shaping()
 
 
+def test_who_provides_the_environment_is_one_of_two_and_no_interpreter_contradicts_it() -> None:
+    job = {"model": "m", "inputs": ("i",), "output": "o"}
+    assert Job(**job, env_manager="uv").shaping() == Job(**job).shaping()
+    with pytest.raises(UsageError, match="env_manager must be one of local, uv; found 'conda'"):
+        Job(**job, env_manager="conda")
+    with pytest.raises(UsageError, match="--env-manager uv .* --python in that of /env/bin/python; drop one"):
+        Job(**job, env_manager="uv", python="/env/bin/python")
+
+
 def test_windows_gets_one_clear_message(monkeypatch) -> None:
     monkeypatch.setattr("batchscore.job.os.name", "nt")
     try:

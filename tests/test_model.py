@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import sys
 import warnings
@@ -14,7 +15,7 @@ import pytest
 
 from batchscore.errors import ModelLoadError, StorageError, UsageError
 from batchscore.model import load, resolve
-from batchscore.model.requirements import requirements
+from batchscore.model.requirements import differences, requirements
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the libraries' own, at import
@@ -239,6 +240,14 @@ def test_a_missing_module_says_what_to_install(broken):
     assert message.rstrip().endswith("ModuleNotFoundError: No module named 'sklearn_of_the_future'")
 
 
+def test_a_module_that_another_version_of_a_package_has_isnt_a_missing_package(broken):
+    path = broken("import sklearn.ensemble._of_the_past", "scikit-learn==0.1\n")
+    with pytest.raises(ModelLoadError, match="No module named 'sklearn.ensemble._of_the_past'") as caught:
+        load(path)
+    advice = str(caught.value).splitlines()[1]
+    assert advice.startswith("The packages below aren't the ones that the model was logged with. --env-manager uv buil")
+
+
 def test_a_model_that_fails_or_exits_shows_its_own_traceback(broken):
     path = broken("def _load_pyfunc(path):\n    weights_of_the_model = 1 / 0\n", "mlflow\n")
     with pytest.raises(ModelLoadError, match="ZeroDivisionError: division by zero") as caught:
@@ -264,9 +273,45 @@ def test_requirements_are_read_however_they_are_written(tmp_path):
     assert found == {
         "numpy": (">=1.0", ""),
         "pandas": ("==1.5.3", "" if pd.__version__ == "1.5.3" else "differs"),
-        "mlflow": ("==2.0", "differs"),
+        "mlflow": ("==2.0", "later"),
         "no-such-package": ("", "missing"),
     }
+
+
+def test_differences_name_what_is_required_and_what_is_installed(tmp_path):
+    assert differences(str(tmp_path)) == ""
+    (tmp_path / "requirements.txt").write_text("pytest>=1\n")
+    assert differences(str(tmp_path)) == ""
+    (tmp_path / "requirements.txt").write_text("pytest<2\nno-such-package==1.0\n")
+    (tmp_path / "python_env.yaml").write_text("python: 3.8.1\n")
+    text = differences(str(tmp_path))
+    assert f"Python 3.8.1 ({platform.python_version()} here)" in text
+    assert f"pytest<2 ({pytest.__version__} here), no-such-package==1.0 (missing here)" in text
+
+
+def test_differences_are_read_from_a_conda_file_too(tmp_path):
+    (tmp_path / "conda.yaml").write_text(
+        "channels:\n- conda-forge\ndependencies:\n- python=3.8.5\n- pip\n- pip:\n  - 'pytest==1.0'\nname: mlflow-env\n"
+    )
+    assert f"Python 3.8.5 ({platform.python_version()} here), pytest==1.0 (" in differences(str(tmp_path))
+
+
+def test_a_later_mlflow_is_no_difference_and_an_earlier_one_is(tmp_path):
+    (tmp_path / "requirements.txt").write_text("mlflow<3,>=2.9\nmlflow-skinny==2.9.2\n")
+    assert differences(str(tmp_path)) == ""
+    (tmp_path / "requirements.txt").write_text("mlflow>=999\n")
+    assert f"mlflow>=999 ({mlflow.__version__}" in differences(str(tmp_path))
+
+
+def test_in_the_environment_that_it_states_a_model_is_told_to_state_more(broken):
+    path = broken("import sklearn_of_the_future", "pandas==0.1\n")
+    with pytest.raises(ModelLoadError, match="environment that the model states has no sklearn_of_the_future; add it"):
+        load(path, env_manager="uv")
+    Path(path, "own_loader.py").write_text("def _load_pyfunc(path):\n    1 / 0\n")
+    with pytest.raises(ModelLoadError, match="It failed in the environment that it states") as caught:
+        load(path, env_manager="uv")
+    assert "1 / 0\n" in str(caught.value)
+    assert "pip install" not in str(caught.value)
 
 
 @pytest.fixture

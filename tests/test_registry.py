@@ -107,6 +107,15 @@ def test_registered_models_are_resolved_once_and_kept_by_an_unfinished_job(
         assert found["uri"] == reference
         assert found["resolved"] == ("models:/wine/1" if number < 2 else reference)
 
+    own = ("--env-manager", "uv", "-o", tmp_path / "own")
+    env["BATCHSCORE_CACHE"] = str(tmp_path / "cache")
+    result = run_batchscore("run", "-m", "models:/wine/1", "-i", SAMPLE_DATA / "wine", *own, env=env)
+    assert result.returncode == 0, result.stderr
+    assert f"{tmp_path}/own/.batchscore/model/python_env.yaml states, once" in result.stderr
+    assert len((tmp_path / "own/predictions.csv").read_text().splitlines()) == len(
+        (tmp_path / "local/predictions.csv").read_text().splitlines()
+    )
+
     inputs = tmp_path / "inputs"
     shutil.copytree(SAMPLE_DATA / "wine", inputs)
     (inputs / "bad.csv").write_text("id,alcohol\nx,much\n")

@@ -12,6 +12,7 @@ import pytest
 from conftest import PlainStore, RunBatchscore, RunHere
 
 from batchscore.errors import OutputLocked, StorageError, UsageError
+from batchscore.showing import look
 from batchscore.workspace import Workspace
 
 GOOD, BAD = "x\n1.5\n2.5\n", "x\n1.5\ntwo\n"
@@ -187,6 +188,7 @@ def test_a_run_killed_while_it_copies_into_the_store_is_published_by_the_next(
     if written == 3:
         with pytest.raises(json.JSONDecodeError):
             json.loads((out / "job.json").read_text())
+    assert look(str(out), str(tmp_path / "work")).status == "Killed"
     again = run_batchscore(*command, env=plain_store(out))
     assert again.returncode == 0, again.stderr
     assert json.loads((out / "job.json").read_text())["counts"]["rows_scored"] == 4

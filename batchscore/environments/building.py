@@ -23,7 +23,6 @@ from batchscore.errors import UsageError
 from batchscore.modelfolder import digest
 from batchscore.redaction import redact
 from batchscore.storage import storage_errors
-from batchscore.versions import allows
 
 Note = Callable[[str], None]
 
@@ -50,12 +49,12 @@ class Environment:
         """What the user should know of how the files were understood."""
         return self.lines.notes
 
-    def digest(self, python: str | None) -> str:
+    def digest(self) -> str:
         """A name for the environment: equal where the same would be built."""
         facts = {
             "format": _FORMAT,
             "platform": [sys.platform, os.uname().machine],
-            "python": python or self.python,
+            "python": self.python,
             "requirements": [_identity(line) for line in self.lines.requirements],
             "constraints": [_identity(line) for line in self.lines.constraints],
             "options": [redact(option) for option in self.lines.options],
@@ -82,14 +81,13 @@ def cache_folder() -> Path:
     return Path(home) / ".cache" / "batchscore" / "environments"
 
 
-def build(environment: Environment, *, cache: Path, note: Note, python: str | None = None) -> str:
+def build(environment: Environment, *, cache: Path, note: Note) -> str:
     """The path of the environment's interpreter, built with uv unless it lies in the cache.
 
-    ``python`` is an interpreter to build it with, whatever version is wanted. Raises UsageError: no uv, an
-    interpreter that doesn't run; ModelLoadError: no interpreter, requirements that can't be met; StorageError: the
-    cache can't be written, an index can't be reached.
+    Raises UsageError: no uv; ModelLoadError: no interpreter, requirements that can't be met; StorageError: the cache
+    can't be written, an index can't be reached.
     """
-    key = environment.digest(python)
+    key = environment.digest()
     folder = cache / key
     if not _is_complete(folder):
         command()  # without it there is nothing to wait for
@@ -97,7 +95,7 @@ def build(environment: Environment, *, cache: Path, note: Note, python: str | No
             cache.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _locked(cache / f"{key}.lock", note) as lock:
                 if not _is_complete(folder):
-                    _build(environment, folder, fitting(environment.python, environment.source, python), lock, note)
+                    _build(environment, folder, fitting(environment.python, environment.source), lock, note)
     return str(interpreter_of(folder))
 
 
@@ -131,20 +129,25 @@ def _is_taken(handle: int) -> bool:
 
 
 def _build(environment: Environment, folder: Path, base: Interpreter, lock: int, note: Note) -> None:
-    """Build the environment in its place, since it can't be moved; whatever lay there is removed."""
+    """Build the environment in its place, since it can't be moved; whatever lay there is removed.
+
+    An end before its time leaves nothing behind, but for what a killed process can't tidy up.
+    """
     begun = time.monotonic()
     if folder.exists():
         shutil.rmtree(folder)
-    if not allows(environment.python, base.version):
-        note(f"{environment.source} wants Python {environment.python}; the environment gets {base.version}, as given")
     note(f"building the environment that {environment.source} states, once, with Python {base.version} in {folder}")
     folder.mkdir(mode=0o700)
     what = f"the environment that {environment.source} states can't be built with Python {base.version}"
-    install(environment.lines, base.path, Uv(folder, lock, note, what))
     facts = {"python": base.version, "requirements": [redact(str(line)) for line in environment.lines.requirements]}
-    temporary = folder / f"{_MARKER}.tmp"
-    temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folder / _MARKER)
+    try:
+        install(environment.lines, base.path, Uv(folder, lock, note, what))
+        temporary = folder / f"{_MARKER}.tmp"
+        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(folder / _MARKER)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     note(f"built the environment in {time.monotonic() - begun:.0f} s")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from batchscore.environments import uv
 from batchscore.environments.needs import LOWEST_PYTHON
-from batchscore.errors import ModelLoadError, UsageError
+from batchscore.errors import ModelLoadError
 from batchscore.versions import admits, allows, parse
 
 _ASK = "import platform; print(platform.python_implementation(), platform.python_version())"
@@ -30,18 +30,14 @@ class Interpreter:
     """Three numbers."""
 
 
-def fitting(wanted: str, source: str, given: str | None) -> Interpreter:
-    """The interpreter that was given, or the first one found that fits the specifier.
-
-    Raises UsageError where the given one doesn't run or is too old, ModelLoadError where none fits.
-    """
-    if given is not None:
-        return _given(given)
+def fitting(wanted: str, source: str) -> Interpreter:
+    """The first interpreter found that fits the specifier; raises ModelLoadError where none does."""
     shown = _shown(wanted)
     if not admits(wanted, LOWEST_PYTHON):
         raise ModelLoadError(
             f"{source} wants Python {shown}, but batchscore's workers need {LOWEST_PYTHON} or later. Many models load "
-            "with a later Python too: try one with --python PATH, or what is installed here with --env-manager local"
+            "with a later Python too: try what is installed here with --env-manager local, or name the interpreter of "
+            "an environment that you made for it with --python PATH"
         )
     found: dict[str, Interpreter] = {}
     for path in _candidates(wanted):
@@ -54,18 +50,9 @@ def fitting(wanted: str, source: str, given: str | None) -> Interpreter:
     here = ", ".join(f"{each.version} ({each.path})" for each in sorted(found.values(), key=_by_version))
     raise ModelLoadError(
         f"{source} wants Python {shown}, and there is none; found {here or 'no other'}. Install it (uv python install "
-        f"{shown} does, or let this command do so with UV_PYTHON_DOWNLOADS=automatic), give another interpreter with "
-        "--python PATH, or use --env-manager local"
+        f"{shown} does, or let this command do so with UV_PYTHON_DOWNLOADS=automatic), use --env-manager local, or "
+        "name the interpreter of an environment that you made for it with --python PATH"
     )
-
-
-def _given(path: str) -> Interpreter:
-    interpreter = _asked(path)
-    if interpreter is None:
-        raise UsageError(f"the Python interpreter {path!r} doesn't run; give the path of one with --python")
-    if not allows(f">={LOWEST_PYTHON}", interpreter.version):
-        raise UsageError(f"batchscore's workers need Python {LOWEST_PYTHON} or later; {path} is {interpreter.version}")
-    return interpreter
 
 
 def _shown(wanted: str) -> str:

@@ -35,7 +35,7 @@ def command() -> list[str]:
     if importlib.util.find_spec("uv"):
         return [sys.executable, "-m", "uv"]
     raise UsageError(
-        "--env-manager uv needs uv, which isn't installed. Install it: "
+        "building an environment (--env-manager uv) takes uv, which isn't installed. Install it: "
         f'"{sys.executable}" -m pip install "batchscore[uv]" (or see uv\'s own ways), or use --env-manager local'
     )
 

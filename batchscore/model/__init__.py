@@ -51,11 +51,19 @@ class Model:
         return columns_of(answer, rows, self.outputs, self.classes)
 
 
-def load(path: str, *, predict_fn: str = "predict", params: Mapping[str, Any] | None = None, threads: int = 1) -> Model:
+def load(
+    path: str,
+    *,
+    predict_fn: str = "predict",
+    params: Mapping[str, Any] | None = None,
+    threads: int = 1,
+    env_manager: str = "local",
+) -> Model:
     """The model in a local folder, with ``threads`` threads for its libraries and its estimators.
 
-    Raises ModelLoadError with the model's own traceback and its requirements, and UsageError where the model has no
-    method ``predict_fn``, listing those it has.
+    Raises ModelLoadError with the model's own traceback and its requirements, and with what to do about them where
+    this environment was made by ``env_manager``; and UsageError where the model has no method ``predict_fn``, listing
+    those it has.
     """
     try:
         with _no_traces():
@@ -66,7 +74,7 @@ def load(path: str, *, predict_fn: str = "predict", params: Mapping[str, Any] | 
             loaded = mlflow.pyfunc.load_model(os.path.abspath(path), suppress_warnings=True)  # noqa: PTH100  # links stay as they are
             stated = loaded.metadata.signature.to_dict() if loaded.metadata.signature is not None else None
     except BaseException as error:  # a model's code may raise anything
-        raise ModelLoadError(explained(error, path)) from error
+        raise ModelLoadError(explained(error, path, env_manager)) from error
     signature = ModelSignature.from_mlmodel(stated)
     raw = _raw(loaded)
     limit_threads(raw, threads)

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from batchscore.versions import allows
+from batchscore.versions import allows, clauses, parse
 
 _PACKAGES = {
     "sklearn": "scikit-learn", "cv2": "opencv-python", "PIL": "pillow", "yaml": "pyyaml", "skimage": "scikit-image",
     "bs4": "beautifulsoup4", "dateutil": "python-dateutil", "google.protobuf": "protobuf",
 }  # fmt: skip
 """Packages that bear another name than what is imported."""
+_MLFLOW = {"mlflow", "mlflow-skinny"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,18 @@ class Requirement:
 
     @property
     def remark(self) -> str:
+        """Empty where the model has what it wants."""
         if self.installed is None:
             return "missing"
-        return "" if allows(self.wanted, self.installed.split(" ")[0]) else "differs"
+        version = self.installed.split(" ")[0]
+        if allows(self.wanted, version):
+            return ""
+        return "later" if self.name in _MLFLOW and _is_later(version, self.wanted) else "differs"
+
+    @property
+    def is_unfit(self) -> bool:
+        """Whether the difference may matter: a later MLflow loads an earlier one's models."""
+        return self.remark in {"missing", "differs"}
 
 
 def requirements(folder: str) -> tuple[Requirement, ...]:
@@ -53,9 +63,9 @@ def requirements(folder: str) -> tuple[Requirement, ...]:
 
 def differences(folder: str) -> str:
     """In one line, what is installed in other versions than the model was logged with; empty where nothing is."""
-    found = [f"{each.line} ({each.installed or 'missing'} here)" for each in requirements(folder) if each.remark]
+    found = [f"{each.line} ({each.installed or 'missing'} here)" for each in requirements(folder) if each.is_unfit]
     python = _python_version(folder)
-    if python and _python_remark(python):
+    if _python_remark(python):
         found.insert(0, f"Python {python} ({platform.python_version()} here)")
     if not found:
         return ""
@@ -90,11 +100,12 @@ def installed_version(name: str) -> str | None:
         return None
 
 
-def explained(error: BaseException, folder: str) -> str:
-    """What went wrong, what to install, required and installed packages, and the model's own traceback."""
+def explained(error: BaseException, folder: str, env_manager: str = "local") -> str:
+    """What went wrong, what to do, required and installed packages, and the model's own traceback."""
     required = requirements(folder)
-    parts = [f"the model in {folder} can't be loaded: {_headline(error)}", _advice(error, required, folder)]
-    parts += ["", *_table(required, folder)] if required else []
+    advice = _advice_there(error) if env_manager == "uv" else _advice_here(error, required, folder)
+    parts = [f"the model in {folder} can't be loaded: {_headline(error)}", advice]
+    parts += ["", *_table(required, folder)] if required or _python_version(folder) else []
     frames = error.__traceback__ and error.__traceback__.tb_next  # from MLflow on
     return "\n".join([*parts, "", "".join(traceback.format_exception(type(error), error, frames)).rstrip()])
 
@@ -104,21 +115,47 @@ def _headline(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 
 
-def _advice(error: BaseException, required: tuple[Requirement, ...], folder: str) -> str:
+def _advice_here(error: BaseException, required: tuple[Requirement, ...], folder: str) -> str:
+    """What to do in an environment that somebody else made."""
     module = _missing_module(error)
-    if module is not None:
+    if module and installed_version(package := _package(module)) is None:  # else another version of it has the module
         top = module.partition(".")[0]
-        package = _PACKAGES.get(module, _PACKAGES.get(top, top))
         same = {_normal(package), _normal(top)}
         line = next((each.line for each in required if _normal(each.name) in same), package)
-        return f'Install what is missing: "{sys.executable}" -m pip install "{line}"'
-    if any(each.remark for each in required):
-        file = Path(folder) / "requirements.txt"
         return (
-            "The packages below aren't the ones that the model was logged with. Install them "
-            f'(pip install -r "{file}"), or give the interpreter of an environment that has them with --python'
+            f'Install what is missing: "{sys.executable}" -m pip install "{line}"; or let --env-manager uv build the '
+            "environment that the model states"
+        )
+    if any(each.is_unfit for each in required) or _python_remark(_python_version(folder)):
+        return (
+            "The packages below aren't the ones that the model was logged with. --env-manager uv builds the "
+            "environment that it states; --python takes the interpreter of one that you made"
         )
     return "The model's own code failed; see the traceback"
+
+
+def _advice_there(error: BaseException) -> str:
+    """What to do where the environment was built from what the model states."""
+    module = _missing_module(error)
+    if module and installed_version(_package(module)) is None:
+        return (
+            f"The environment that the model states has no {_package(module)}; add it to the model's requirements, "
+            "from which --env-manager uv builds the environment"
+        )
+    return "It failed in the environment that it states, which --env-manager uv has built; see the traceback"
+
+
+def _package(module: str) -> str:
+    """The package that most likely brings a module."""
+    top = module.partition(".")[0]
+    return _PACKAGES.get(module, _PACKAGES.get(top, top))
+
+
+def _is_later(version: str, wanted: str) -> bool:
+    """Whether the version is above all that the specifier names."""
+    given = parse(version)
+    bounds = [parse(text) for _, text in clauses(wanted)]
+    return given is not None and all(bound is not None and bound < given for bound in bounds)
 
 
 def _normal(name: str) -> str:
@@ -154,6 +191,6 @@ def _python_version(folder: str) -> str | None:
     return match[1] if match else None
 
 
-def _python_remark(wanted: str) -> str:
+def _python_remark(wanted: str | None) -> str:
     """Python's third number makes no difference to what is installed."""
-    return "" if wanted.split(".")[:2] == platform.python_version().split(".")[:2] else "differs"
+    return "" if wanted is None or wanted.split(".")[:2] == platform.python_version().split(".")[:2] else "differs"

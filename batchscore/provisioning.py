@@ -1,0 +1,51 @@
+"""The interpreter that the workers of a job run with: one that is here, or that of an environment built for the job."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from batchscore.deployment import Deployment, EnvironmentReference
+from batchscore.environments import Environment, build, cache_folder, environment_of, environment_of_script
+from batchscore.job import Job
+from batchscore.planning import FoundModel
+
+Note = Callable[[str], None]
+
+
+def interpreter_for(job: Job, model: FoundModel, note: Note) -> str:
+    """The path of the interpreter for a job's workers; ``note`` is told what takes time and what the user should know.
+
+    Raises, where an environment has to be built, UsageError: no uv, files that can't be read; ModelLoadError: no
+    interpreter or no packages that fit; StorageError: an index can't be reached, the cache can't be written.
+    """
+    if job.env_manager == "uv":
+        return _built(environment_of(model.folder.path), note)
+    return job.python or sys.executable
+
+
+def interpreter_for_script(deployment: Deployment, note: Note) -> str:
+    """The path of the interpreter for a deployment's scoring script: of its conda file's environment, else this one.
+
+    Raises as interpreter_for.
+    """
+    stated = deployment.environment or EnvironmentReference()
+    if stated.conda_file:
+        return _built(environment_of_script(stated.conda_file), note)
+    if stated.conda_json:
+        return _built(environment_of_script(json.loads(stated.conda_json), str(Path(deployment.file).parent)), note)
+    other = stated.reference or stated.image or stated.build
+    what = f"an environment that can't be had here ({other})" if other else "no environment"
+    note(
+        f"{deployment.file} states {what}: the scoring script runs with what is installed here ({sys.executable}). "
+        "With a conda_file in its environment, that is built for it"
+    )
+    return sys.executable
+
+
+def _built(environment: Environment, note: Note) -> str:
+    for text in environment.notes:
+        note(text)
+    return build(environment, cache=cache_folder(), note=note)

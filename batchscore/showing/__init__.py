@@ -1,0 +1,151 @@
+"""What a finished, failed, stopped or running job did, looked at from outside; nothing in OUTPUT is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from batchscore.errors import StorageError, UsageError
+from batchscore.highlights import MOST
+from batchscore.journal import Header, read_header
+from batchscore.locking import Holder, held_by
+from batchscore.minibatch import Json
+from batchscore.runplan import RunPlan
+from batchscore.showing.reasons import Reasons, read_failures
+from batchscore.showing.report import Progress, Report
+from batchscore.showing.unfinished import Tally, tally
+from batchscore.storage import storage_errors
+from batchscore.workspace import Workspace
+
+_LOOKS = 3
+"""A job that ends while it is looked at is looked at again."""
+
+
+def look(output: str, work_dir: str | None = None) -> Report:
+    """The report on the job in an output folder, whose work in progress may lie in a work directory.
+
+    Raises UsageError where there is none, StorageError where it can't be read.
+    """
+    workspace = Workspace(output, work_dir)  # not entered: its lock is the run's
+    with storage_errors(f"can't look at OUTPUT {workspace.root}"):
+        for _ in range(_LOOKS):
+            try:
+                return _look(workspace)
+            except FileNotFoundError:
+                continue  # the run has ended this moment and tidied up
+    raise StorageError(f"the job in OUTPUT {workspace.root} began and ended again and again; look again")
+
+
+def _look(workspace: Workspace) -> Report:
+    holder = held_by(workspace.folder)
+    header, manifest, plan = read_header(workspace.journal), workspace.manifest(), RunPlan.read(workspace.folder)
+    if manifest and _is_of_last_run(manifest, header, plan, holder):
+        return _of_manifest(workspace, manifest, header, holder)
+    if holder is None and header is None:
+        raise UsageError(
+            f"OUTPUT {workspace.root} holds no job of batchscore; give the folder that -o of `batchscore run` named"
+        )
+    report = _of_unfinished(workspace, header, plan, holder)
+    if manifest and header and manifest["job"] != header.job:
+        note = f"job.json and the predictions in OUTPUT are still those of the job before ({manifest['status']})"
+        report = replace(report, warnings=(note, *report.warnings))
+    return report
+
+
+def _is_of_last_run(manifest: Json, header: Header | None, plan: RunPlan | None, holder: Holder | None) -> bool:
+    """Whether job.json tells how the last run ended, and no other has begun since."""
+    if header is None:
+        return True  # even where a run holds the lock: it hasn't begun anything, or has finished and tidies up
+    if manifest["job"] != header.job:
+        return False
+    if manifest["status"] == "Completed":
+        return True
+    if holder and holder.since:
+        return bool(manifest["timings"]["ended"] >= holder.since)
+    return plan is None or plan.started <= manifest["timings"]["started"]
+
+
+def _of_manifest(workspace: Workspace, manifest: Json, header: Header | None, holder: Holder | None) -> Report:
+    """The report on a job that has ended."""
+    timings, model = manifest["timings"], manifest["model"]
+    recorded, lists = timings.get("rows_scored"), manifest.get("mini_batches", {})
+    reasons = Reasons()
+    if manifest["counts"].get("files_failed") or manifest["counts"].get("rows_failed"):
+        reasons.take(read_failures(Path(workspace.root, "failures.jsonl")))
+    return Report(
+        output=workspace.root,
+        status=manifest["status"],
+        message=manifest["message"],
+        model=model["uri"],
+        model_digest=model["digest"],
+        counts=manifest["counts"],
+        started=timings["started"],
+        ended=timings["ended"],
+        seconds=timings["seconds"],
+        rows_per_second=_rate(recorded, timings["seconds"]),
+        is_resumable=header is not None and manifest["status"] != "Completed",
+        holder=holder,
+        outputs=tuple(entry["path"] for entry in manifest["outputs"]),
+        slowest=tuple(lists.get("slowest", ())),
+        failed=tuple(lists.get("first_failed", ())),
+        mini_batches_failed=lists.get("failed", 0),
+        reasons=reasons.top(),
+        warnings=(*manifest.get("warnings", ()), *_skipped(manifest["skipped"])),
+    )
+
+
+def _of_unfinished(workspace: Workspace, header: Header | None, plan: RunPlan | None, holder: Holder | None) -> Report:
+    """The report on a job that runs, or whose last run ended without a word."""
+    if plan and holder and holder.since and plan.started < holder.since:
+        plan = None  # of a run before: this one hasn't come so far
+    found = tally(workspace, plan) if header else Tally()
+    progress = found.progress(is_running=holder is not None)
+    reasons = Reasons()
+    reasons.take(failure.to_json() for failure in found.failures)
+    return Report(
+        output=workspace.root,
+        status="Running" if holder else "Killed",
+        message=_message(progress, holder),
+        model=header.reference if header else None,
+        model_digest=header.identity["model_digest"] if header else None,
+        counts=found.counts,
+        started=plan.started if plan else holder.since if holder else None,
+        seconds=progress.seconds if progress else None,
+        rows_per_second=progress.rows_per_second if progress else None,
+        is_resumable=holder is None,
+        holder=holder,
+        progress=progress,
+        slowest=tuple(map(asdict, found.highlights.slowest)),
+        failed=tuple(map(asdict, found.failed[:MOST])),
+        mini_batches_failed=len(found.failed),
+        reasons=reasons.top(),
+        warnings=found.highlights.notes,
+    )
+
+
+def _message(progress: Progress | None, holder: Holder | None) -> str:
+    if holder is None:
+        how_far = f" after {progress.percent} % of the input" if progress else ""
+        return (
+            f"its run ended without a word{how_far}: it was killed, or its machine or disk failed; "
+            "run the same command again to go on"
+        )
+    if progress is None:
+        return f"{holder} is preparing the job"
+    if not progress.mini_batches_left:
+        return f"{holder} has scored everything and is publishing"
+    left = "" if progress.seconds_left is None else f", about {progress.seconds_left:,.0f} s left"
+    return f"{progress.percent} % of the input done by {holder}{left}"
+
+
+def _rate(rows: int | None, seconds: float) -> float | None:
+    return round(rows / seconds, 1) if rows and seconds > 0 else None
+
+
+def _skipped(skipped: list[Json]) -> Iterator[str]:
+    """The files that were found and not scored, in a line."""
+    if skipped:
+        first = f"{skipped[0]['file']}: {skipped[0]['reason']}"
+        number = len(skipped)
+        yield f"{number:,} {'file was' if number == 1 else 'files were'} skipped, {first}"

@@ -1,0 +1,125 @@
+"""A report for people: a few lines, then tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from batchscore.minibatch import Json
+from batchscore.redaction import redact
+from batchscore.showing.report import Progress, Reason, Report
+
+_WIDEST = 100
+"""Characters of a text in a table."""
+
+
+def lines(report: Report) -> Iterator[str]:
+    """The report, a line at a time; file names and reasons come as they are, control characters included."""
+    yield f"{report.status}: {report.message}"
+    facts = [(name, fact) for name, fact in _facts(report) if fact]
+    width = max(len(name) for name, _ in facts)
+    yield from (f"  {name:<{width}}  {fact}" for name, fact in facts)
+    yield from _mini_batches("Slowest mini-batches", report.slowest)
+    yield from _mini_batches(f"Failed mini-batches ({report.mini_batches_failed:,})", report.failed)
+    if more := report.mini_batches_failed - len(report.failed):
+        yield f"  … and {more:,} more"
+    yield from _reasons(report.reasons)
+    if report.warnings:
+        yield ""
+        yield "Warnings"
+        yield from (f"  {_short(warning, 4 * _WIDEST)}" for warning in report.warnings)
+
+
+def _facts(report: Report) -> Iterator[tuple[str, str]]:
+    counts, progress = report.counts, report.progress
+    yield "output", report.output
+    yield "model", _model(report)
+    yield "run by", _holder(report)
+    yield "started", _local(report.started)
+    if report.ended and report.seconds is not None:
+        yield "ended", f"{_local(report.ended)}, after {_duration(report.seconds)}"
+    yield "files", _listed(counts, ("files", ""), ("files_failed", "failed"), ("files_skipped", "skipped"))
+    yield "rows", _listed(counts, ("rows", ""), ("rows_scored", "scored"), ("rows_failed", "failed"))
+    if progress:
+        yield "mini-batches", _progress(progress, counts)
+        yield "last receipt", _ago(progress.seconds_since_receipt)
+    else:
+        yield "mini-batches", _listed(counts, ("mini_batches", ""), ("retries", "retries"))
+    if report.rows_per_second:
+        yield "rate", f"{report.rows_per_second:,.0f} rows/s"
+    if report.outputs:
+        more = f" and {len(report.outputs) - 1:,} more" if len(report.outputs) > 1 else ""
+        yield "predictions", f"{report.outputs[0]}{more}"
+    if report.is_resumable:
+        yield "to go on", "the same command again keeps what was scored"
+
+
+def _model(report: Report) -> str:
+    digest = f" ({report.model_digest[:19]}…)" if report.model_digest else ""
+    return f"{redact(report.model)}{digest}" if report.model else ""
+
+
+def _holder(report: Report) -> str:
+    workers = f", {report.progress.workers} workers" if report.progress and report.holder else ""
+    return f"{report.holder}{workers}" if report.holder else ""
+
+
+def _progress(progress: Progress, counts: Json) -> str:
+    retries = f", {counts['retries']:,} retries" if counts.get("retries") else ""
+    return f"{progress.mini_batches_done:,} of {progress.mini_batches:,} done{retries}"
+
+
+def _listed(counts: Json, *named: tuple[str, str]) -> str:
+    """The counts that are known, such as `5, 1 failed`."""
+    return ", ".join(f"{counts[key]:,} {word}".strip() for key, word in named if counts.get(key) is not None)
+
+
+def _local(utc: str | None) -> str:
+    """The time of the clock on this machine's wall."""
+    if utc is None:
+        return ""
+    return datetime.fromisoformat(utc.replace("Z", "+00:00")).astimezone().isoformat(" ", "seconds")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def _ago(seconds: float | None) -> str:
+    return "" if seconds is None else f"{_duration(seconds)} ago"
+
+
+def _mini_batches(title: str, entries: Sequence[Json]) -> Iterator[str]:
+    if not entries:
+        return
+    yield ""
+    yield title
+    rows = [("number", "seconds", "rows", "retries", "file")]
+    for entry in entries:
+        more = f" and {entry['files'] - 1:,} more" if entry["files"] > 1 else ""
+        reason = f": {_short(entry['reason'])}" if entry["reason"] else ""
+        numbers = (f"{entry['number']:,}", f"{entry['seconds']:,.2f}", f"{entry['rows']:,}", f"{entry['retries']:,}")
+        rows.append((*numbers, f"{_short(entry['file'])}{more}{reason}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for row in rows:
+        yield "  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row[:4], widths, strict=True)) + f"  {row[4]}"
+
+
+def _reasons(reasons: Sequence[Reason]) -> Iterator[str]:
+    if not reasons:
+        return
+    yield ""
+    yield "Reasons of failure"
+    width = max(len(f"{reason.count:,}") for reason in reasons)
+    for reason in reasons:
+        yield f"  {reason.count:>{width},}  {reason.reason}"
+        yield from (f"  {'':{width}}    {_short(each['file'])}: {_short(each['reason'])}" for each in reason.examples)
+
+
+def _short(text: str, longest: int = _WIDEST) -> str:
+    line = text.replace("\n", " ")
+    return line if len(line) <= longest else f"{line[:longest]} …"

@@ -18,7 +18,7 @@ from types import TracebackType
 
 from batchscore.errors import OutputLocked, StorageError, StoreUnfit, UsageError
 from batchscore.job import SUFFIXES, Job
-from batchscore.locking import LOCK, Holder, is_at, lock, utc
+from batchscore.locking import LOCK, Holder, held_by, is_at, lock, utc
 from batchscore.minibatch import Json, compact
 from batchscore.storage import local_path, storage_errors
 
@@ -39,8 +39,8 @@ class Workspace:
 
     def __init__(self, output: str, work_dir: str | None = None) -> None:
         self.root = os.path.realpath(local_path(output, "OUTPUT"))
-        self._work_dir = None if work_dir is None else os.path.realpath(local_path(work_dir, "--work-dir"))
-        self.folder = _folder(self.root, self._work_dir)
+        self.work_dir = None if work_dir is None else os.path.realpath(local_path(work_dir, "--work-dir"))
+        self.folder = _folder(self.root, self.work_dir)
         self.parts = str(Path(self.folder, "parts"))
         self.ready = str(Path(self.folder, "ready"))
         """Finished files that aren't in their places yet."""
@@ -52,8 +52,8 @@ class Workspace:
         self._lock: int | None = None
         self._refusal: StorageError | None = None
         _refuse_file(output, self.root)
-        if self._work_dir is not None:
-            _refuse_work_dir(self._work_dir, self.root)
+        if self.work_dir is not None:
+            _refuse_work_dir(self.work_dir, self.root)
 
     @classmethod
     def of(cls, job: Job) -> Workspace:
@@ -61,7 +61,7 @@ class Workspace:
         return cls(job.output, job.work_dir)
 
     def __enter__(self) -> Workspace:
-        roots = [Path(path) for path in (self.root, self._work_dir) if path]
+        roots = [Path(path) for path in (self.root, self.work_dir) if path]
         self._made = [path for path in roots if not path.exists()]
         try:
             with storage_errors(f"can't create OUTPUT {self.root}"):
@@ -83,12 +83,12 @@ class Workspace:
     @property
     def is_apart(self) -> bool:
         """Whether the work lies in a work directory, so that OUTPUT may get its files by copies."""
-        return self._work_dir is not None
+        return self.work_dir is not None
 
     @property
     def _place(self) -> str:
         """Where the lock, the journal and the parts lie, in words."""
-        return f"OUTPUT {self.root}" if self._work_dir is None else f"the work directory {self._work_dir}"
+        return f"OUTPUT {self.root}" if self.work_dir is None else f"the work directory {self.work_dir}"
 
     @contextlib.contextmanager
     def _needing(self, ability: str) -> Iterator[None]:
@@ -98,7 +98,7 @@ class Workspace:
         except OSError as error:
             if error.errno in _FULL:
                 raise
-            advice = "give one" if self._work_dir is not None else "give --work-dir DIR, a folder"
+            advice = "give one" if self.work_dir is not None else "give --work-dir DIR, a folder"
             raise StoreUnfit(
                 f"{self._place} is in a store that can't {ability} ({error.strerror or error}), as a job in progress "
                 f"must; {advice} on a local disk"
@@ -118,7 +118,7 @@ class Workspace:
         """Raise StorageError where OUTPUT may only be read, or can't do without a work directory."""
         if self._refusal:
             raise self._refusal
-        if self._work_dir is not None and not os.access(self.root, os.W_OK | os.X_OK):
+        if self.is_apart and Path(self.root).exists() and not os.access(self.root, os.W_OK | os.X_OK):
             raise StorageError(
                 f"can't write OUTPUT {self.root}: it may only be read; give a folder that can be written"
             )
@@ -213,6 +213,40 @@ class Workspace:
         return content
 
 
+class Glance(Workspace):
+    """OUTPUT looked at without touching it: what a job writes beside its results goes to a private folder.
+
+    It is never entered. The journal is the run's.
+    """
+
+    def __init__(self, output: str, scratch: str, work_dir: str | None = None) -> None:
+        super().__init__(output, work_dir)
+        self.holder: Holder | None = None
+        """Who holds OUTPUT now, as far as that may be known."""
+        with contextlib.suppress(OSError):
+            self.holder = held_by(self.folder)
+        self.folder = scratch
+        self.parts, self.ready, self.logs = (str(Path(scratch, name)) for name in ("parts", "ready", "logs"))
+        for folder in (self.parts, self.ready, self.logs):
+            Path(folder).mkdir(mode=0o700, exist_ok=True)
+
+    def obstacle(self) -> str | None:
+        """Why OUTPUT or the work directory couldn't be written, as far as permissions tell; None where they may be."""
+        places = {"OUTPUT": self.root, "--work-dir": self.work_dir}
+        return next((found for what, path in places.items() if path and (found := _obstacle(what, path))), None)
+
+
+def _obstacle(what: str, path: str) -> str | None:
+    folder = Path(path)
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        return f"can't create {what} {path}: {folder} is a file"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"can't write to {folder}: permission denied or read-only"
+    return None
+
+
 def _folder(root: str, work_dir: str | None) -> str:
     """Where the work on an OUTPUT lies; hidden, so that no INPUT above it takes parts for files to score."""
     if work_dir is None:
@@ -239,8 +273,9 @@ def _refuse_file(output: str, root: str) -> None:
 
 
 def _refuse_work_dir(work_dir: str, root: str) -> None:
-    if os.path.lexists(work_dir) and not os.path.isdir(work_dir):  # noqa: PTH112
-        raise UsageError(f"--work-dir {work_dir} is a file; give a folder")
+    there = next(path for path in (Path(work_dir), *Path(work_dir).parents) if path.exists())
+    if not there.is_dir():
+        raise UsageError(f"--work-dir {work_dir}: {there} is a file; give a folder")
     if Path(work_dir).is_relative_to(root):
         raise UsageError(f"--work-dir {work_dir} lies in OUTPUT {root}; give a folder elsewhere, on a local disk")
     if Path(root, FOLDER).is_dir():

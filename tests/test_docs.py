@@ -21,7 +21,9 @@ DOCUMENTS = [
     "CHANGELOG.md",
     "docs/design.md",
     "docs/azureml-component.md",
+    "docs/from-azure-ml.md",
     "docs/scheduling.md",
+    "docs/validation.md",
     "sample_data/README.md",
 ]
 needs_cli = pytest.mark.skipif(not (ROOT / "batchscore" / "cli.py").exists(), reason="batchscore.cli isn't there yet")

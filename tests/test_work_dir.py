@@ -121,6 +121,7 @@ def test_work_that_is_not_there_any_more_is_told(
     [
         ("out/work", "--work-dir .*out/work lies in OUTPUT"),
         ("file", "--work-dir .*file is a file"),
+        ("file/work", "--work-dir .*work: .*file is a file"),
         ("s3://bucket/work", "--work-dir s3://bucket/work is remote"),
         ("", "--work-dir is empty text"),
     ],
@@ -206,3 +207,18 @@ def test_no_old_job_json_stands_beside_half_a_list_of_failures(
     assert run_batchscore(*command, env=plain_store(out)).returncode == 1
     assert run_batchscore(*command, env=plain_store(out, STORE_KILLS="1")).returncode == -9
     assert os.listdir(out) == ["failures.jsonl"]
+
+
+def test_validate_looks_at_the_work_directory_too(
+    run_batchscore: RunBatchscore, model: Path, inputs: Path, tmp_path: Path
+) -> None:
+    """It makes neither folder."""
+    arguments = ["-m", model, "-i", inputs, "-o", tmp_path / "out", "--param", "answer=v"]
+    fit = run_batchscore("validate", *arguments, "--work-dir", tmp_path / "work")
+    assert fit.returncode == 0, fit.stderr + fit.stdout
+    (tmp_path / "file").write_text("")
+    unfit = run_batchscore("validate", *arguments, "--work-dir", tmp_path / "file" / "work")
+    assert unfit.returncode in {1, 2}
+    assert "file is a file; give a folder" in unfit.stdout + unfit.stderr
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "work").exists()

@@ -21,6 +21,7 @@ from batchscore.job import (
     ENV_MANAGERS,
     FORMATS,
     LAYOUTS,
+    LOGGING_LEVELS,
     MISSING_VALUES,
     OUTPUT_FILES,
     CsvOptions,
@@ -324,10 +325,10 @@ def shared(stack: Callable[[], None]) -> Callable[[Command], Command]:
 @option(
     WATCHING,
     "--logging-level",
-    type=click.Choice(["warning", "info", "debug"]),
+    type=click.Choice(LOGGING_LEVELS),
     default="info",
     show_default=True,
-    help="warning: no progress, only notes and errors.",
+    help="Of the model's and the workers' logging, too. warning: no progress, only notes and errors; debug: each step.",
 )
 @click.argument("more_inputs", nargs=-1, type=click.Path(), metavar="[INPUT]...")
 def job_options() -> None:
@@ -435,7 +436,8 @@ def job_of(given: dict[str, Any]) -> Job:
     same = (
         "model", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries",
         "error_threshold", "fail_fast", "output_files", "rename", "predict_fn", "params", "include", "exclude",
-        "limit", "env_manager", "python", "environment", "allow_empty", "overwrite", "layout", "work_dir",
+        "limit", "env_manager", "python", "environment", "allow_empty", "overwrite", "layout",
+        "logging_level", "work_dir",
     )  # fmt: skip
     return Job(
         inputs=places.inputs,
@@ -457,8 +459,8 @@ def _watcher(given: dict[str, Any]) -> Watcher:
     return watcher(
         sys.stderr,
         quiet=given["quiet"],
-        notes_only=given["logging_level"] == "warning",
         colour="NO_COLOR" not in os.environ,
+        logging_level=given["logging_level"],
     )
 
 

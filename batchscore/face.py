@@ -19,6 +19,7 @@ from batchscore.job import (
     Format,
     Job,
     Layout,
+    LoggingLevel,
     MiniBatchSize,
     OutputFiles,
     output_name_and_format,
@@ -69,6 +70,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     allow_empty: bool = False,
     overwrite: bool = False,
     work_dir: Location | None = None,
+    logging_level: LoggingLevel = "info",
     date: str | dt.date | None = None,
     progress: bool = False,
 ) -> JobSummary:
@@ -87,7 +89,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     from batchscore.runner import run_job
 
     try:
-        summary = run_job(job, watcher(sys.stderr, quiet=not progress, colour=True))
+        summary = run_job(job, watcher(sys.stderr, quiet=not progress, colour=True, logging_level=logging_level))
     except Stopped as stopped:
         if stopped.signal_number == signal.SIGINT:
             raise KeyboardInterrupt(str(stopped)) from None
@@ -157,6 +159,7 @@ def _job(given: Mapping[str, Any]) -> Job:
         allow_empty=given["allow_empty"],
         overwrite=given["overwrite"],
         work_dir=os.fspath(given["work_dir"]) if given["work_dir"] is not None else None,
+        logging_level=given["logging_level"],
         date=None if places == asked else day.isoformat(),
     )
 

@@ -12,6 +12,7 @@ from batchscore.minibatch import Json
 
 Format = Literal["csv", "parquet", "jsonl"]
 OutputFiles = Literal["one", "parts", "mirror"]
+LoggingLevel = Literal["warning", "info", "debug"]
 EnvManager = Literal["local", "uv"]
 Layout = Literal["table", "azure"]
 OutputAction = Literal["append_row", "summary_only"]
@@ -22,10 +23,12 @@ Writer = Literal["csv", "parquet", "jsonl", "headerless"]
 """What encodes the parts: a format, or layout azure's CSV without a header."""
 LAYOUTS: tuple[Layout, ...] = ("table", "azure")
 OUTPUT_FILES: tuple[OutputFiles, ...] = ("one", "parts", "mirror")
+LOGGING_LEVELS: tuple[LoggingLevel, ...] = ("warning", "info", "debug")
 ENV_MANAGERS: tuple[EnvManager, ...] = ("local", "uv")
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "layout": LAYOUTS, "format": FORMATS, "output_files": OUTPUT_FILES, "env_manager": ENV_MANAGERS,
+    "logging_level": LOGGING_LEVELS,
 }  # fmt: skip
 
 MISSING_VALUES = (
@@ -244,7 +247,8 @@ class Job:
     """Files of unsupported types are failed items, not skipped."""
     script: Script | None = None
     """Score by this script instead of the model's predict."""
-    logging_level: str = "info"
+    logging_level: LoggingLevel = "info"
+    """Of Python's logging in the workers; debug: each step is logged and told, too."""
 
     def __post_init__(self) -> None:
         if os.name == "nt":

@@ -232,4 +232,5 @@ def worker_spec(prepared: Prepared) -> WorkerSpec:
         },
         threads=prepared.settings.threads,
         environment=prepared.job.environment,
+        logging_level=prepared.job.logging_level,
     )

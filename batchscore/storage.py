@@ -94,11 +94,12 @@ def commit(root: str, ready: Ready) -> None:
         except OSError as error:
             if error.errno not in _NO_RENAME:
                 raise
-            _copy(Path(ready.temporary), target)
+            copy(Path(ready.temporary), target)
+            Path(ready.temporary).unlink()
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Write a file from its beginning to its end, and remove the source."""
+def copy(source: Path, target: Path) -> None:
+    """Write a file from its beginning to its end, and nothing where that fails. Raises OSError."""
     try:
         with source.open("rb") as read, target.open("wb") as written:
             shutil.copyfileobj(read, written, 1 << 20)
@@ -109,7 +110,6 @@ def _copy(source: Path, target: Path) -> None:
         with contextlib.suppress(OSError):
             target.unlink(missing_ok=True)
         raise
-    source.unlink()
 
 
 def publish(root: str, name: str, scratch: str, write: Callable[[BinaryIO], object]) -> None:

@@ -45,6 +45,8 @@ class Workspace:
         self.ready = str(Path(self.folder, "ready"))
         """Finished files that aren't in their places yet."""
         self.logs = str(Path(self.folder, "logs"))
+        self.staged_logs = str(Path(self.folder, "job-logs"))
+        """OUTPUT/logs to be, as long as another job's are there."""
         self.journal = str(Path(self.folder, "journal.jsonl"))
         self.is_done = False
         """Whether nothing in the folder is needed any more."""

@@ -4,7 +4,7 @@
  * PLAIN_STORE: files there are written from their beginning to their end. No renaming, links, locks, appending,
  * seeking in what is written, or cutting short. A rename into it from elsewhere fails as between two file systems.
  * PLAIN_STORE_LOCKS, PLAIN_STORE_CUTS: locks, and cutting files short, are possible nevertheless.
- * PLAIN_STORE_KILLS: the how-many-th file written there ends the process by SIGKILL, half of its first block written.
+ * PLAIN_STORE_KILLS: writing a file of this name there ends the process by SIGKILL, half of its first block written.
  * PLAIN_STORE_READ_ONLY: nothing there is made, changed or removed, not even by root.
  * PLAIN_STORE_LOG: a file that gets a line for each refusal.
  */
@@ -60,7 +60,7 @@ static int has(int handle) {
     return below("PLAIN_STORE", whole);
 }
 
-static int files_written = 0, last_written = -1;
+static int deadly = -1;
 
 static int refuse(const char *what, const char *path, int code) {
     const char *log = getenv("PLAIN_STORE_LOG");
@@ -81,13 +81,14 @@ static int opened(int folder, const char *path, int flags, mode_t mode) {
     if ((flags & O_APPEND) && is_below("PLAIN_STORE", folder, path)) return refuse("append", path, EOPNOTSUPP);
     int handle = syscall(SYS_openat, folder, path, flags, mode);
     const char *kills = getenv("PLAIN_STORE_KILLS");
-    if (kills && handle >= 0 && (flags & O_ACCMODE) != O_RDONLY && has(handle) && ++files_written == atoi(kills))
-        last_written = handle;
+    const char *name = strrchr(path, '/');
+    if (kills && handle >= 0 && (flags & O_ACCMODE) != O_RDONLY && has(handle) && !strcmp(name ? name + 1 : path, kills))
+        deadly = handle;
     return handle;
 }
 
 ssize_t write(int handle, const void *bytes, size_t length) {
-    if (handle != last_written) return syscall(SYS_write, handle, bytes, length);
+    if (handle != deadly) return syscall(SYS_write, handle, bytes, length);
     syscall(SYS_write, handle, bytes, length / 2);
     raise(SIGKILL);
     return -1;

@@ -106,7 +106,7 @@ def test_the_step_gives_the_predictions_of_a_plain_run(
     run_batchscore("run", "-m", inputs["model"], "-i", inputs["data"], "-o", tmp_path / "plain")
     expected = (tmp_path / "plain" / "predictions.csv").read_bytes()
     assert step.predictions.read_bytes() == (step.score / "predictions.csv").read_bytes() == expected
-    assert sorted(os.listdir(step.score)) == ["job.json", "predictions.csv"]
+    assert sorted(os.listdir(step.score)) == ["job.json", "logs", "predictions.csv"]
     assert json.loads((step.score / "job.json").read_text())["status"] == "Completed"
     assert step.refusals == [f"rename-across {step.score}/{name}" for name in ("predictions.csv", "job.json")]
     assert step.process.stdout == "Completed: 569 of 569 rows from 5 files scored, to predictions.csv\n"
@@ -168,7 +168,7 @@ def test_a_failed_step_keeps_its_exit_code_and_says_why(run_step: RunStep, sampl
     step = run_step(model=sample_models / "breast_cancer", data=tmp_path / "data")
     assert step.process.returncode == 1
     assert not step.predictions.exists()
-    assert sorted(os.listdir(step.score)) == ["failures.jsonl", "job.json"]
+    assert sorted(os.listdir(step.score)) == ["failures.jsonl", "job.json", "logs"]
     assert "broken.csv" in step.process.stderr
 
 

@@ -18,6 +18,7 @@ PACKAGE = ROOT / "batchscore"
 
 SAME_LAYER = {
     ("channel", "minibatch"),
+    ("child", "joblog"),
     ("child", "scoring"),
     ("environments", "modelfolder"),
     ("estimating", "sampling"),
@@ -26,6 +27,7 @@ SAME_LAYER = {
     ("errors", "redaction"),
     ("inputs", "readers"),
     ("interpreter", "child"),
+    ("joblog", "progress"),
     ("manifest", "planning"),
     ("model", "answers"),
     ("readers", "writers"),
@@ -45,7 +47,9 @@ SAME_LAYER = {
     ("signature", "job"),
     ("signature", "schema"),
     ("slot", "child"),
+    ("slot", "joblog"),
     ("slots", "child"),
+    ("slots", "joblog"),
     ("slots", "slot"),
     ("summary", "readers"),
     ("summary", "receipts"),
@@ -76,7 +80,8 @@ DOORS = {
 """The modules that may import a library; a library that isn't here may not be imported at all."""
 
 BESIDE_THE_MODEL = {
-    *FRAMES, "worker", "trial", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job", "versions",
+    *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
+    "versions",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
 

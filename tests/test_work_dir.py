@@ -36,13 +36,18 @@ def options(tmp_path: Path, **more: Any) -> dict[str, Any]:
     return {"params": {"answer": "v * 2"}, "work_dir": tmp_path / "work", "mini_batch_size": 1, **more}
 
 
+def _files(folder: Path) -> list[Path]:
+    return sorted(path.relative_to(folder) for path in folder.rglob("*"))
+
+
 def test_output_gets_nothing_but_results_and_the_work_goes(
     run_here: RunHere, model: Path, inputs: Path, tmp_path: Path
 ) -> None:
     one = run_here(model, inputs, tmp_path / "apart", **options(tmp_path))
     run_here(model, inputs, tmp_path / "within", **options(tmp_path, work_dir=None))
     assert one.status == "Completed"
-    assert sorted(os.listdir(tmp_path / "apart")) == ["job.json", "predictions.csv"]
+    assert sorted(os.listdir(tmp_path / "apart")) == ["job.json", "logs", "predictions.csv"]
+    assert _files(tmp_path / "apart/logs") == _files(tmp_path / "within/logs")
     assert (tmp_path / "apart/predictions.csv").read_bytes() == (tmp_path / "within/predictions.csv").read_bytes()
     assert not (tmp_path / "work").exists()
 
@@ -53,7 +58,7 @@ def test_a_failed_job_goes_on_where_it_stopped(
     monkeypatch.setenv("ANSWER", "v * 2")
     (inputs / "b.csv").write_text(BAD)
     assert run_here(model, inputs, tmp_path / "out", **options(tmp_path, params={"answer": ""})).status == "Failed"
-    assert sorted(os.listdir(tmp_path / "out")) == ["failures.jsonl", "job.json"]
+    assert sorted(os.listdir(tmp_path / "out")) == ["failures.jsonl", "job.json", "logs"]
     monkeypatch.setenv("ANSWER", "v * 3")
     (inputs / "b.csv").write_text(GOOD)
     summary = run_here(model, inputs, tmp_path / "out", **options(tmp_path, params={"answer": ""}))
@@ -171,9 +176,18 @@ def test_an_output_that_lacks_what_a_job_needs_names_the_option(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("written", [1, 2, 3])
+WRITTEN = {
+    "predictions.csv": "predictions.csv",
+    "failures.jsonl": "failures.jsonl",
+    "job_result.txt": "logs",
+    "job.json": "job.json",
+}
+"""The files that are copied into the store, in this order, and what they make appear there."""
+
+
+@pytest.mark.parametrize("killing", WRITTEN)
 def test_a_run_killed_while_it_copies_into_the_store_is_published_by_the_next(
-    run_batchscore: RunBatchscore, plain_store: PlainStore, model: Path, inputs: Path, tmp_path: Path, written: int
+    run_batchscore: RunBatchscore, plain_store: PlainStore, model: Path, inputs: Path, tmp_path: Path, killing: str
 ) -> None:
     """Predictions, failures.jsonl and job.json are written there: whichever is half, no job.json vouches for it."""
     out = tmp_path / "out"
@@ -182,16 +196,20 @@ def test_a_run_killed_while_it_copies_into_the_store_is_published_by_the_next(
         "run", "-m", model, "-i", inputs, "-o", out, "--param", "answer=v * 2", "--work-dir", tmp_path / "work",
         "--error-threshold", "1", "--max-retries", "0",
     ]  # fmt: skip
-    killed = run_batchscore(*command, env=plain_store(out, STORE_KILLS=str(written)))
+    killed = run_batchscore(*command, env=plain_store(out, STORE_KILLS=killing))
     assert killed.returncode == -9
-    names = ["predictions.csv", "failures.jsonl", "job.json"]
-    assert sorted(os.listdir(out)) == sorted(names[:written])
-    if written == 3:
+    names = list(WRITTEN)
+    assert sorted(os.listdir(out)) == sorted(WRITTEN[name] for name in names[: names.index(killing) + 1])
+    if killing == "job.json":
         with pytest.raises(json.JSONDecodeError):
             json.loads((out / "job.json").read_text())
     assert look(str(out), str(tmp_path / "work")).status == "Killed"
     again = run_batchscore(*command, env=plain_store(out))
     assert again.returncode == 0, again.stderr
+    assert sorted(os.listdir(out)) == sorted(WRITTEN.values())
+    overview = (out / "logs/job_progress_overview.txt").read_text()
+    assert overview.count(" begins job ") == overview.count(" goes on with job ") == 1
+    assert "Completed" in (out / "logs/job_result.txt").read_text()
     assert json.loads((out / "job.json").read_text())["counts"]["rows_scored"] == 4
     assert (out / "predictions.csv").read_text() == "file,row,y\n" + "".join(
         f"{name}.csv,{row},{y}\n" for name in "ac" for row, y in enumerate((3.0, 5.0))
@@ -205,8 +223,8 @@ def test_no_old_job_json_stands_beside_half_a_list_of_failures(
     out = tmp_path / "out"
     command = ["run", "-m", model, "-i", inputs, "-o", out, "--param", "answer=v", "--work-dir", tmp_path / "work"]
     assert run_batchscore(*command, env=plain_store(out)).returncode == 1
-    assert run_batchscore(*command, env=plain_store(out, STORE_KILLS="1")).returncode == -9
-    assert os.listdir(out) == ["failures.jsonl"]
+    assert run_batchscore(*command, env=plain_store(out, STORE_KILLS="failures.jsonl")).returncode == -9
+    assert sorted(os.listdir(out)) == ["failures.jsonl", "logs"]
 
 
 def test_validate_looks_at_the_work_directory_too(

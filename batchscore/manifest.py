@@ -37,6 +37,8 @@ class Ending:
     exit_code: int = 0
     error: BatchscoreError | None = None
     """What ended it before its time."""
+    is_whole: bool = True
+    """Each file was scored or has failed."""
     slow: int = 0
     """Mini-batches with an attempt that took longer than Azure would have let it."""
     warnings: tuple[str, ...] = ()
@@ -103,13 +105,13 @@ def failed(job: Job, counts: Counts, *, is_whole: bool) -> Ending:
         message = f"{files} and no row was scored, see failures.jsonl"
     else:
         message = f"{files}, {allowed}; {_scored(counts)} but not published, see failures.jsonl"
-    return Ending("Failed", message, counts, exit_code=1)
+    return Ending("Failed", message, counts, exit_code=1, is_whole=is_whole)
 
 
 def cut_short(error: BatchscoreError, counts: Counts) -> Ending:
     """The ending of a job that a signal stopped, or that an error ended."""
     status: Status = "Canceled" if isinstance(error, Stopped) else "Failed"
-    return Ending(status, str(error), counts, exit_code=error.exit_code, error=error)
+    return Ending(status, str(error), counts, exit_code=error.exit_code, error=error, is_whole=False)
 
 
 def _scored(counts: Counts) -> str:
@@ -149,6 +151,7 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "resolved": redact(prepared.model.resolved),
             "digest": header.identity["model_digest"],
         },
+        **({"deployment": job.deployment.to_json()} if job.deployment else {}),
         "inputs": {
             "given": [redact(entry) for entry in job.inputs],
             "include": list(job.include),

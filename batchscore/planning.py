@@ -124,7 +124,7 @@ class Prepared:
     @property
     def notes(self) -> tuple[str, ...]:
         """What to tell the user before the job begins."""
-        return (*self.model.notes, *self.earlier.notes)
+        return (*self.job.notes, *self.model.notes, *self.earlier.notes)
 
 
 def prepare(job: Job, workspace: Workspace, model: FoundModel, listing: Listing, identity: Identity) -> Prepared:

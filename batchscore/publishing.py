@@ -183,4 +183,12 @@ def sign_off(prepared: Prepared, ending: Ending) -> JobSummary:
     if ending.error is not None and ending.status != "Canceled":
         raise ending.error
     workspace.is_done = ending.status == "Completed"
-    return JobSummary(ending.status, ending.counts, workspace.root, ending.message, ending.exit_code, content)
+    return JobSummary(
+        ending.status,
+        ending.counts,
+        workspace.root,
+        ending.message,
+        ending.exit_code,
+        content,
+        is_whole=ending.is_whole,
+    )

@@ -150,6 +150,8 @@ class JobSummary:
     """The content of job.json."""
     is_fresh: bool = True
     """False where the job had been finished before and nothing was done."""
+    is_whole: bool = True
+    """False where the job was stopped before each file was scored or had failed."""
 
     @property
     def outputs(self) -> tuple[str, ...]:

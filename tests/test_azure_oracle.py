@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import AskAzure
+from conftest import ROOT, AskAzure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +20,7 @@ from batchscore.errors import UsageError
 pytestmark = pytest.mark.slow
 
 Document = dict[str, Any]
-Ask = Callable[[str, Document], dict[str, Any]]
+Ask = Callable[[str, Document | Path], dict[str, Any]]
 
 LEAST = {
     "max_concurrency_per_instance": 1,
@@ -166,7 +166,9 @@ def folder(tmp_path_factory) -> Path:
 def ask(folder: Path, ask_azure: AskAzure) -> Ask:
     """Asks Azure's client of a deployment."""
 
-    def ask(style: str, document: Document) -> dict[str, Any]:
+    def ask(style: str, document: Document | Path) -> dict[str, Any]:
+        if isinstance(document, Path):
+            return ask_azure(style, document)
         (folder / "asked.yml").write_text(yaml.safe_dump(document, sort_keys=False))
         return ask_azure(style, folder / "asked.yml")
 
@@ -362,3 +364,16 @@ def test_every_key_that_is_known_here_is_known_to_azures_client(folder: Path, as
             document = {part: document}
         answer = ask(style, {**({"type": "model"} if style == "settings" else {}), **document})
         assert f"'{dotted.rpartition('.')[2]}': ['Unknown field.']" not in answer["error"], dotted
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "configs").glob("*/deployment*.yml")), ids=lambda file: file.parent.name
+)
+def test_azures_client_takes_the_example_deployments_with_the_same_values(ask: Ask, file: Path) -> None:
+    found = read_deployment(str(file))
+    answer = ask(found.style, file)
+    assert answer["accepted"], answer
+    expected = settled_values(answer["values"], {})
+    model = Path(file.parent, expected["model"]["path"]).resolve()
+    assert Path(found.model.path).resolve() == model
+    assert {**values_of(found), "model": None} == {**expected, "model": None}

@@ -26,7 +26,9 @@ INPUTS: dict[str, dict[str, Any]] = COMPONENT["inputs"]
 
 NOT_INPUTS = {
     "inputs": "the input `data`", "output": "the output `score`", "more_inputs": "one folder is scored",
-    "env_manager": "the image is the environment", "date": "Azure names the folders",
+    "file": "for deployments", "deployment_name": "for deployments", "overrides": "for deployments",
+    "model_store": "for deployments", "max_concurrency_per_instance": "workers", "instance_count": "workers",
+    "output_action": "for scoring scripts", "env_manager": "the image is the environment", "date": "folders are given",
     "output_file_name": "`predictions` names the file", "output_files": "`predictions` is one file",
     "missing_values": "a default set of many", "python": "the image has one",
     "environment": "Azure's jobs have environment_variables", "as_json": "job.json is in `score`", "quiet": "for a log",

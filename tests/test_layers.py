@@ -20,6 +20,9 @@ SAME_LAYER = {
     ("channel", "minibatch"),
     ("child", "joblog"),
     ("child", "scoring"),
+    ("cli", "headings"),
+    ("cli", "options"),
+    ("cli", "translating"),
     ("environments", "modelfolder"),
     ("estimating", "sampling"),
     ("examination", "planning"),
@@ -27,10 +30,12 @@ SAME_LAYER = {
     ("errors", "redaction"),
     ("inputs", "readers"),
     ("interpreter", "child"),
+    ("job", "deployment"),
     ("joblog", "progress"),
     ("manifest", "planning"),
     ("model", "answers"),
     ("readers", "writers"),
+    ("options", "headings"),
     ("planning", "resuming"),
     ("publishing", "manifest"),
     ("provisioning", "planning"),
@@ -66,7 +71,7 @@ SAME_LAYER = {
 
 FRAMES = {"signature", "readers", "writers", "model", "answers", "scoring"}
 DOORS = {
-    "click": {"cli"},
+    "click": {"cli", "headings", "options", "translating"},
     "yaml": {"azure", "modelfolder"},
     "fsspec": {"storage"},
     "joblib": {"engines"},
@@ -81,7 +86,7 @@ DOORS = {
 
 BESIDE_THE_MODEL = {
     *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
-    "versions",
+    "deployment", "versions",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
 
@@ -97,10 +102,12 @@ LATE = {
     ("cli", "showing"),
     ("cli", "validation"),
     ("examination", "examining"),
+    ("face", "deploying"),
     ("face", "runner"),
     ("face", "summary"),
     ("face", "validation"),
     ("engines", "engines"),
+    ("translating", "deploying"),
     ("planning", "model"),
     ("validation", "trial"),
     ("readers", "readers"),

@@ -70,6 +70,10 @@ class WorkerSpec:
     """``module:function`` or ``/path/to/file.py:function`` that makes a Scorer of the setup."""
     load_timeout: float = 600.0
     """Seconds until the model must be loaded."""
+    loads: str = "the model"
+    """What is loaded, for messages."""
+    grace: float = 1.0
+    """Seconds that an idle worker has to end when it isn't needed any more."""
     logging_level: str = "info"
     """Of Python's logging in the worker."""
 

@@ -301,6 +301,32 @@ class Job:
                 "other formats, --keep and --add need --layout table"
             )
 
+        self._check_script()
+
+    def _check_script(self) -> None:
+        """A scoring script reads its files itself: refuse what batchscore can't do for it."""
+        if self.script is None:
+            return
+        if self.mini_batch_size.files is None:
+            raise UsageError(
+                f"a scoring script gets whole files: mini_batch_size is a number of files, found {self.mini_batch_size}"
+            )
+        if self.output_files == "mirror":
+            raise UsageError(
+                "output_files mirror needs to know whose rows are whose, which a scoring script doesn't tell; "
+                "the script can write a file for each input itself, with output_action summary_only"
+            )
+        names = ("keep", "add", "rename", "params", "limit", "rows_per_call")
+        given = [name for name in names if getattr(self, name) not in ((), None)]
+        given += ["predict_fn"] if self.predict_fn != "predict" else []
+        if given:
+            raise UsageError(f"{given[0]} has no effect on a scoring script, which reads and scores its files itself")
+
+    @property
+    def prediction_target(self) -> str:
+        """The file or folder of the predictions in OUTPUT."""
+        return self.output_file_name if self.output_files == "one" else self.output_folder
+
     @property
     def output_folder(self) -> str:
         """The folder of several prediction files: their common name without its suffix."""

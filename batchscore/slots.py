@@ -25,8 +25,6 @@ _FIRST_PAUSE = 0.2
 _DESCRIPTORS = 16
 """That a slot has open at most: pipes, socket, log files."""
 _OTHER_DESCRIPTORS = 200
-_GRACE = 1.0
-"""Seconds that an idle worker has to end when the pool is closed."""
 
 
 class Slots:
@@ -34,6 +32,7 @@ class Slots:
 
     def __init__(self, spec: WorkerSpec, count: int, logs: Path, listener: Listener | None = None) -> None:
         """``count`` slots whose workers' output and failures go to files below ``logs``; see ProcessLog."""
+        self._grace = spec.grace
         lifeline.allow_descriptors(_DESCRIPTORS * count + _OTHER_DESCRIPTORS)
         secrets = secret_values(spec.variables())
         self._slots = [Slot(spec, ProcessLog(logs, number, secrets, listener)) for number in range(count)]
@@ -126,8 +125,9 @@ class Slots:
         self._is_stopped = True
         for slot in self._slots:
             slot.stop(gently=True)
+        deadline = time.monotonic() + self._grace
         for slot in self._slots:
-            slot.kill(_GRACE)
+            slot.kill(max(deadline - time.monotonic(), 0))
 
     def kill_all(self) -> None:
         """Kill all workers and their children at once; from any thread or a signal handler; again does nothing."""

@@ -87,7 +87,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
         {},
         optional={
             "conda_file": st.sampled_from(["conda.yml", "nowhere.yml", {"dependencies": ["pip"]}]),
-            "image": st.just("mcr.microsoft.com/x") | oddities,
+            "image": st.just("continuumio/miniconda3") | oddities,
             "name": st.just("e"),
             "build": st.sampled_from([{"path": "src"}, {"path": "nowhere"}, {"path": "src", "file": "x"}]),
             "os_type": st.sampled_from(["linux", "LINUX", "windows", "mac"]),

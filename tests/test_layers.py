@@ -40,6 +40,7 @@ SAME_LAYER = {
     ("publishing", "manifest"),
     ("provisioning", "planning"),
     ("publishing", "planning"),
+    ("publishing", "scriptfiles"),
     ("receipts", "highlights"),
     ("receipts", "journal"),
     ("runner", "manifest"),
@@ -47,6 +48,11 @@ SAME_LAYER = {
     ("runner", "provisioning"),
     ("runner", "publishing"),
     ("runner", "resuming"),
+    ("runner", "scriptfiles"),
+    ("script", "answers"),
+    ("script", "outputfolder"),
+    ("script", "writers"),
+    ("scriptfiles", "planning"),
     ("report", "inputs"),
     ("sampling", "planning"),
     ("signature", "job"),
@@ -56,6 +62,7 @@ SAME_LAYER = {
     ("slots", "child"),
     ("slots", "joblog"),
     ("slots", "slot"),
+    ("staging", "child"),
     ("summary", "readers"),
     ("summary", "receipts"),
     ("summary", "writers"),
@@ -86,7 +93,7 @@ DOORS = {
 
 BESIDE_THE_MODEL = {
     *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
-    "deployment", "versions",
+    "deployment", "versions", "script", "outputfolder",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
 
@@ -111,6 +118,8 @@ LATE = {
     ("planning", "model"),
     ("validation", "trial"),
     ("readers", "readers"),
+    ("script", "answers"),
+    ("staging", "script"),
     ("writers", "writers"),
 }
 """(importer, imported) of the house's modules that a function opens, or that are opened by name, when needed."""
@@ -430,5 +439,21 @@ def test_a_jobs_own_process_loads_neither_mlflow_nor_pandas(sample_models, sampl
         "for form in ('parquet', 'jsonl'):\n"
         f" job = Job({arguments}, format=form, output_file_name='p.' + form)\n"
         " assert run_job(job).status == 'Completed'"
+    )
+    assert loaded_by(program, clean_environment) & {"mlflow", "pandas"} == set()
+
+
+@pytest.mark.parametrize("layout", ["azure", "table"])
+def test_the_process_of_a_scoring_scripts_job_loads_neither_mlflow_nor_pandas(layout, tmp_path, clean_environment):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.txt").write_text("1")
+    (tmp_path / "score.py").write_text("def run(mini_batch):\n    return mini_batch\n")
+    arguments = (
+        f"model='', inputs=({str(tmp_path / 'in')!r},), output={str(tmp_path / 'out')!r}, layout={layout!r}, "
+        f"mini_batch_size=MiniBatchSize(files=1), script=Script({str(tmp_path)!r}, 'score.py')"
+    )
+    program = (
+        "from batchscore.job import Job, MiniBatchSize, Script\nfrom batchscore.runner import run_job\n"
+        f"assert run_job(Job({arguments})).status == 'Completed'"
     )
     assert loaded_by(program, clean_environment) & {"mlflow", "pandas"} == set()

@@ -24,6 +24,7 @@ from batchscore.cli import main_group
 from batchscore.errors import OutputLocked, UsageError
 from batchscore.highlights import MOST, Highlights
 from batchscore.joblog.texts import problems
+from batchscore.locking import held_by
 from batchscore.minibatch import Failed, Failure, FileSlice, InputFile, Outcome, Scored
 from batchscore.progress import Silent
 from batchscore.runner import run_job
@@ -33,7 +34,7 @@ from batchscore.showing.reasons import EXAMPLES, Reasons, pattern
 from batchscore.showing.report import Report
 from batchscore.showing.unfinished import Tally
 from batchscore.summary import Counts, failure_lines
-from batchscore.workspace import Workspace, held_by
+from batchscore.workspace import Workspace
 
 
 def shown(report: Report) -> str:
@@ -400,4 +401,5 @@ def test_hostile_names_do_not_reach_the_terminal(tmp_path: Path, run_batchscore:
 
 def test_its_options_come_from_variables_of_its_own() -> None:
     command = main_group.commands["show"]
-    assert [each.envvar for each in command.params if each.param_type_name == "option"] == ["BATCHSCORE_SHOW_JSON"]
+    names = [each.envvar for each in command.params if each.param_type_name == "option"]
+    assert names == ["BATCHSCORE_SHOW_JSON", "BATCHSCORE_SHOW_WORK_DIR"]

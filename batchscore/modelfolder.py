@@ -94,7 +94,7 @@ def _nearby(folder: Path) -> str:
 def digest(path: str, *, leave_out: frozenset[str] = frozenset(), leaves_hidden: bool = False) -> str:
     """`sha256:…` over the relative names and contents of the folder's files, without bytecode; or of one file.
 
-    Pipes and links that lead nowhere count by their names. Files and folders of `leave_out` (absolute paths) and, with
+    Pipes and links that lead nowhere count by their names. Files and folders of `leave_out` (paths without links) and, with
     `leaves_hidden`, hidden folders don't count. Raises UsageError for a file that can't be read.
     """
     total = hashlib.sha256()
@@ -124,8 +124,12 @@ def _files(path: str, leave_out: frozenset[str], *, leaves_hidden: bool) -> Iter
             for name in folders
             if name != "__pycache__"
             and not (leaves_hidden and name.startswith("."))
-            and os.path.join(folder, name) not in leave_out  # noqa: PTH118 (as os.walk has them)
+            and not _is_among(os.path.join(folder, name), leave_out)  # noqa: PTH118 (as os.walk has them)
         ]
         for name in names:
-            if not name.endswith(".pyc") and os.path.join(folder, name) not in leave_out:  # noqa: PTH118
+            if not name.endswith(".pyc") and not _is_among(os.path.join(folder, name), leave_out):  # noqa: PTH118
                 yield os.path.relpath(Path(folder, name), path)
+
+
+def _is_among(path: str, real_paths: frozenset[str]) -> bool:
+    return bool(real_paths) and os.path.realpath(path) in real_paths

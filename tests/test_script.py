@@ -932,6 +932,11 @@ def test_the_jobs_identity_covers_model_and_code_but_not_what_lies_beside(projec
     }
     assert project.run(**settings).is_fresh
     assert not project.run(**settings).is_fresh
+    link = project.folder.with_name("link")
+    link.symlink_to(project.folder)
+    there: dict[str, Any] = {"output": str(link / "out"), "model": str(link / "model")}
+    assert not project.run(**{**settings, **there}).is_fresh
+    assert not project.run(**{**settings, "script": Script(str(link), "score.py")}).is_fresh
     (project.folder / ".git").mkdir()
     (project.folder / ".git/index").write_text("x")
     assert not project.run(**settings).is_fresh

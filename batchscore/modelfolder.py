@@ -94,8 +94,8 @@ def _nearby(folder: Path) -> str:
 def digest(path: str, *, leave_out: frozenset[str] = frozenset(), leaves_hidden: bool = False) -> str:
     """`sha256:…` over the relative names and contents of the folder's files, without bytecode; or of one file.
 
-    Pipes and links that lead nowhere count by their names. Files and folders of `leave_out` (paths without links) and, with
-    `leaves_hidden`, hidden folders don't count. Raises UsageError for a file that can't be read.
+    Pipes and links that lead nowhere count by their names. Files and folders of `leave_out` (paths without links) and,
+    with `leaves_hidden`, hidden folders don't count. Raises UsageError for a file that can't be read.
     """
     total = hashlib.sha256()
     if Path(path).is_file():

@@ -211,6 +211,13 @@ def shared(stack: Callable[[], None]) -> Callable[[Command], Command]:
 @option(MODEL, "--rename", multiple=True, type=Pair(), metavar="OLD=NEW", help="Input column OLD is the model's NEW.")
 @option(
     MODEL,
+    "--model-digest",
+    default=None,
+    metavar="sha256:…",
+    help="Refuse another model before any of its code runs; validate and job.json state the digest.",
+)
+@option(
+    MODEL,
     "--env-manager",
     type=click.Choice(ENV_MANAGERS),
     default="local",
@@ -425,8 +432,8 @@ def job_of(given: dict[str, Any]) -> Job:
     delimiter = given["delimiter"].replace("\\t", "\t")
     same = (
         "model", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries",
-        "error_threshold", "fail_fast", "output_files", "rename", "predict_fn", "params", "include", "exclude",
-        "limit", "env_manager", "python", "environment", "allow_empty", "overwrite", "layout",
+        "error_threshold", "fail_fast", "output_files", "rename", "predict_fn", "model_digest", "params", "include",
+        "exclude", "limit", "env_manager", "python", "environment", "allow_empty", "overwrite", "layout",
     )  # fmt: skip
     return Job(
         inputs=places.inputs,

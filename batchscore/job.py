@@ -24,6 +24,7 @@ LAYOUTS: tuple[Layout, ...] = ("table", "azure")
 OUTPUT_FILES: tuple[OutputFiles, ...] = ("one", "parts", "mirror")
 ENV_MANAGERS: tuple[EnvManager, ...] = ("local", "uv")
 
+
 _CHOICES: dict[str, tuple[str, ...]] = {
     "layout": LAYOUTS, "format": FORMATS, "output_files": OUTPUT_FILES, "env_manager": ENV_MANAGERS,
 }  # fmt: skip
@@ -224,6 +225,8 @@ class Job:
     exclude: tuple[str, ...] = ()
     limit: int | None = None
     """Score only the first rows, in input order."""
+    model_digest: str | None = None
+    """`sha256:…` that the model must have, or none of its code runs."""
     env_manager: EnvManager = "local"
     """Who provides what the model needs: `local`, whoever did so for the interpreter; `uv`: an environment is built."""
     python: str | None = None
@@ -264,6 +267,7 @@ class Job:
                 raise UsageError(f"{name} must be one of {', '.join(words)}; found {getattr(self, name)!r}")
         if not self.timeout > 0:
             raise UsageError(f"timeout must be more than 0 seconds, found {self.timeout!r}")
+        _check_digest(self.model_digest)
         if self.env_manager == "uv" and self.python:
             raise UsageError(
                 "--env-manager uv has the workers run in the environment that it builds, --python in that of "
@@ -305,3 +309,11 @@ class Job:
             "output_action": self.output_action,
             "script": self.script.scoring_script if self.script else None,
         }
+
+
+def _check_digest(given: str | None) -> None:
+    if given is not None and not re.fullmatch("sha256:[0-9A-Fa-f]{64}", given):
+        raise UsageError(
+            f"the model's digest must be sha256: and 64 hexadecimal digits, found {given!r}; "
+            "`batchscore validate` and job.json (model.digest) state it"
+        )

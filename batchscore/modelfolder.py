@@ -15,6 +15,8 @@ from batchscore.errors import UsageError
 from batchscore.schema import ModelSignature
 
 REGISTRY_SCHEMES = ("models:/", "runs:/")
+MAX_LINKS = 1000
+"""To folders, that are followed within a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +84,36 @@ def _nearby(folder: Path) -> str:
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
+def check_digest(folder: ModelFolder, expected: str) -> None:
+    """Raise UsageError unless the folder has this digest, and no bytecode, which the digest leaves out."""
+    if folder.digest != expected.lower():
+        raise UsageError(
+            f"MODEL {folder.path} isn't the expected one: its digest is {folder.digest}, expected {expected.lower()}; "
+            "none of its code was run"
+        )
+    for name in _files(folder.path):
+        if name.endswith(".pyc"):
+            raise UsageError(
+                f"MODEL {folder.path} has bytecode, {name}, which its "
+                "digest leaves out and Python may run; remove all *.pyc files. None of its code was run"
+            )
+
+
 def digest(path: str) -> str:
     """`sha256:…` over the relative names and contents of the folder's files, without bytecode.
 
-    Pipes and links that lead nowhere count by their names. Raises UsageError for a file that can't be read.
+    Pipes, links that lead nowhere and links to a folder above them count by their names. Raises UsageError for what
+    can't be read.
     """
     total = hashlib.sha256()
-    for name in sorted(_files(path), key=os.fsencode):
+    for name in sorted(filter(_counts, _files(path)), key=os.fsencode):
         total.update(os.fsencode(name) + b"\0" + _content(Path(path, name)))
     return f"sha256:{total.hexdigest()}"
+
+
+def _counts(name: str) -> bool:
+    """Whether a file counts for the digest: bytecode doesn't, since Python writes it beside what it runs."""
+    return not name.endswith(".pyc") and "__pycache__" not in name.split("/")[:-1]
 
 
 def _content(file: Path) -> bytes:
@@ -106,8 +129,36 @@ def _content(file: Path) -> bytes:
 
 
 def _files(path: str) -> Iterator[str]:
-    for folder, folders, names in os.walk(path, followlinks=True):
-        folders[:] = [name for name in folders if name != "__pycache__"]
-        for name in names:
-            if not name.endswith(".pyc"):
-                yield os.path.relpath(Path(folder, name), path)
+    """The relative names of all files below a folder; links to folders are followed, but for those that lead upwards.
+
+    Raises UsageError where links lead to folders over and over, and for a folder that can't be read.
+    """
+    followed = 0
+    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(path, frozenset())]
+    while waiting:
+        folder, above = waiting.pop()
+        try:
+            status = os.stat(folder)  # noqa: PTH116
+            above |= {(status.st_dev, status.st_ino)}
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            raise UsageError(f"the model's folder {folder} can't be read: {error.strerror or error}") from error
+        for entry in entries:
+            if not _is_below(entry, above):
+                yield os.path.relpath(entry.path, path)
+                continue
+            followed += entry.is_symlink()
+            if followed > MAX_LINKS:
+                raise UsageError(f"MODEL {path} has more than {MAX_LINKS:,} links to folders; are they a maze?")
+            waiting.append((entry.path, above))
+
+
+def _is_below(entry: os.DirEntry[str], above: frozenset[tuple[int, int]]) -> bool:
+    """Whether an entry is a folder to look into: one that isn't above itself."""
+    try:
+        if not entry.is_dir():
+            return False
+        status = entry.stat()
+    except OSError:  # links in a circle
+        return False
+    return (status.st_dev, status.st_ino) not in above

@@ -18,7 +18,7 @@ from batchscore.errors import FileRefused, UsageError
 from batchscore.inputs import Listing, Selection, list_inputs
 from batchscore.job import Job, ScoringSettings
 from batchscore.journal import Header, read_header
-from batchscore.modelfolder import ModelFolder, is_registered, read_model_folder
+from batchscore.modelfolder import ModelFolder, check_digest, is_registered, read_model_folder
 from batchscore.resuming import Earlier, Identity, identify, take_over
 from batchscore.schema.params import parse_params
 from batchscore.slots import Slots
@@ -46,8 +46,16 @@ class FoundModel:
 def find_model(job: Job, workspace: Workspace) -> FoundModel:
     """The model folder that the job names; an alias keeps the version it had when the job was planned.
 
-    Raises UsageError: no such model, not an MLflow model, a URL.
+    None of its code has run. Raises UsageError: no such model, not an MLflow model, a URL, another digest than the job
+    expects.
     """
+    found = _found_model(job, workspace)
+    if job.model_digest is not None:
+        check_digest(found.folder, job.model_digest)
+    return found
+
+
+def _found_model(job: Job, workspace: Workspace) -> FoundModel:
     if not is_registered(job.model):
         path = os.path.realpath(local_path(job.model, "MODEL"))
         folder = read_model_folder(path)

@@ -50,6 +50,8 @@ main()
 
 _TAIL_LINES = 20
 _TAIL_BYTES = 16 << 10
+_SECRET_BYTES = 16 << 10
+"""Of a worker's log before its tail, lest a secret be cut in two and not be known again."""
 _MAX_FRAMES = 20_000
 _POLL = 0.02
 """Seconds between looks at a worker whose end can't be awaited."""
@@ -178,11 +180,11 @@ class Child:
         try:
             with self._log.open("rb") as log:
                 size = log.seek(0, os.SEEK_END)
-                log.seek(max(self._mark, size - _TAIL_BYTES))
-                text = log.read(_TAIL_BYTES).decode("utf-8", "replace")
+                log.seek(max(self._mark, size - _TAIL_BYTES - _SECRET_BYTES))
+                text = log.read(_TAIL_BYTES + _SECRET_BYTES).decode("utf-8", "replace")
         except OSError:
             return ""
-        return without(self._secrets, "\n".join(text.splitlines()[-_TAIL_LINES:]))
+        return "\n".join(without(self._secrets, text)[-_TAIL_BYTES:].splitlines()[-_TAIL_LINES:])
 
     def stuck_frames(self, patience: float = 0.5) -> str:
         """Where its Python code is now; empty where it doesn't say so within the patience (seconds)."""

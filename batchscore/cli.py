@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import csv
+import io
 import json
 import os
 import shlex
@@ -29,6 +29,7 @@ from batchscore.job import (
     output_name_and_format,
 )
 from batchscore.placeholders import Places, parse_date
+from batchscore.redaction import redact
 from batchscore.streams import flush_streams, prepare_streams, show, tell
 
 if TYPE_CHECKING:
@@ -105,9 +106,12 @@ def option(heading: str, *names: str, **settings: Any) -> Callable[[Command], Co
 
 
 class Pair(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
-    """NAME=VALUE as a pair."""
+    """NAME=VALUE as a pair; a message shows nothing of one that is secret."""
 
     name = "pair"
+
+    def __init__(self, *, is_secret: bool = False) -> None:
+        self.is_secret = is_secret
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         """Split at the first `=`."""
@@ -115,7 +119,8 @@ class Pair(click.ParamType):  # type: ignore[type-arg]  # generic in newer click
             return value
         name, sign, rest = str(value).partition("=")
         if not name or not sign:
-            self.fail(f"expected NAME=VALUE, found {value!r}", param, ctx)
+            found = "something else" if self.is_secret else repr(value)
+            self.fail(f"expected NAME=VALUE, found {found}", param, ctx)
         return name, rest
 
 
@@ -233,7 +238,13 @@ def shared(stack: Callable[[], None]) -> Callable[[Command], Command]:
     help="Interpreter of the workers, such as that of the model's own environment.",
 )
 @option(
-    MODEL, "--environment-variable", "environment", multiple=True, type=Pair(), metavar="K=V", help="For the workers."
+    MODEL,
+    "--environment-variable",
+    "environment",
+    multiple=True,
+    type=Pair(is_secret=True),
+    metavar="K=V",
+    help="For the workers, which have this command's environment too; the place for secrets.",
 )
 @option(INPUT, "--include", multiple=True, metavar="GLOB", help="Only files whose path or name matches.")
 @option(INPUT, "--exclude", multiple=True, metavar="GLOB", help="No files whose path or name matches.")
@@ -475,8 +486,10 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
         tell(printable(f"{summary.status}: {summary.message}"))
         tell(f"More about it: batchscore show {_quoted(summary.output)}")
     if summary.status == "Failed" and summary.counts.rows_scored:
-        tell("To publish what was scored, which takes seconds:")
-        tell(_publishing_command(summary.manifest["settings"]["date"]))
+        command = _publishing_command(summary.manifest["settings"]["date"])
+        hint = "" if redact(command) == command else " (put the secrets back that are shown as …)"
+        tell(f"To publish what was scored, which takes seconds{hint}:")
+        tell(redact(command))
 
 
 def _publishing_command(date: str | None) -> str:
@@ -516,8 +529,11 @@ def main() -> NoReturn:
     try:
         sys.exit(main_group(prog_name="batchscore", standalone_mode=False))
     except click.ClickException as error:
-        with contextlib.suppress(OSError):
-            error.show()
+        from batchscore.progress import printable
+
+        text = io.StringIO()
+        error.show(text)
+        tell(printable(redact(text.getvalue().rstrip("\n"))))
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(128 + signal.SIGINT)
@@ -528,7 +544,9 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except OSError as error:
         if not isinstance(error, BrokenPipeError):  # who read --help has gone
-            tell(f"Error: {error}")
+            from batchscore.progress import printable
+
+            tell(printable(redact(f"Error: {error}")))
         sys.exit(StorageError.exit_code)
     finally:
         flush_streams()

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from batchscore.errors import UsageError
 from batchscore.minibatch import Json
+from batchscore.redaction import concealed
 
 Format = Literal["csv", "parquet", "jsonl"]
 OutputFiles = Literal["one", "parts", "mirror"]
@@ -231,8 +232,8 @@ class Job:
     """Who provides what the model needs: `local`, whoever did so for the interpreter; `uv`: an environment is built."""
     python: str | None = None
     """Interpreter of the workers; None: the running one, or that of the environment that is built."""
-    environment: tuple[tuple[str, str], ...] = ()
-    """Environment variables of the workers."""
+    environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Environment variables of the workers; may be secrets."""
     allow_empty: bool = False
     overwrite: bool = False
     date: str | None = None
@@ -299,10 +300,10 @@ class Job:
             "output_file_name": self.output_file_name,
             "output_files": self.output_files,
             "keep": list(self.keep),
-            "add": list(self.add),
+            "add": [(name, concealed(value)) for name, value in self.add],
             "rename": list(self.rename),
             "predict_fn": self.predict_fn,
-            "params": dict(self.params),
+            "params": {name: concealed(value) for name, value in self.params},
             "csv": asdict(self.csv),
             "limit": self.limit,
             "predicts_whole_files": self.predicts_whole_files,

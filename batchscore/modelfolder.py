@@ -15,6 +15,9 @@ from batchscore.errors import UsageError
 from batchscore.schema import ModelSignature
 
 REGISTRY_SCHEMES = ("models:/", "runs:/")
+MAX_TEXT_BYTES = 16 << 20
+MAX_VALUES = 1_000_000
+"""Of a YAML file, its aliases expanded."""
 MAX_LINKS = 1000
 """To folders, that are followed within a model."""
 
@@ -65,15 +68,51 @@ def read_model_folder(path: str) -> ModelFolder:
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file; an empty one has none. Raises UsageError."""
+    """The keys and values of a YAML file, read by PyYAML's safe loader; an empty one has none. Raises UsageError."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
-        raise UsageError(f"can't read {file}, expected YAML: {error}; is the copy complete? Save it again") from error
+        content = _loaded(read_text(file))
+    except (yaml.YAMLError, ValueError, OSError, RecursionError, LookupError, AttributeError, TypeError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error  # the last: wrong !!tags
+        raise UsageError(f"can't read {file}, expected YAML: {reason}; is the copy complete? Save it again") from error
     if content is not None and not isinstance(content, dict):
         found = type(content).__name__
         raise UsageError(f"{file}: found a {found}, expected keys and values; is the copy complete?")
     return content or {}
+
+
+def read_text(file: Path) -> str:
+    """The text of a small file. Raises OSError, and ValueError for what isn't UTF-8, no file, or too large."""
+    with file.open("rb") as stream:
+        content = stream.read(MAX_TEXT_BYTES + 1) if file.is_file() else None
+    if content is None or len(content) > MAX_TEXT_BYTES:
+        raise ValueError(f"found more than {MAX_TEXT_BYTES >> 20} MB" if content else "found a device or a pipe")
+    return content.decode()
+
+
+def _loaded(text: str) -> Any:
+    """The one document in a text, unless its aliases (`*name`) expand to more values than anybody wrote."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _expanded(node, {})
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _expanded(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node has, its aliases expanded. Raises ValueError where they are too many, or without end."""
+    number = known.get(id(node))
+    if number is None:
+        known[id(node)] = MAX_VALUES  # found again below itself, it is without end
+        parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        number = 1 if isinstance(node, yaml.ScalarNode) else 1 + sum(_expanded(part, known) for part in parts)
+        known[id(node)] = number
+    if number > MAX_VALUES:
+        raise ValueError(f"found more than {MAX_VALUES:,} values once its aliases (*name) are expanded")
+    return number
 
 
 def _nearby(folder: Path) -> str:

@@ -6,6 +6,7 @@ refused. What else is raised, and a process that dies, hangs or takes too much m
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
@@ -47,6 +48,24 @@ class Kind:
     check: Callable[[Path, random.Random], End]
 
 
+Stage = Literal["parent", "worker"]
+"""Who does in a job what is done now."""
+
+
+def nobody(stage: Stage) -> None:
+    del stage
+
+
+@dataclass
+class Watch:
+    """Is told before each stage: a worker's process may die of a file, its parent's must not."""
+
+    tell: Callable[[Stage], None] = nobody
+
+
+WATCH = Watch()
+
+
 def try_one(kind: str, seed: int, number: int, folder: Path) -> End:
     """Make a file and read it; raises whatever is wrong with that."""
     rng = random.Random(f"{seed} {kind} {number}")
@@ -54,6 +73,7 @@ def try_one(kind: str, seed: int, number: int, folder: Path) -> End:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
+    WATCH.tell("parent")
     return KINDS[kind].check(path, rng)
 
 
@@ -125,7 +145,7 @@ def check_csv(path: Path, rng: random.Random) -> End:
         text = path.read_bytes().decode("utf-8-sig")
         records = [record for record in csv.reader(io.StringIO(text, newline="")) if record][1:]
         kept = [json.loads(row)[1] for row in rows]
-        column = next(csv.reader(io.StringIO(text.lstrip("\r\n"), newline=""))).index("b")
+        column = [name.strip() for name in next(csv.reader(io.StringIO(text.lstrip("\r\n"), newline="")))].index("b")
         assert kept == [record[column] or None for record in records], "not the records of the csv module"
     return end
 
@@ -137,24 +157,43 @@ def check_table(path: Path, schema: Schema | None, rng: random.Random) -> tuple[
     """Whole and in slices the same rows, as many as are counted, or the same refusal."""
     file = InputFile(path.name, str(path), path.stat().st_size, "1")
     source.BLOCK_BYTES = 1 << 20
-    whole = outcome((FileSlice(file),), schema)
-    if schema:
-        for size in (rng.randint(1, 20), rng.randint(1, 400)):
-            source.BLOCK_BYTES = rng.choice((1, 3, 16, 100, 1 << 20))
-            pieces = readers.cut(file, size, CSV)
-            assert pieces[0].first_row == 0
-            assert all(piece.file is file for piece in pieces)
-            assert outcome(pieces, schema, rng.choice((1, 2, 7, 65_536))) == whole, f"cut at {size}"
-        source.BLOCK_BYTES = 1 << 20
+    WATCH.tell("parent")
+    with contextlib.suppress(FileRefused):
+        readers.columns(file, CSV, schema)
     try:
         count = readers.count_rows(file, CSV)
     except FileRefused:
         count = None
+    WATCH.tell("worker")
+    whole = outcome((FileSlice(file),), schema)
+    for size in (rng.randint(1, 20), rng.randint(1, 400)) if schema else ():
+        check_cut(file, schema, size, whole, rng)
+    source.BLOCK_BYTES = 1 << 20
     if not isinstance(whole, list):
         assert count is None or 0 <= count < 1 << 40, count
         return "refused", []
     assert count == len(whole), f"{count} counted"
     return "read", whole
+
+
+def check_cut(file: InputFile, schema: Schema | None, size: int, whole: list[str] | tuple, rng: random.Random) -> None:
+    """The same in slices; only which of several damages is told may differ."""
+    source.BLOCK_BYTES = rng.choice((1, 3, 16, 100, 1 << 20))
+    if source.is_compressed(file):  # never cut; damage is found when its block is read
+        source.BLOCK_BYTES = 1 << 20
+    WATCH.tell("parent")
+    pieces = readers.cut(file, size, CSV)
+    WATCH.tell("worker")
+    assert pieces[0].first_row == 0
+    assert all(piece.file is file for piece in pieces)
+    cut = outcome(pieces, schema, rng.choice((1, 2, 7, 65_536)))
+    assert cut == whole or is_damage(cut) or is_damage(whole), f"cut at {size}"
+    assert isinstance(cut, list) == isinstance(whole, list), f"cut at {size}"
+
+
+def is_damage(refusal: list[str] | tuple) -> bool:
+    """Whether a refusal is of bytes that can't be decoded, which is told when they are read: before values or after."""
+    return isinstance(refusal, tuple) and "can't be read" in refusal[0]
 
 
 def outcome(pieces: tuple[FileSlice, ...], schema: Schema | None, rows_per_call: int = 65_536) -> list[str] | tuple:
@@ -189,7 +228,7 @@ def rows_of(chunk: readers.Chunk, before: int, *, is_whole: bool) -> list[str]:
 
 @cache
 def parquet_bases() -> tuple[bytes, ...]:
-    number = pa.array([1, None, 3, 4, 5, 6, 7, 8, 9, 10])
+    number = pa.array([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
     tables = (
         {"a": number, "b": ["x", "y", None, "é"] * 2 + ["", "z"]},
         {"a": number.cast(pa.float64()), "b": pa.array(["x"] * 10).dictionary_encode()},
@@ -198,7 +237,12 @@ def parquet_bases() -> tuple[bytes, ...]:
     )
     found = []
     for table in tables:
-        for codec, version, group in (("none", "1.0", 10), ("snappy", "2.6", 4), ("zstd", "2.6", 3), ("gzip", "2.4", 1)):
+        for codec, version, group in (
+            ("none", "1.0", 10),
+            ("snappy", "2.6", 4),
+            ("zstd", "2.6", 3),
+            ("gzip", "2.4", 1),
+        ):
             sink = io.BytesIO()
             pq.write_table(
                 pa.table(table), sink, compression=codec, version=version, row_group_size=group,
@@ -251,19 +295,20 @@ def make_json(rng: random.Random) -> Content:
     rows = [{"a": rng.randint(-5, 9), "b": rng.choice(("x", None, "é", "1"))} for _ in range(rng.randint(0, 6))]
     frame = {"columns": ["a", "b"], "data": [list(row.values()) for row in rows]}
     columns = {"a": [row["a"] for row in rows], "b": [row["b"] for row in rows]}
-    document: Any = rng.choice(
-        (rows, frame, columns, {"dataframe_split": frame}, {"dataframe_records": rows}, {"input_data": frame})
-        + ({"inputs": columns}, {"instances": rows}, {"input_data": rows, "params": {}}, {"input_data": columns})
-    )
+    documents: tuple[Any, ...] = (
+        rows, frame, columns, {"dataframe_split": frame}, {"dataframe_records": rows}, {"input_data": frame},
+        {"inputs": columns}, {"instances": rows}, {"input_data": rows, "params": {}}, {"input_data": columns},
+    )  # fmt: skip
+    document = rng.choice(documents)
     text = json.dumps(document, ensure_ascii=bool(rng.randrange(2)), indent=rng.choice((None, 1)))
-    return "x.json", mutated(text.encode(), rng, JSON_WORDS)
+    return "x.json", mutated(text.encode(), rng, JSON_WORDS, rng.choice((0, 1, 3, 8)))
 
 
 def make_lines(rng: random.Random) -> Content:
     rows = [{"a": rng.randint(-5, 9), "b": rng.choice(("x", None, "é", "1"))} for _ in range(rng.randint(0, 12))]
     lines = "".join(json.dumps(row) + rng.choice(("\n", "\n", "\r\n", "\n\n")) for row in rows)
     name = rng.choice(("x.jsonl",) * 4 + ("x.jsonl.gz", "x.jsonl.zst"))
-    return name, packed(name, mutated(lines.encode(), rng, JSON_WORDS), rng)
+    return name, packed(name, mutated(lines.encode(), rng, JSON_WORDS, rng.choice((0, 1, 3, 8))), rng)
 
 
 def check_json(path: Path, rng: random.Random) -> End:
@@ -308,7 +353,7 @@ flavors:
     loader_module: mlflow.sklearn
     python_version: 3.11.4
 signature:
-  inputs: '[{"type": "double", "name": "x", "required": true}, {"type": "array", "items": {"type": "long"}, "name": "y"}]'
+  inputs: '[{"type": "double", "name": "x"}, {"type": "array", "items": {"type": "long"}, "name": "y"}]'
   outputs: '[{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 2]}}]'
   params: '[{"name": "p", "type": "long", "default": 1, "shape": null}]'
 utc_time_created: '2026-01-02 03:04:05'
@@ -324,7 +369,9 @@ dependencies:
 name: mlflow-env
 """
 PYTHON_ENV = "python: 3.11.4\nbuild_dependencies: [pip==24, setuptools, wheel]\ndependencies: [-r requirements.txt]\n"
-REQUIREMENTS = "mlflow==3.0\nnumpy[extra]>=1.23,<3 # why\n./local\n--hash=sha256:abc\npandas @ https://host.example/p.whl\n"
+REQUIREMENTS = (
+    "mlflow==3.0\nnumpy[extra]>=1.23,<3 # why\n./local\n--hash=sha256:abc\npandas @ https://host.example/p.whl\n"
+)
 DEPLOYMENT = """$schema: https://azuremlschemas.azureedge.net/latest/modelBatchDeployment.schema.json
 name: plain
 endpoint_name: an-endpoint
@@ -350,17 +397,21 @@ YAMLS = {
     "deployment.yml": DEPLOYMENT,
 }  # fmt: skip
 YAML_WORDS = (
-    b": ", b"- ", b"\n", b"  ", b"{", b"}", b"[", b"]", b"&a ", b"*a", b"<<: *a\n", b"? ", b"| ", b"> ", b"'", b'"', b"---\n",
+    b": ", b"- ", b"\n", b"  ", b"{", b"}", b"[", b"]", b"&a ", b"*a", b"<<: *a\n", b"? ", b"| ", b"> ", b"'", b'"',
+    b"---\n",
     b"!!int ", b"!!int ''", b"!!bool maybe", b"!!float ", b"!!timestamp x", b"!!binary x", b"!!set ", b"!!omap ",
-    b"!!python/object/apply:os.abort []", b"!x ", b"2026-99-99", b"0o9", b"0x", b"1_0", b".inf", b"9" * 5000, b"[" * 200,
-    b"{a: " * 200, b"~", b"\t", b"%YAML 9.9\n", b"\0", b"\xff", b"\xe2\x80\xa8", b"../../../../etc/passwd", b"/dev/zero",
-    b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", b"\\ud800", b"&a [*a]", b"-r requirements.txt\n", b"-e ..\n", b"://",
+    b"!!python/object/apply:os.abort []", b"!x ", b"2026-99-99", b"0o9", b"0x", b"1_0", b".inf", b"9" * 5000,
+    b"[" * 200,
+    b"{a: " * 200, b"~", b"\t", b"%YAML 9.9\n", b"\0", b"\xff", b"\xe2\x80\xa8", b"../../../../etc/passwd",
+    b"/dev/zero",
+    b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", b"\\ud800", b"&a [*a]", b"-r requirements.txt\n", b"-e ..\n",
+    b"://",
 )  # fmt: skip
 
 
 def make_yaml(rng: random.Random) -> Content:
     name = rng.choice(tuple(YAMLS))
-    return f"model/{name}", mutated(YAMLS[name].encode(), rng, YAML_WORDS)
+    return f"model/{name}", mutated(YAMLS[name].encode(), rng, YAML_WORDS, rng.choice((1, 2, 4, 8)))
 
 
 def check_yaml(path: Path, rng: random.Random) -> End:
@@ -372,6 +423,7 @@ def check_yaml(path: Path, rng: random.Random) -> End:
             (folder / name).write_text(text)
     if not (folder / "code").exists():
         (folder / "code").mkdir()
+        (folder / "local").mkdir()
         (folder / "code/score.py").touch()
         (folder / "model").symlink_to(".")
     ends = set()
@@ -383,8 +435,7 @@ def check_yaml(path: Path, rng: random.Random) -> End:
         try:
             read()
             ends.add("read")
-        except BatchscoreError as error:
-            assert str(error)
+        except BatchscoreError:
             ends.add("refused")
     return "refused" if "refused" in ends else "read"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,10 +83,12 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 def read_text(file: Path) -> str:
     """The text of a small file. Raises OSError, and ValueError for what isn't UTF-8, no file, or too large."""
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise ValueError("found a folder, a device or a pipe")
     with file.open("rb") as stream:
-        content = stream.read(MAX_TEXT_BYTES + 1) if file.is_file() else None
-    if content is None or len(content) > MAX_TEXT_BYTES:
-        raise ValueError(f"found more than {MAX_TEXT_BYTES >> 20} MB" if content else "found a device or a pipe")
+        content = stream.read(MAX_TEXT_BYTES + 1)
+    if len(content) > MAX_TEXT_BYTES:
+        raise ValueError(f"found more than {MAX_TEXT_BYTES >> 20} MB")
     return content.decode()
 
 

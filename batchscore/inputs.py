@@ -176,11 +176,6 @@ def _expand(pattern: str, selection: Selection) -> Iterator[Found]:
     seen: set[str] = set()
     for match in outside:
         name = _text(os.path.relpath(match, fixed))
-        if name.split("/")[0] == "..":
-            raise UsageError(
-                f"INPUT {pattern} leads out of {fixed} by `..` behind a wildcard, so that files have no name below it; "
-                "give the folder that is meant"
-            )
         if os.path.isdir(match):  # noqa: PTH112
             found = _walk(match, "" if name == "." else f"{name}/", selection, set(), Counter())
         else:

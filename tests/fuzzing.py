@@ -141,13 +141,19 @@ def check_csv(path: Path, rng: random.Random) -> End:
     """As of any table; what is read are the records that Python's csv module finds."""
     schema = rng.choice((TABLE, TABLE, TABLE, None))
     end, rows = check_table(path, schema, rng)
-    if end == "read" and schema and path.name == "x.csv":
-        text = path.read_bytes().decode("utf-8-sig")
+    content = path.read_bytes()
+    if end == "read" and schema and path.name == "x.csv" and is_utf8(content):
+        text = content.decode("utf-8-sig")
         records = [record for record in csv.reader(io.StringIO(text, newline="")) if record][1:]
         kept = [json.loads(row)[1] for row in rows]
         column = [name.strip() for name in next(csv.reader(io.StringIO(text.lstrip("\r\n"), newline="")))].index("b")
         assert kept == [record[column] or None for record in records], "not the records of the csv module"
     return end
+
+
+def is_utf8(content: bytes) -> bool:
+    """Whether all of it can be decoded; a column that isn't asked for may be anything."""
+    return content.decode("utf-8", "ignore").encode() == content
 
 
 # -- tables of any format ----------------------------------------------------------------------------------------------
@@ -188,7 +194,8 @@ def check_cut(file: InputFile, schema: Schema | None, size: int, whole: list[str
     assert all(piece.file is file for piece in pieces)
     cut = outcome(pieces, schema, rng.choice((1, 2, 7, 65_536)))
     assert cut == whole or is_damage(cut) or is_damage(whole), f"cut at {size}"
-    assert isinstance(cut, list) == isinstance(whole, list), f"cut at {size}"
+    if not (file.name.endswith(".parquet") and is_damage(cut)):  # pyarrow passes over some damage of later row groups
+        assert isinstance(cut, list) == isinstance(whole, list), f"cut at {size}"
 
 
 def is_damage(refusal: list[str] | tuple) -> bool:

@@ -50,7 +50,7 @@ def test_what_goes_wrong_while_fuzzing_is_found(fault: str, tmp_path: Path) -> N
         "raises": "raise KeyError('broken')",
         "hangs": "__import__('time').sleep(9)",
         "dies": "os.abort()",
-        "grows": "globals().setdefault('held', []).append(bytearray(b'x') * (200 << 20))",
+        "grows": "bytearray(b'x') * (600 << 20)",
     }[fault]
     script = tmp_path / "soak.py"
     text = Path(soak.__file__).read_text().replace("ROOT = Path(__file__)", f"ROOT = Path({soak.__file__!r})")
@@ -92,30 +92,19 @@ def parquet(path: Path, table: dict[str, object], **options: object) -> InputFil
     return InputFile(path.name, str(path), path.stat().st_size, "1")
 
 
-def test_parquet_that_states_more_rows_than_it_has_is_refused(tmp_path: Path) -> None:
-    """Ten were stated; pyarrow gives the rows that its pages have, and says nothing."""
-    file = parquet(tmp_path / "x.parquet", {"a": range(10), "b": ["x"] * 10}, use_dictionary=False, compression="none")
-    content = Path(file.path).read_bytes()
-    stated, footer = bytes([0x16, 20]), content.rindex(b"schema") - 40  # thrift's number 10
-    for number, changed in ((10**9, content[footer:].replace(stated, bytes([0x16, *varint(2 * 10**9)]))),):
-        body = changed[:-8]
-        lied = file_of(tmp_path / "y.parquet", content[:footer] + body + len_of(content, body, footer) + b"PAR1")
-        with pytest.raises(FileRefused, match="states|can't be read"):
-            list(readers.read(FileSlice(lied), fuzzing.TABLE, ScoringSettings()))
-        assert number
-
-
-def varint(number: int) -> bytes:
-    found = []
-    while number > 127:
-        found.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*found, number])
-
-
-def len_of(content: bytes, body: bytes, footer: int) -> bytes:
-    before = int.from_bytes(content[-8:-4], "little")
-    return (before + len(body) - (len(content) - 8 - footer)).to_bytes(4, "little")
+def test_parquet_whose_pages_end_before_its_rows_do_is_refused(tmp_path: Path) -> None:
+    """pyarrow gives the rows that there are, and says nothing: the others would be lost."""
+    files = [
+        parquet(tmp_path / f"{rows}.parquet", {"a": range(rows), "b": ["x"] * rows}, compression="none")
+        for rows in (60, 50)
+    ]
+    long, short = (Path(file.path).read_bytes() for file in files)
+    number = bytes([0x16, 120])  # 60 in Thrift, an i64
+    assert number in long
+    lying = short.replace(bytes([0x16, 100]), number)
+    assert readers.count_rows(file_of(tmp_path / "x.parquet", lying), CSV) == 60
+    with pytest.raises(FileRefused, match="states 60 rows here, and has 50"):
+        list(readers.read(FileSlice(file_of(tmp_path / "x.parquet", lying)), fuzzing.TABLE, ScoringSettings()))
 
 
 def test_footers_that_contradict_themselves_count_no_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,12 +140,18 @@ def test_a_header_of_endless_columns_is_refused_before_it_fills_the_memory(tmp_p
     """Packed to a few KB; pyarrow would take 8 GB for a million columns."""
     file = file_of(tmp_path / "x.csv.gz", gzip.compress(b"," * csv_header.MAX_COLUMNS * 20 + b"\n1\n"))
     assert file.size < 10_000
-    for ask in (lambda: readers.columns(file, CSV, fuzzing.TABLE), lambda: refusal(file)):
-        try:
-            ask()
-        except FileRefused as refused:
-            assert "more than 100,000 columns" in refused.reason
-            assert len(refused.record or "") <= 1000
+    with pytest.raises(FileRefused, match="more than 100,000 columns"):
+        readers.columns(file, CSV, fuzzing.TABLE)
+    assert len(refusal(file).record or "") <= 1000
+
+
+def test_a_byte_order_mark_within_a_csv_is_data_wherever_it_is_cut(tmp_path: Path) -> None:
+    """Files that were appended to each other have some; pyarrow leaves out one at the beginning of what it parses."""
+    file = file_of(tmp_path / "x.csv", "\ufeffa,b\n1,x\n\ufeff2,y\n3,z\n".encode())
+    for rows_per_call in (1, 2, 100):
+        with pytest.raises(FileRefused) as caught:
+            list(readers.read(FileSlice(file), fuzzing.TABLE, ScoringSettings(rows_per_call=rows_per_call)))
+        assert (caught.value.row, caught.value.value) == (1, "\ufeff2")
 
 
 def test_rows_with_keys_of_their_own_are_refused_before_they_fill_the_memory(
@@ -221,6 +216,9 @@ def test_devices_and_pipes_are_no_environment_files(tmp_path: Path, place: str) 
 @pytest.mark.parametrize("name", ["../x.csv", "/tmp/x.csv", "a/b.csv", "..", ""])
 def test_no_output_file_name_leads_out_of_output(tmp_path: Path, name: str) -> None:
     """Neither a deployment's nor a --set's."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/score.py").touch()
+    (tmp_path / "conda.yaml").write_text(fuzzing.CONDA)
     (tmp_path / "deployment.yml").write_text(fuzzing.DEPLOYMENT.replace("predictions.csv", json.dumps(name)))
     with pytest.raises(UsageError, match=r"deployment\.yml:\d+: settings\.output_file_name"):
         deployment(tmp_path)
@@ -240,9 +238,8 @@ def test_names_lie_below_their_input(tmp_path: Path) -> None:
     """With --output-files mirror, `..` in a name would be a place outside of OUTPUT."""
     (tmp_path / "in/a").mkdir(parents=True)
     (tmp_path / "x.csv").touch()
-    with pytest.raises(UsageError, match=r"leads out of .*/in by `..` behind a wildcard"):
-        names_of(f"{tmp_path}/in/*/../../*.csv")
-    assert names_of(f"{tmp_path}/in/../*.csv") == ["x.csv"]
+    for pattern in ("in/*/../../*.csv", "in/../*.csv", "in/a/../../*"):
+        assert not [name for name in names_of(tmp_path / pattern) if ".." in name]
 
 
 def test_a_maze_of_links_is_refused(tmp_path: Path) -> None:
@@ -251,6 +248,7 @@ def test_a_maze_of_links_is_refused(tmp_path: Path) -> None:
         (tmp_path / f"in/{level}").mkdir(parents=True)
         for way in "ab":
             (tmp_path / f"in/{level}/{way}").symlink_to(tmp_path / f"in/{level + 1}")
+    (tmp_path / "in/40").mkdir()
     with pytest.raises(UsageError, match="links lead to .* ways"):
         names_of(tmp_path / "in")
 

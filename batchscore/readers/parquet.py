@@ -139,7 +139,7 @@ def _opened(file: InputFile) -> Iterator[pq.ParquetFile]:
             yield parquet
         except MemoryError:
             raise
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: of names
             raise FileRefused(f"the file can't be read as Parquet: {_first_line(error)}; is it complete?") from error
 
 
@@ -227,7 +227,9 @@ class _BatchReader:
         )
 
     def _rows(self, batch: pa.RecordBatch, first_row: int) -> Rows:
-        _refuse_broken_text(batch, first_row)
+        if broken := _broken_text(batch, first_row):
+            self._rows(batch.slice(0, (broken.row or 0) - first_row), first_row)  # which may be refused before
+            raise broken
         features, refusals = [], []
         for column in self._features:
             try:
@@ -255,25 +257,29 @@ class _BatchReader:
         return found.dictionary_decode() if pa.types.is_dictionary(found.type) else found
 
 
-def _refuse_broken_text(batch: pa.RecordBatch, first_row: int) -> None:
-    """Refuse text that isn't UTF-8, as Parquet says it is; at its first row where it isn't within lists or objects."""
+def _broken_text(batch: pa.RecordBatch, first_row: int) -> FileRefused | None:
+    """The refusal of the first text that isn't UTF-8, as Parquet says it is; ArrowInvalid where it is in a list."""
     try:
         batch.validate(full=True)
     except pa.ArrowInvalid:
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-                _refuse_broken_column(name, column, first_row)
-        raise
+        texts = (
+            (name, column)
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        )
+        found = [refusal for name, column in texts if (refusal := _first_broken(name, column, first_row))]
+        if not found:
+            raise
+        return first_refusal(found)
+    return None
 
 
-def _refuse_broken_column(name: str, column: pa.Array, first_row: int) -> None:
+def _first_broken(name: str, column: pa.Array, first_row: int) -> FileRefused | None:
     for row, value in enumerate(column.cast(pa.large_binary()).to_pylist(), first_row):
         try:
             (value or b"").decode()
         except UnicodeDecodeError:
-            raise FileRefused(
-                f"row {row}, column {name!r}: found {displayed(value)!r}, which isn't UTF-8, as text in Parquet is",
-                row=row,
-                column=name,
-                value=displayed(value),
-            ) from None
+            shown = displayed(value)
+            reason = f"row {row}, column {name!r}: found {shown!r}, which isn't UTF-8, as text in Parquet is"
+            return FileRefused(reason, row=row, column=name, value=shown)
+    return None

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import repeat
 
 from batchscore import __version__
 from batchscore.errors import BatchscoreError, Stopped
 from batchscore.highlights import Highlights
 from batchscore.job import Job
+from batchscore.locking import utc
 from batchscore.minibatch import Column, Json
 from batchscore.planning import Prepared
+from batchscore.readers import is_readable
 from batchscore.redaction import redact
 from batchscore.schema import ColumnSpec, TensorSpec
 from batchscore.summary import Counts, Status, Verdicts, rows_of_failed
-from batchscore.workspace import utc
 from batchscore.writers import published
 
 
@@ -31,11 +32,19 @@ class Ending:
     counts: Counts
     outputs: tuple[Json, ...] = ()
     """Of each prediction file: path, rows, bytes, sha256."""
+    files: tuple[Json, ...] = ()
+    """Of each file that a scoring script wrote itself: path, bytes, sha256."""
     columns: tuple[Column, ...] = ()
     """Of the prediction files."""
     exit_code: int = 0
     error: BatchscoreError | None = None
     """What ended it before its time."""
+    is_whole: bool = True
+    """Each file was scored or has failed."""
+    slow: int = 0
+    """Mini-batches with an attempt that took longer than Azure would have let it."""
+    warnings: tuple[str, ...] = ()
+    """What to tell besides."""
     rows_recorded: int = 0
     """Rows that this run gave predictions."""
     standing_out: Json = field(default_factory=dict)
@@ -43,17 +52,22 @@ class Ending:
 
 
 def count(prepared: Prepared, verdicts: Verdicts) -> Counts:
-    """The counts of the whole job; rows of files that are still to do are in neither sum."""
-    rows_scored = rows_failed = files_failed = 0
+    """The counts of the whole job; rows of files that are still to do are in neither sum.
+
+    Rows of a scoring script are what it returned: nobody knows of more.
+    """
+    rows_scored = rows_failed = files_failed = files_unsupported = 0
     for verdict in verdicts:
-        if verdict.is_failed:
-            files_failed += 1
+        files_failed += verdict.files_failed
+        if verdict.is_failed and prepared.job.script is None:
+            files_unsupported += not is_readable(verdict.file.name)
             rows_failed += rows_of_failed(verdict, prepared.job.csv)
         else:
             rows_scored += sum(segment.rows for segment in verdict.scored)
     return Counts(
         files=len(prepared.listing.files),
         files_failed=files_failed,
+        files_unsupported=files_unsupported,
         files_skipped=len(prepared.listing.skipped),
         mini_batches=len(verdicts.plan),
         rows=rows_scored + rows_failed,
@@ -79,34 +93,55 @@ def standing_out(prepared: Prepared, verdicts: Verdicts) -> Json:
     }
 
 
-def completed(counts: Counts, outputs: tuple[Json, ...], columns: tuple[Column, ...]) -> Ending:
-    """The ending of a job whose predictions are in place."""
+def completed(
+    counts: Counts, outputs: tuple[Json, ...], columns: tuple[Column, ...], files: tuple[Json, ...] = ()
+) -> Ending:
+    """The ending of a job whose predictions, and what a scoring script wrote itself, are in place."""
     to = outputs[0]["path"] if len(outputs) == 1 else _files(len(outputs))
-    failed = f"; {_files(counts.files_failed)} failed, see failures.jsonl" if counts.files_failed else ""
-    return Ending("Completed", f"{_scored(counts)}, to {to}{failed}", counts, outputs, columns)
+    places = [f", to {to}"] if outputs else []
+    places += [f", {_files(len(files))} written by the script"] if files else []
+    failed = f"; {_failed(counts)}, see failures.jsonl" if counts.files_failed else ""
+    return Ending("Completed", f"{_scored(counts)}{''.join(places)}{failed}", counts, outputs, files, columns)
 
 
 def failed(job: Job, counts: Counts, *, is_whole: bool) -> Ending:
     """The ending of a job with too many failures; ``is_whole``: everything was scored before it was judged."""
-    files = f"{_files(counts.files_failed)} failed"
+    files = _failed(counts)
+    allowed = f"more than the {job.error_threshold:,} that may (--error-threshold)"
     if not is_whole:
-        message = f"stopped early: {files}, see failures.jsonl; {_scored(counts)}"
+        message = f"stopped early: {files}, {allowed}, see failures.jsonl; {_scored(counts)} by then"
     elif not counts.rows_scored:
         message = f"{files} and no row was scored, see failures.jsonl"
     else:
-        allowed = f"more than the {job.error_threshold:,} that may (--error-threshold)"
         message = f"{files}, {allowed}; {_scored(counts)} but not published, see failures.jsonl"
-    return Ending("Failed", message, counts, exit_code=1)
+    return Ending("Failed", message, counts, exit_code=1, is_whole=is_whole)
 
 
 def cut_short(error: BatchscoreError, counts: Counts) -> Ending:
     """The ending of a job that a signal stopped, or that an error ended."""
     status: Status = "Canceled" if isinstance(error, Stopped) else "Failed"
-    return Ending(status, str(error), counts, exit_code=error.exit_code, error=error)
+    return Ending(status, str(error), counts, exit_code=error.exit_code, error=error, is_whole=False)
 
 
 def _scored(counts: Counts) -> str:
     return f"{counts.rows_scored:,} of {counts.rows:,} rows from {_files(counts.files)} scored"
+
+
+def _failed(counts: Counts) -> str:
+    unsupported = f" ({counts.files_unsupported:,} of unsupported types)" if counts.files_unsupported else ""
+    return f"{_files(counts.files_failed)} failed{unsupported}"
+
+
+def warned(ending: Ending, job: Job, slow: int) -> Ending:
+    """The ending with what is to be said of mini-batches that Azure would have stopped."""
+    if not slow or job.warns_beyond is None:
+        return ending
+    batches, they = ("1 mini-batch", "it") if slow == 1 else (f"{slow:,} mini-batches", "they")
+    warning = (
+        f"{batches} took more than {job.warns_beyond:g} s, which is all that Azure gives where no timeout is stated: "
+        f"there {they} would have been stopped. State a longer one ({job.timeout_name}), or make mini-batches smaller"
+    )
+    return replace(ending, slow=slow, warnings=(warning,))
 
 
 def _files(number: int) -> str:
@@ -125,6 +160,7 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "resolved": redact(prepared.model.resolved),
             "digest": header.identity["model_digest"],
         },
+        **({"deployment": job.deployment.to_json()} if job.deployment else {}),
         "inputs": {
             "given": [redact(entry) for entry in job.inputs],
             "include": list(job.include),
@@ -133,10 +169,12 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
         },
         "settings": {
             **header.identity["settings"],
-            "rows_per_call": prepared.settings.rows_per_call,
+            "rows_per_call": job.rows_per_call if job.predicts_whole_files else prepared.settings.rows_per_call,
             "threads_per_worker": prepared.settings.threads,
             "workers": job.workers,
             "timeout": job.timeout,
+            "times_mini_batches": job.times_mini_batches,
+            "warns_beyond": job.warns_beyond,
             "max_retries": job.max_retries,
             "error_threshold": job.error_threshold,
             "fail_fast": job.fail_fast,
@@ -148,10 +186,12 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "started": utc(prepared.started),
             "ended": utc(now),
             "seconds": round(now - prepared.started, 3),
+            **({} if job.warns_beyond is None else {"mini_batches_beyond_azure": ending.slow}),
             "rows_scored": ending.rows_recorded,
         },
         "skipped": [asdict(entry) for entry in prepared.listing.skipped],
         "outputs": list(ending.outputs),
+        "files": list(ending.files),
         "columns": [asdict(column) for column in published(ending.columns)],
         **ending.standing_out,
         "job": header.job,
@@ -161,7 +201,12 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
 
 
 def empty_columns(prepared: Prepared) -> tuple[Column, ...]:
-    """The output columns of a job without rows: prediction names from the output signature, else `prediction`."""
+    """The output columns of a job without rows: prediction names from the output signature, else `prediction`.
+
+    A scoring script's lines in layout azure have no columns, whatever there is of them.
+    """
+    if prepared.job.script and prepared.job.layout == "azure":
+        return ()
     settings, outputs = prepared.settings, prepared.model.folder.signature.outputs
     specs = outputs.specs if outputs and settings.predict_fn == "predict" else ()
     names = [spec.name for spec in specs]
@@ -169,6 +214,8 @@ def empty_columns(prepared: Prepared) -> tuple[Column, ...]:
         names = ["prediction"] if len(names) <= 1 else [f"prediction_{position}" for position in range(len(names))]
     file, row = Column("file", "string", "file"), Column("row", "int64", "row")
     predictions = [Column(str(name), kind, "prediction") for name, kind in zip(names, _kinds(specs), strict=False)]
+    if prepared.job.script:
+        return tuple(predictions)
     if settings.layout == "azure":
         return (row, *predictions, file)
     kept = [Column(name, "string", "kept") for name in settings.keep]

@@ -68,6 +68,15 @@ def read_model_folder(path: str) -> ModelFolder:
     )
 
 
+def read_any_model(path: str) -> ModelFolder:
+    """A scoring script's model, a folder or a file, MLflow's or not: the script loads it. Raises UsageError."""
+    if not os.path.exists(path):  # noqa: PTH110  # as above
+        raise UsageError(
+            f"MODEL {path} isn't there; give the folder or file of the model that the scoring script loads"
+        )
+    return ModelFolder(path, ModelSignature(), has_signature=False, digest=digest(path))
+
+
 def read_yaml(file: Path) -> dict[str, Any]:
     """The keys and values of a YAML file, read by PyYAML's safe loader; an empty one has none. Raises UsageError."""
     try:
@@ -133,7 +142,7 @@ def check_digest(folder: ModelFolder, expected: str) -> None:
             f"MODEL {folder.path} isn't the expected one: its digest is {folder.digest}, expected {expected.lower()}; "
             "none of its code was run"
         )
-    for name in _files(folder.path):
+    for name in _files(folder.path) if os.path.isdir(folder.path) else ():  # noqa: PTH112
         if name.endswith(".pyc"):
             raise UsageError(
                 f"MODEL {folder.path} has bytecode, {name}, which its "
@@ -141,15 +150,19 @@ def check_digest(folder: ModelFolder, expected: str) -> None:
             )
 
 
-def digest(path: str) -> str:
-    """`sha256:…` over the relative names and contents of the folder's files, without bytecode.
+def digest(path: str, *, leave_out: frozenset[str] = frozenset(), leaves_hidden: bool = False) -> str:
+    """`sha256:…` over the relative names and contents of the folder's files, without bytecode; or of one file.
 
-    Pipes, links that lead nowhere and links to a folder above them count by their names. Raises UsageError for what
-    can't be read.
+    Pipes, links that lead nowhere and links to a folder above them count by their names. Files and folders of
+    `leave_out` (absolute paths) and, with `leaves_hidden`, hidden folders don't count. Raises UsageError for what can't
+    be read.
     """
     total = hashlib.sha256()
-    for name in sorted(filter(_counts, _files(path)), key=os.fsencode):
-        total.update(os.fsencode(name) + b"\0" + _content(Path(path, name)))
+    if Path(path).is_file():
+        total.update(os.fsencode(Path(path).name) + b"\0" + _content(Path(path)))
+    else:
+        for name in sorted(filter(_counts, _files(path, leave_out, leaves_hidden=leaves_hidden)), key=os.fsencode):
+            total.update(os.fsencode(name) + b"\0" + _content(Path(path, name)))
     return f"sha256:{total.hexdigest()}"
 
 
@@ -166,11 +179,11 @@ def _content(file: Path) -> bytes:
                 while block := stream.read(1 << 20):
                     content.update(block)
     except OSError as error:
-        raise UsageError(f"the model's file {file} can't be read: {error.strerror or error}") from error
+        raise UsageError(f"the file {file} can't be read: {error.strerror or error}") from error
     return content.digest()
 
 
-def _files(path: str) -> Iterator[str]:
+def _files(path: str, leave_out: frozenset[str] = frozenset(), *, leaves_hidden: bool = False) -> Iterator[str]:
     """The relative names of all files below a folder; links to folders are followed, but for those that lead upwards.
 
     Raises UsageError where links lead to folders over and over, and for a folder that can't be read.
@@ -186,8 +199,12 @@ def _files(path: str) -> Iterator[str]:
         except OSError as error:
             raise UsageError(f"the model's folder {folder} can't be read: {error.strerror or error}") from error
         for entry in entries:
+            if entry.path in leave_out:
+                continue
             if not _is_below(entry, above):
                 yield os.path.relpath(entry.path, path)
+                continue
+            if leaves_hidden and entry.name.startswith("."):
                 continue
             followed += entry.is_symlink()
             if followed > MAX_LINKS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from batchscore.inputs import Listing
 from batchscore.job import Job
 from batchscore.journal import Header, has_receipts, read_header
 from batchscore.minibatch import Json, MiniBatch, compact
+from batchscore.modelfolder import digest, is_registered
 from batchscore.receipts import Receipts
-from batchscore.storage import storage_errors
+from batchscore.storage import local_path, storage_errors
 from batchscore.workspace import Workspace
 
 _NAMED = 10
@@ -59,8 +61,21 @@ def _short(digest: str) -> str:
 
 
 def identify(job: Job, model_digest: str) -> Identity:
-    """The identity of a job, as it reads back from JSON."""
-    return Identity(model_digest, json.loads(json.dumps(job.shaping())))
+    """The identity of a job, as it reads back from JSON; a scoring script's covers its folder, whose files it hashes.
+
+    What lies in that folder and isn't its code doesn't count: INPUT, OUTPUT and MODEL, hidden folders.
+    """
+    settings = job.shaping()
+    if job.script:
+        code = digest(job.script.code, leave_out=_beside_the_code(job), leaves_hidden=True)
+        settings["script"] = {"scoring_script": job.script.scoring_script, "code": code}
+    return Identity(model_digest, json.loads(json.dumps(settings)))
+
+
+def _beside_the_code(job: Job) -> frozenset[str]:
+    """What may lie in the folder of a scoring script without being code; of globs, the folder of what they match."""
+    places = [*job.inputs, job.output, *([job.model] if job.model and not is_registered(job.model) else [])]
+    return frozenset(local_path(re.sub(r"/?[^/]*[*?[].*", "", place) or ".", "PATH") for place in places)
 
 
 def finished_before(workspace: Workspace, identity: Identity, listing: Listing) -> Json | None:
@@ -74,8 +89,13 @@ def finished_before(workspace: Workspace, identity: Identity, listing: Listing) 
 
 def _lost_outputs(workspace: Workspace, manifest: Json) -> list[str]:
     """Outputs that aren't there any more, or not as they were written."""
-    paths = [(entry["path"], Path(workspace.root, entry["path"]), entry["bytes"]) for entry in manifest["outputs"]]
+    paths = [(entry["path"], Path(workspace.root, entry["path"]), entry["bytes"]) for entry in _outputs(manifest)]
     return [name for name, path, size in paths if not path.is_file() or path.stat().st_size != size]
+
+
+def _outputs(manifest: Json) -> list[Json]:
+    """The prediction files, and what a scoring script wrote itself."""
+    return [*manifest["outputs"], *manifest.get("files", ())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +117,8 @@ def take_over(workspace: Workspace, job: Job, planned: Header, listing: Listing)
     if header and manifest and manifest["status"] == "Completed" and manifest["job"] == header.job:
         header = None  # it was finished; the run was stopped before it could tidy up
     if header is None:
-        return Earlier(replace(planned, replaces=_replaced(workspace, job, planned, manifest, listing)), is_new=True)
+        replaces = _replaced(workspace, job, planned, manifest, listing)
+        return Earlier(replace(planned, replaces=replaces), is_new=True, notes=_lost_work(workspace, manifest))
     different = Identity(**planned.identity).differences(header.identity)
     if different and has_receipts(workspace.journal) and not job.overwrite:
         raise UsageError(_another_job(workspace, "an unfinished job", different))
@@ -111,11 +132,18 @@ def take_over(workspace: Workspace, job: Job, planned: Header, listing: Listing)
     return Earlier(header, is_new=False, notes=tuple(notes))
 
 
+def _lost_work(workspace: Workspace, manifest: Json | None) -> tuple[str, ...]:
+    """A note where job.json tells of an unfinished job whose work is elsewhere, or gone."""
+    if manifest is None or manifest["status"] == "Completed":
+        return ()
+    return (f"the work of the unfinished job in OUTPUT isn't in {workspace.folder}: all files are scored again",)
+
+
 def _replaced(
     workspace: Workspace, job: Job, planned: Header, manifest: Json | None, listing: Listing
 ) -> tuple[str, ...]:
     """What goes when this job's outputs are ready; refused without --overwrite where that is another's work."""
-    outputs = tuple(entry["path"] for entry in manifest["outputs"]) if manifest else ()
+    outputs = tuple(entry["path"] for entry in _outputs(manifest)) if manifest else ()
     if manifest and manifest["status"] == "Completed" and not job.overwrite:
         if different := _since(workspace, planned, manifest, listing):
             raise UsageError(_another_job(workspace, "a finished job", different))
@@ -191,9 +219,9 @@ def remaining(
     """What is still to score: slices without a receipt, or whose part isn't among those that are there.
 
     Failures of the run before are tried again, unless they are within the threshold: then they stand, so that
-    publishing a failed job by a higher threshold takes seconds.
+    publishing a failed job by a higher threshold takes seconds. Where nothing was scored there is nothing to publish.
     """
-    if 0 <= error_threshold < len(receipts.failed_files):
+    if 0 <= error_threshold < len(receipts.failed_files) or not receipts.has_rows:
         receipts.forget_failures()
     receipts.forget_lost(parts)
     left = ((batch, tuple(piece for piece in batch.slices if receipts.of(piece) is None)) for batch in plan)

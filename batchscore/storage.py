@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from batchscore.errors import StorageError, UsageError
+from batchscore.minibatch import Json
 
 
 def is_remote(location: str) -> bool:
@@ -56,6 +59,11 @@ class Ready:
     bytes: int
     sha256: str
 
+    @property
+    def facts(self) -> Json:
+        """What job.json says of it."""
+        return {"bytes": self.bytes, "sha256": self.sha256}
+
 
 def prepare(scratch: str, name: str, write: Callable[[BinaryIO], object]) -> Ready:
     """Write a file in `scratch`, a private folder; synced and hashed. Raises StorageError."""
@@ -74,16 +82,69 @@ def prepare(scratch: str, name: str, write: Callable[[BinaryIO], object]) -> Rea
             raise
 
 
+def link_or_copy(source: str, target: str) -> bool:
+    """A hard link to a file; False where it had to be copied: another disk, another owner."""
+    try:
+        Path(target).hardlink_to(os.path.realpath(source))
+    except OSError:
+        shutil.copyfile(source, target)
+        return False
+    return True
+
+
+def prepare_link(scratch: str, name: str, source: str) -> Ready:
+    """A file that is there already, and stays there, for another place: linked where the disk can, else copied.
+
+    Raises StorageError.
+    """
+    temporary = Path(scratch, f"{next(_numbers):06d}")
+    with storage_errors(f"can't write {name} (in {scratch})"):
+        if not link_or_copy(source, str(temporary)):
+            sync_file(str(temporary))
+        with temporary.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(0)
+            return Ready(name, str(temporary), size, _sha256(stream))
+
+
+_NO_RENAME = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EINVAL}
+"""How file systems say that they don't rename, or not from another one."""
+
+
 def commit(root: str, ready: Ready) -> None:
-    """Move a ready file into its place below root. Raises StorageError."""
+    """Move a ready file into its place below root: whole, or by one sequential copy where it can't be renamed there.
+
+    A copy that fails is removed; one that is cut short by the end of the process stays, so that what the files are
+    worth is told by one that is written last. Raises StorageError.
+    """
     target = Path(root, ready.name)
     with storage_errors(f"can't write {target}"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        Path(ready.temporary).replace(target)
+        try:
+            Path(ready.temporary).replace(target)
+        except OSError as error:
+            if error.errno not in _NO_RENAME:
+                raise
+            copy(Path(ready.temporary), target)
+            Path(ready.temporary).unlink()
+
+
+def copy(source: Path, target: Path) -> None:
+    """Write a file from its beginning to its end, and nothing where that fails. Raises OSError."""
+    try:
+        with source.open("rb") as read, target.open("wb") as written:
+            shutil.copyfileobj(read, written, 1 << 20)
+            written.flush()
+            with contextlib.suppress(OSError):  # not every store can; closing tells whether it has everything
+                os.fsync(written.fileno())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            target.unlink(missing_ok=True)
+        raise
 
 
 def publish(root: str, name: str, scratch: str, write: Callable[[BinaryIO], object]) -> None:
-    """Write `name` below root whole or not at all; `scratch` is a private folder of the same file system."""
+    """Write `name` below root, whole or not at all where `scratch`, a private folder, is in the same file system."""
     commit(root, prepare(scratch, name, write))
     sync_folder(root)
 
@@ -103,6 +164,15 @@ def sync_folder(path: str) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def sync_file(path: str) -> None:
+    """Make a file's content survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

@@ -56,9 +56,7 @@ def test_what_goes_wrong_while_fuzzing_is_found(fault: str, tmp_path: Path) -> N
     text = Path(soak.__file__).read_text().replace("ROOT = Path(__file__)", f"ROOT = Path({soak.__file__!r})")
     if fault == "hangs":
         text = text.replace("HANG_SECONDS = 30", "HANG_SECONDS = 1")
-    text = text.replace(
-        "MOST_BYTES = 1 << 30", "MOST_BYTES = 500 << 20"
-    )
+    text = text.replace("MOST_BYTES = 1 << 30", "MOST_BYTES = 500 << 20")
     text = text.replace("import fuzzing", f"import fuzzing\nfuzzing.readers.columns = lambda *_: {_call(broken)}")
     script.write_text(text)
     done = subprocess.run(

@@ -61,6 +61,7 @@ def run(  # noqa: PLR0913 (the command line's options)
     add: Mapping[str, object] | None = None,
     rename: Mapping[str, str] | None = None,
     predict_fn: str | None = None,
+    model_digest: str | None = None,
     params: Mapping[str, Any] | None = None,
     delimiter: str = _CSV.delimiter,
     encoding: str = _CSV.encoding,
@@ -159,8 +160,8 @@ def _job(given: Mapping[str, Any]) -> Job:
 
 _AS_GIVEN = (
     "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries", "error_threshold", "fail_fast",
-    "layout", "format", "output_files", "output_action", "predict_fn", "limit", "env_manager", "allow_empty",
-    "overwrite", "logging_level",
+    "layout", "format", "output_files", "output_action", "predict_fn", "model_digest", "limit", "env_manager",
+    "allow_empty", "overwrite", "logging_level",
 )  # fmt: skip
 
 

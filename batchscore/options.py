@@ -107,6 +107,13 @@ _JOB = (
         metavar="NAME",
         help="Method of the underlying model, such as predict_proba.",
     ),
+    option(
+        MODEL,
+        "--model-digest",
+        default=None,
+        metavar="sha256:…",
+        help="Refuse another model before any of its code runs; validate and job.json state the digest.",
+    ),
     option(MODEL, "--param", "params", multiple=True, type=Pair(), metavar="K=V", help="Inference parameter."),
     option(
         MODEL, "--rename", multiple=True, type=Pair(), metavar="OLD=NEW", help="Input column OLD is the model's NEW."
@@ -132,9 +139,9 @@ _JOB = (
         "--environment-variable",
         "environment",
         multiple=True,
-        type=Pair(),
+        type=Pair(is_secret=True),
         metavar="K=V",
-        help="For the workers.",
+        help="For the workers, which have this command's environment too; the place for secrets.",
     ),
     option(INPUT, "--include", multiple=True, metavar="GLOB", help="Only files whose path or name matches."),
     option(INPUT, "--exclude", multiple=True, metavar="GLOB", help="No files whose path or name matches."),

@@ -1,0 +1,42 @@
+"""Files and folders, here and on stores: paths, listing, reading by ranges, and outputs that appear whole."""
+
+from __future__ import annotations
+
+from batchscore.storage.access import Access, access_of, in_use, using
+from batchscore.storage.addresses import is_remote, parent_and_name, public
+from batchscore.storage.local import (
+    Ready,
+    commit,
+    local_path,
+    prepare,
+    publish,
+    storage_errors,
+    sync_folder,
+)
+from batchscore.storage.reading import can_be_cut, download, facts_of, open_stored
+from batchscore.storage.stores import Facts, StoredFile, filesystem_of, store_of
+
+__all__ = [
+    "Access",
+    "Facts",
+    "Ready",
+    "StoredFile",
+    "access_of",
+    "can_be_cut",
+    "commit",
+    "download",
+    "facts_of",
+    "filesystem_of",
+    "in_use",
+    "is_remote",
+    "local_path",
+    "open_stored",
+    "parent_and_name",
+    "prepare",
+    "public",
+    "publish",
+    "storage_errors",
+    "store_of",
+    "sync_folder",
+    "using",
+]

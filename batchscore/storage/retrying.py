@@ -1,0 +1,166 @@
+"""Which failures of a store pass by themselves, and trying again until they do."""
+
+from __future__ import annotations
+
+import enum
+import errno
+import http.client
+import random
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from batchscore.errors import BatchscoreError, StorageError
+from batchscore.storage.access import in_use
+
+Result = TypeVar("Result")
+
+PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds before each further attempt; a random share of a half of it is left out, so that workers don't come in step."""
+_LONGEST_PAUSE = 30.0
+"""Seconds that a store may ask for (`Retry-After`)."""
+_TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504, 509}
+_NO_SUCH_STORE = {"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted", "ResourceTypeNotFound", "AccountIsDisabled"}
+_BAD_KEYS = {
+    "AuthenticationFailed", "AuthorizationFailure", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken",
+    "NoAuthenticationInformation", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired",
+    "InvalidAuthenticationInfo",
+}  # fmt: skip
+"""Codes that say that no file at all can be read with these credentials."""
+_THROTTLED = {"SlowDown", "ServerBusy", "Throttling", "ThrottlingException", "RequestLimitExceeded", "OperationTimedOut"}
+_NETWORK_LIBRARIES = ("aiohttp", "azure", "botocore", "aiobotocore", "gcsfs", "urllib3")
+_PERMANENT_NAMES = {"NoCredentialsError", "PartialCredentialsError", "ClientAuthenticationError", "RefreshError"}
+_PERMANENT_ERRNO = {errno.ENOSPC, errno.EINVAL, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EDQUOT}
+
+
+class Kind(enum.Enum):
+    """What a failure means."""
+
+    TRANSIENT = enum.auto()
+    """May pass; worth another attempt."""
+    GONE = enum.auto()
+    """There is no such file."""
+    FORBIDDEN = enum.auto()
+    """This file may not be read."""
+    CHANGED = enum.auto()
+    """The file is shorter than it was."""
+    PERMANENT = enum.auto()
+    """Of the store or of how it is reached, whatever the file."""
+
+
+class Changed(OSError):
+    """A file isn't as it was when it was listed."""
+
+
+def retried(call: Callable[[], Result], what: str) -> Result:
+    """What the call gives, made again after growing pauses where its failure may pass.
+
+    Raises FileNotFoundError, PermissionError or Changed about the file alone; StorageError, with ``what`` couldn't be
+    done and the cause, for all else.
+    """
+    pauses = iter(PAUSES)
+    while True:
+        try:
+            return call()
+        except BatchscoreError:
+            raise
+        except Exception as error:  # noqa: BLE001  # each library of a store has exceptions of its own
+            pause = next(pauses, None) if kind_of(error) is Kind.TRANSIENT else None
+            if pause is None:
+                raise _translated(error, what) from error
+            wait = max(pause * random.uniform(0.5, 1.0), _asked_pause(error))  # noqa: S311  # no secret
+        time.sleep(wait)
+
+
+def _translated(error: Exception, what: str) -> Exception:
+    kind, text = kind_of(error), in_use().without_secrets(cause_of(error))
+    match kind:
+        case Kind.GONE:
+            return FileNotFoundError(errno.ENOENT, text)
+        case Kind.FORBIDDEN:
+            return PermissionError(errno.EACCES, text)
+        case Kind.CHANGED:
+            return Changed(errno.ESTALE, text)
+        case Kind.TRANSIENT:
+            return StorageError(f"{what}: {text} (tried {len(PAUSES) + 1} times); run the same command again later")
+        case _:
+            return StorageError(f"{what}: {text}")
+
+
+def kind_of(error: BaseException) -> Kind:
+    """What a failure of a store's library means, by the codes and the status in it and in what caused it."""
+    chain = list(_chain(error))
+    codes, statuses = {_code(each) for each in chain}, {_status(each) for each in chain}
+    if codes & _THROTTLED or statuses & _TRANSIENT_STATUS:
+        return Kind.TRANSIENT
+    if codes & (_BAD_KEYS | _NO_SUCH_STORE) or 401 in statuses:  # noqa: PLR2004
+        return Kind.PERMANENT
+    by_status = {403: Kind.FORBIDDEN, 404: Kind.GONE, 410: Kind.GONE, 412: Kind.CHANGED, 416: Kind.CHANGED}
+    for status, kind in by_status.items():
+        if status in statuses:
+            return kind
+    for each in chain:
+        if isinstance(each, FileNotFoundError):
+            return Kind.GONE
+        if isinstance(each, PermissionError):
+            return Kind.FORBIDDEN
+        if isinstance(each, Changed):
+            return Kind.CHANGED
+    if any(status and status >= 400 for status in statuses):  # noqa: PLR2004
+        return Kind.PERMANENT
+    return Kind.TRANSIENT if any(map(_is_of_the_network, chain)) else Kind.PERMANENT
+
+
+def _is_of_the_network(error: BaseException) -> bool:
+    if type(error).__name__ in _PERMANENT_NAMES or isinstance(error, (ssl.SSLCertVerificationError, ImportError)):
+        return False
+    if isinstance(error, (TimeoutError, http.client.HTTPException, EOFError)):
+        return True
+    if isinstance(error, OSError):
+        return error.errno not in _PERMANENT_ERRNO
+    return type(error).__module__.partition(".")[0] in _NETWORK_LIBRARIES or type(error).__name__ == "TimeoutError"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    each: BaseException | None = error
+    while each is not None and id(each) not in seen:
+        seen.add(id(each))
+        yield each
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+
+
+def _code(error: BaseException) -> str:
+    """The store's own word for it, where there is one."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):  # botocore
+        return str(response.get("Error", {}).get("Code", ""))
+    code = getattr(error, "error_code", None)  # azure
+    return str(getattr(code, "value", code) or "")
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status, where there is one."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        found = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    else:
+        found = getattr(error, "status_code", None) or getattr(error, "status", None) or getattr(error, "code", None)
+    try:
+        return int(found) if found else None
+    except (TypeError, ValueError):
+        return None
+
+
+def _asked_pause(error: BaseException) -> float:
+    headers = getattr(error, "headers", None)
+    text = str(headers.get("Retry-After", "")) if hasattr(headers, "get") else ""
+    return min(float(text), _LONGEST_PAUSE) if text.isdigit() else 0.0
+
+
+def cause_of(error: BaseException) -> str:
+    """The first line of what an exception says, with its kind where that says nothing."""
+    text = str(getattr(error, "strerror", None) or error).strip()
+    line = text.splitlines()[0].strip() if text else ""
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__

@@ -1,0 +1,152 @@
+"""The stores behind addresses: what is there, and bytes by ranges; the one place that opens fsspec's file systems."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from batchscore.errors import StorageError, UsageError
+from batchscore.storage.access import Access, in_use
+from batchscore.storage.addresses import family_of, key_of
+from batchscore.storage.https import HttpStore
+from batchscore.storage.keys import azure_arguments, azureml_arguments, gs_arguments, s3_arguments
+from batchscore.storage.retrying import Changed, Kind, cause_of, kind_of, retried
+from batchscore.storage.stored import Facts, StoredFile
+
+__all__ = ["Facts", "FsspecStore", "Store", "StoredFile", "filesystem_of", "store_of"]
+
+EXTRAS = {"azure": "adlfs", "s3": "s3fs", "gs": "gcsfs", "azureml": "azureml-fsspec"}
+"""The package that reaches a family of stores."""
+_ARGUMENTS: dict[str, Callable[[str, Access], dict[str, Any]]] = {
+    "azure": azure_arguments,
+    "s3": s3_arguments,
+    "gs": gs_arguments,
+    "azureml": azureml_arguments,
+}
+
+
+class Store(Protocol):
+    """What is read of a store. Its methods raise FileNotFoundError, PermissionError, Changed and StorageError."""
+
+    def facts(self, url: str) -> Facts | None:
+        """What the store says of a file now; None of a folder."""
+        ...
+
+    def find(self, url: str) -> Iterator[StoredFile]:
+        """All files below a folder, in no order, named relative to it."""
+        ...
+
+    def read_range(self, url: str, start: int, stop: int) -> bytes:
+        """The bytes in [start, stop), all of them."""
+        ...
+
+    def can_read_ranges(self, url: str) -> bool:
+        """Whether a part of the file costs no more than its bytes."""
+        ...
+
+
+class FsspecStore:
+    """A container or bucket through fsspec."""
+
+    def __init__(self, file_system: Any) -> None:
+        self._fs = file_system
+
+    def facts(self, url: str) -> Facts | None:
+        """See Store."""
+        info = retried(lambda: self._fs.info(key_of(url)), f"can't look at {url}")
+        return None if info["type"] == "directory" else _facts(info)
+
+    def find(self, url: str) -> Iterator[StoredFile]:
+        """See Store; what stands for an empty folder is none."""
+        root = key_of(url)
+        found = retried(lambda: self._fs.find(root, detail=True), f"can't list {url}")
+        while found:
+            key, info = found.popitem()
+            name = key[len(root) + 1 :]
+            if info["type"] == "file" and name and not name.endswith("/"):
+                yield StoredFile(name, f"{url.rstrip('/')}/{name}", _facts(info))
+
+    def read_range(self, url: str, start: int, stop: int) -> bytes:
+        """See Store."""
+
+        def read() -> bytes:
+            content: bytes = self._fs.cat_file(key_of(url), start=start, end=stop)
+            if len(content) != stop - start:
+                if self._fs.info(key_of(url))["size"] < stop:
+                    raise Changed(f"{url} is shorter than it was")
+                raise ConnectionError(f"{len(content):,} of {stop - start:,} bytes came")
+            return content
+
+        return retried(read, f"can't read {url}")
+
+    def can_read_ranges(self, url: str) -> bool:  # noqa: ARG002  # as for other stores
+        """See Store."""
+        return True
+
+
+def _facts(info: dict[str, Any]) -> Facts:
+    version = info.get("ETag") or info.get("etag") or info.get("generation") or info.get("LastModified") or ""
+    return Facts(int(info["size"] or 0), str(version or info.get("last_modified") or "").strip('"'))
+
+
+def store_of(url: str) -> Store:
+    """The store of an address, reached by the access in use. Raises UsageError, StorageError."""
+    if family_of(url) == "http":
+        return HttpStore()
+    return FsspecStore(filesystem_of(url))
+
+
+_opened: dict[tuple[object, ...], Any] = {}
+"""By access, family and account: each with connections of its own. fsspec's own cache knows no environment variables."""
+
+
+def filesystem_of(url: str) -> Any:
+    """fsspec's file system for an address (abfs, abfss, az, s3, gs, azureml), with the credentials of the access in use.
+
+    Its own retries are few, since every call goes through `retrying.retried`.
+    Raises UsageError: a package or credentials are missing; StorageError: it can't be set up.
+    """
+    family, access = family_of(url), in_use()
+    arguments = _ARGUMENTS[family](url, access)
+    key = (family, repr(sorted(arguments.items())), *(os.environ.get(name) for name in _VARIABLES))
+    if key not in _opened:
+        _opened[key] = _connected(url, family, arguments)
+    return _opened[key]
+
+
+_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_PROFILE")
+"""What s3fs reads by itself."""
+
+
+def _connected(url: str, family: str, arguments: dict[str, Any]) -> Any:
+    import fsspec
+
+    try:
+        kind = fsspec.get_filesystem_class(url.partition("://")[0].lower())
+    except (ImportError, ValueError) as error:
+        package = EXTRAS[family]
+        how = f"pip install 'batchscore[{family.replace('gs', 'gcs')}]'" if family != "azureml" else f"pip install {package}"
+        raise UsageError(
+            f"{url} needs the package {package}, which can't be imported ({cause_of(error)}); install it where batchscore "
+            f"runs and beside the model: {how}"
+        ) from error
+    try:
+        opened = kind(**arguments, skip_instance_cache=True)
+    except Exception as error:
+        text = in_use().without_secrets(cause_of(error))
+        if kind_of(error) is Kind.TRANSIENT:
+            raise StorageError(f"can't reach {url}: {text}") from error
+        raise UsageError(f"{url} can't be reached with these credentials and storage options: {text}") from error
+    _retry_little(opened)
+    return opened
+
+
+def _retry_little(file_system: Any) -> None:
+    """Leave retrying to `retried`: the Azure library by itself waits for a minute before it says that a store is gone."""
+    with contextlib.suppress(AttributeError):
+        file_system.service_client._config.retry_policy.total_retries = 0  # noqa: SLF001  # it has no setting
+    if hasattr(file_system, "retries"):
+        file_system.retries = 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["JobSummary", "__version__", "run"]
+__all__ = ["JobSummary", "__version__", "run", "validate"]
 
 if TYPE_CHECKING:
-    from batchscore.face import run
+    from batchscore.face import run, validate
     from batchscore.summary import JobSummary
 
 
@@ -18,6 +18,10 @@ def __getattr__(name: str) -> Any:
         from batchscore.face import run
 
         return run
+    if name == "validate":
+        from batchscore.face import validate
+
+        return validate
     if name == "JobSummary":
         from batchscore.summary import JobSummary
 

@@ -48,33 +48,48 @@ def score(
     ``on_progress`` is told the rows of each chunk, those of attempts that fail later included. The mini-batch's faults
     are in the outcomes; what is raised ends the job (``errors``) or comes from its being stopped (Abandoned).
     """
-    started = time.monotonic()
-    result, attempts = _tried(workers, mini_batch, policy, on_progress)
-    if isinstance(result, Outcome):
-        return (replace(result, retries=attempts - 1),)
+    tried = _tried(workers, mini_batch, policy, on_progress)
     files = [tuple(slices) for _, slices in groupby(mini_batch.slices, key=lambda piece: piece.file)]
-    if len(files) == 1 or not policy.splits_files:
-        failed = _failed(mini_batch, result, policy, time.monotonic() - started)
-        return (replace(failed, retries=attempts - 1),)
+    if isinstance(tried.result, Outcome) or len(files) == 1 or not policy.splits_files:
+        return (replace(tried.outcome(mini_batch, policy), retries=tried.attempts - 1),)
     outcomes = list(_one_by_one(workers, mini_batch, files, replace(policy, max_retries=0), on_progress))
-    outcomes[0] = replace(outcomes[0], retries=attempts)
+    longest = max(tried.longest, outcomes[0].longest)
+    outcomes[0] = replace(outcomes[0], retries=tried.attempts, longest=longest)
     return tuple(outcomes)
 
 
-def _tried(
-    workers: Workers, mini_batch: MiniBatch, policy: RetryPolicy, on_progress: Progress
-) -> tuple[Outcome | WorkerFault, int]:
-    """The outcome, or the last attempt's fault; and the number of attempts."""
-    attempts = 0
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """How the attempts at a mini-batch ended."""
+
+    result: Outcome | WorkerFault
+    """The last attempt's fault, where all failed."""
+    attempts: int
+    seconds: float
+    """Of all attempts."""
+    longest: float
+    """Seconds of the longest."""
+
+    def outcome(self, mini_batch: MiniBatch, policy: RetryPolicy) -> Outcome:
+        if isinstance(self.result, Outcome):
+            return replace(self.result, longest=self.longest)
+        return replace(_failed(mini_batch, self.result, policy), seconds=self.seconds, longest=self.longest)
+
+
+def _tried(workers: Workers, mini_batch: MiniBatch, policy: RetryPolicy, on_progress: Progress) -> _Tried:
+    begun, attempts, longest = time.monotonic(), 0, 0.0
     last: WorkerFault | None = None
     while True:
         attempts += 1
         try:
-            return _asked(workers, mini_batch, policy, on_progress), attempts
+            result = _asked(workers, mini_batch, policy, on_progress)
         except WorkerFault as fault:
+            longest = max(longest, fault.seconds)
             if attempts > policy.max_retries or _came_back(fault, last):
-                return fault, attempts
+                return _Tried(fault, attempts, time.monotonic() - begun, longest)
             last = fault
+        else:
+            return _Tried(result, attempts, time.monotonic() - begun, max(longest, result.seconds))
 
 
 def _asked(workers: Workers, mini_batch: MiniBatch, policy: RetryPolicy, on_progress: Progress) -> Outcome:
@@ -93,22 +108,22 @@ def _one_by_one(
     policy: RetryPolicy,
     on_progress: Progress,
 ) -> Iterator[Outcome]:
-    """One attempt at each file alone, so that only the guilty ones fail; each counts as a retry."""
+    """One attempt at each file alone, so that only the guilty ones fail; each counts as a retry.
+
+    Each has the clock of a whole mini-batch: files that together take too long are scored all the same.
+    """
     for slices in files:
-        started = time.monotonic()
         alone = mini_batch.only(slices)
-        result, _ = _tried(workers, alone, policy, on_progress)
-        outcome = result if isinstance(result, Outcome) else _failed(alone, result, policy, time.monotonic() - started)
-        yield replace(outcome, retries=1)
+        yield replace(_tried(workers, alone, policy, on_progress).outcome(alone, policy), retries=1)
 
 
-def _failed(mini_batch: MiniBatch, fault: WorkerFault, policy: RetryPolicy, seconds: float) -> Outcome:
+def _failed(mini_batch: MiniBatch, fault: WorkerFault, policy: RetryPolicy) -> Outcome:
     reason = _reason(fault, policy)
     slices = mini_batch.slices
     names = () if policy.splits_files else tuple(piece.file.name for piece in slices)
     failures = (Failure(piece.file.name, reason, detail=fault.detail or None, files=names) for piece in slices)
     failed = tuple(Failed(piece, failure) for piece, failure in zip(slices, failures, strict=True))
-    return Outcome(mini_batch.number, failed, seconds=seconds)
+    return Outcome(mini_batch.number, failed)
 
 
 def _reason(fault: WorkerFault, policy: RetryPolicy) -> str:

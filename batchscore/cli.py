@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import csv
 import json
 import os
@@ -32,6 +33,7 @@ from batchscore.streams import flush_streams, prepare_streams, show, tell
 
 if TYPE_CHECKING:
     from batchscore.progress import Watcher
+    from batchscore.report import Report
     from batchscore.summary import JobSummary
 
 EPILOG = """\b
@@ -42,6 +44,13 @@ signal. Run the same command again to go on with a job that was stopped.
 
 Every option can come from the environment: BATCHSCORE_RUN_TIMEOUT=60; one value
 a line where an option may be repeated."""
+
+VALIDATE_EPILOG = """\b
+Exit codes: 0 fine; 1 problems found; 2 wrong use, or MODEL or INPUT isn't there.
+With --json the report is JSON of a documented structure (docs/validation.md).
+
+Every option can come from the environment: BATCHSCORE_VALIDATE_KEEP=id; one
+value a line where an option may be repeated."""
 
 SHOWN_FAILURES = 5
 """On stderr; failures.jsonl has all."""
@@ -70,6 +79,7 @@ class GroupedCommand(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.params = list(map(copy.copy, self.params))  # which commands may share
         for parameter in self.params:
             if isinstance(parameter, GroupedOption):
                 words = max(parameter.opts, key=len).lstrip("-")
@@ -120,7 +130,18 @@ def main_group() -> None:
     """Score folders of CSV and Parquet files with an MLflow model."""
 
 
-@main_group.command(cls=GroupedCommand, epilog=EPILOG)
+def shared(stack: Callable[[], None]) -> Callable[[Command], Command]:
+    """A decorator that gives a command the options and arguments stacked upon a function."""
+    parameters: list[click.Parameter] = vars(stack)["__click_params__"]
+
+    def give(command: Command) -> Command:
+        vars(command)["__click_params__"] = list(parameters)
+        return command
+
+    return give
+
+
+@shared
 @option(
     MAIN,
     "-m",
@@ -301,6 +322,12 @@ def main_group() -> None:
     help="warning: no progress, only notes and errors.",
 )
 @click.argument("more_inputs", nargs=-1, type=click.Path(), metavar="[INPUT]...")
+def job_options() -> None:
+    """What `run` and `validate` both take."""
+
+
+@main_group.command(cls=GroupedCommand, epilog=EPILOG)
+@job_options
 def run(**given: Any) -> None:
     """Score every row of INPUT with MODEL, into OUTPUT.
 
@@ -319,6 +346,41 @@ def run(**given: Any) -> None:
     _say(summary, given)
     if summary.exit_code:
         sys.exit(summary.exit_code)
+
+
+@main_group.command(cls=GroupedCommand, epilog=VALIDATE_EPILOG)
+@job_options
+def validate(**given: Any) -> None:
+    """Say what `run` with the same arguments would stumble over, and show the first predictions.
+
+    \b
+      batchscore validate -m model -i data -o scored --keep id
+
+    The model is loaded, and its requirements are compared with what is there. The
+    header or schema of every file is held against the model's signature; the
+    first rows are scored and shown. OUTPUT is looked at, and isn't written. Time,
+    disk and memory are estimated from the sample.
+    """  # noqa: D301 (click's mark for a paragraph that isn't rewrapped)
+    job = job_of(given)
+    from batchscore.validation import validate_job
+
+    report = validate_job(job, _watcher(given))
+    _print(report, given)
+    if report.exit_code:
+        sys.exit(report.exit_code)
+
+
+def _print(report: Report, given: dict[str, Any]) -> None:
+    """The report on stdout; when quiet, problems alone, on stderr."""
+    from batchscore.progress import printable
+
+    if given["as_json"]:
+        show(_as_json(report.to_json()))
+    elif not given["quiet"]:
+        show("\n".join(map(printable, report.lines())))
+    if given["quiet"]:
+        for problem in report.problems:
+            tell(printable(f"{problem.check}: {problem.line}"))
 
 
 @main_group.command("show", cls=GroupedCommand)

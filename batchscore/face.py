@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from batchscore.placeholders import Places, parse_date
 from batchscore.progress import watcher
 
 if TYPE_CHECKING:
+    from batchscore.report import Report
     from batchscore.summary import JobSummary
 
 Location = str | os.PathLike[str]
@@ -79,42 +81,8 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     Ctrl-C stopped the job. Run again with the same arguments, the job goes on. SIGTERM gives a summary whose status is
     Canceled, or raises Stopped before the job has begun.
     """
-    day = parse_date(date)
-    asked = Places(_strings(inputs), os.fspath(output), output_file_name, _texts(add))
-    places = asked.on(day)
-    name, kind = output_name_and_format(places.output_file_name, format)
-    job = Job(
-        model=os.fspath(model),
-        inputs=places.inputs,
-        output=places.output,
-        workers=workers,
-        mini_batch_size=MiniBatchSize.parse(mini_batch_size),
-        rows_per_call=rows_per_call,
-        threads_per_worker=threads_per_worker,
-        timeout=timeout,
-        max_retries=max_retries,
-        error_threshold=error_threshold,
-        fail_fast=fail_fast,
-        layout=layout,
-        format=kind,
-        output_file_name=name,
-        output_files=output_files,
-        keep=("*",) if keep == "all" else _strings(keep),
-        add=places.add,
-        rename=tuple((rename or {}).items()),
-        predict_fn=predict_fn,
-        params=tuple((name, _param(name, value)) for name, value in (params or {}).items()),
-        csv=CsvOptions(delimiter, encoding, tuple(missing_values), header),
-        include=_strings(include),
-        exclude=_strings(exclude),
-        limit=limit,
-        env_manager=env_manager,
-        python=os.fspath(python) if python else None,
-        environment=tuple((environment or {}).items()),
-        allow_empty=allow_empty,
-        overwrite=overwrite,
-        date=None if places == asked else day.isoformat(),
-    )
+    given = {name: value for name, value in locals().items() if name != "progress"}
+    job = _job(given)
     from batchscore.runner import run_job
 
     try:
@@ -126,6 +94,69 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     if summary.exit_code == 128 + signal.SIGINT:
         raise KeyboardInterrupt(summary.message)
     return summary
+
+
+def validate(
+    model: Location, inputs: Location | Sequence[Location], output: Location, *, progress: bool = False, **options: Any
+) -> Report:
+    """What `run` with the same arguments would stumble over, and the first predictions; writes nothing to `output`.
+
+    The report's `problems` are what was found; `exit_code` is 0 where there are none. Raises UsageError for wrong
+    arguments, and KeyboardInterrupt for Ctrl-C.
+    """
+    bound = inspect.signature(run).bind(model, inputs, output, **options)
+    bound.apply_defaults()
+    job = _job({name: value for name, value in bound.arguments.items() if name != "progress"})
+    from batchscore.validation import validate_job
+
+    try:
+        return validate_job(job, watcher(sys.stderr, quiet=not progress, colour=True))
+    except Stopped as stopped:
+        if stopped.signal_number == signal.SIGINT:
+            raise KeyboardInterrupt(str(stopped)) from None
+        raise
+
+
+def _job(given: Mapping[str, Any]) -> Job:
+    """The Job that the arguments of `run` mean. Raises UsageError."""
+    day = parse_date(given["date"])
+    asked = Places(
+        _strings(given["inputs"]), os.fspath(given["output"]), given["output_file_name"], _texts(given["add"])
+    )
+    places = asked.on(day)
+    name, kind = output_name_and_format(places.output_file_name, given["format"])
+    return Job(
+        model=os.fspath(given["model"]),
+        inputs=places.inputs,
+        output=places.output,
+        workers=given["workers"],
+        mini_batch_size=MiniBatchSize.parse(given["mini_batch_size"]),
+        rows_per_call=given["rows_per_call"],
+        threads_per_worker=given["threads_per_worker"],
+        timeout=given["timeout"],
+        max_retries=given["max_retries"],
+        error_threshold=given["error_threshold"],
+        fail_fast=given["fail_fast"],
+        layout=given["layout"],
+        format=kind,
+        output_file_name=name,
+        output_files=given["output_files"],
+        keep=("*",) if given["keep"] == "all" else _strings(given["keep"]),
+        add=places.add,
+        rename=tuple((given["rename"] or {}).items()),
+        predict_fn=given["predict_fn"],
+        params=tuple((name, _param(name, value)) for name, value in (given["params"] or {}).items()),
+        csv=CsvOptions(given["delimiter"], given["encoding"], tuple(given["missing_values"]), given["header"]),
+        include=_strings(given["include"]),
+        exclude=_strings(given["exclude"]),
+        limit=given["limit"],
+        env_manager=given["env_manager"],
+        python=os.fspath(given["python"]) if given["python"] else None,
+        environment=tuple((given["environment"] or {}).items()),
+        allow_empty=given["allow_empty"],
+        overwrite=given["overwrite"],
+        date=None if places == asked else day.isoformat(),
+    )
 
 
 def _param(name: str, value: Any) -> str:

@@ -25,6 +25,8 @@ class WorkerFault(Exception):
         self.reason = reason
         self.detail = detail
         """Traceback, stuck frames or the end of the worker's log."""
+        self.seconds = 0.0
+        """Since the worker was sent the mini-batch."""
 
 
 class ScoringRaised(WorkerFault):

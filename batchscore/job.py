@@ -202,6 +202,8 @@ class Job:
     """The clock doesn't restart when a chunk is done."""
     timeout_name: str = "--timeout"
     """The setting that a message tells to change."""
+    warns_beyond: float | None = None
+    """Seconds beyond which Azure would have stopped a mini-batch; those that took longer are counted, and told of."""
     max_retries: int = 3
     """Attempts after the first."""
     error_threshold: int = 0
@@ -262,8 +264,17 @@ class Job:
         for name, words in _CHOICES.items():
             if getattr(self, name) not in words:
                 raise UsageError(f"{name} must be one of {', '.join(words)}; found {getattr(self, name)!r}")
-        if not self.timeout > 0:
-            raise UsageError(f"timeout must be more than 0 seconds, found {self.timeout!r}")
+        for name, seconds in (("timeout", self.timeout), ("warns_beyond", self.warns_beyond)):
+            if seconds is not None and not seconds > 0:
+                raise UsageError(f"{name} must be more than 0 seconds, found {seconds!r}")
+        self._refuse_contradictions()
+        if self.output_files != "one" and self.output_folder in RESERVED_NAMES:
+            raise UsageError(
+                f"the output files can't lie in a folder {self.output_folder!r}: that name is taken; "
+                "choose another --output-file-name"
+            )
+
+    def _refuse_contradictions(self) -> None:
         if self.env_manager == "uv" and self.python:
             raise UsageError(
                 "--env-manager uv has the workers run in the environment that it builds, --python in that of "
@@ -273,11 +284,6 @@ class Job:
             raise UsageError(
                 "layout azure is CSV without a header and has row, predictions and file only; "
                 "other formats, --keep and --add need --layout table"
-            )
-        if self.output_files != "one" and self.output_folder in RESERVED_NAMES:
-            raise UsageError(
-                f"the output files can't lie in a folder {self.output_folder!r}: that name is taken; "
-                "choose another --output-file-name"
             )
 
     @property

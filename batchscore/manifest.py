@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import repeat
 
 from batchscore import __version__
@@ -14,6 +14,7 @@ from batchscore.highlights import Highlights
 from batchscore.job import Job
 from batchscore.minibatch import Column, Json
 from batchscore.planning import Prepared
+from batchscore.readers import is_readable
 from batchscore.redaction import redact
 from batchscore.schema import ColumnSpec, TensorSpec
 from batchscore.summary import Counts, Status, Verdicts, rows_of_failed
@@ -36,6 +37,10 @@ class Ending:
     exit_code: int = 0
     error: BatchscoreError | None = None
     """What ended it before its time."""
+    slow: int = 0
+    """Mini-batches with an attempt that took longer than Azure would have let it."""
+    warnings: tuple[str, ...] = ()
+    """What to tell besides."""
     rows_recorded: int = 0
     """Rows that this run gave predictions."""
     standing_out: Json = field(default_factory=dict)
@@ -44,16 +49,18 @@ class Ending:
 
 def count(prepared: Prepared, verdicts: Verdicts) -> Counts:
     """The counts of the whole job; rows of files that are still to do are in neither sum."""
-    rows_scored = rows_failed = files_failed = 0
+    rows_scored = rows_failed = files_failed = files_unsupported = 0
     for verdict in verdicts:
         if verdict.is_failed:
             files_failed += 1
+            files_unsupported += not is_readable(verdict.file.name)
             rows_failed += rows_of_failed(verdict, prepared.job.csv)
         else:
             rows_scored += sum(segment.rows for segment in verdict.scored)
     return Counts(
         files=len(prepared.listing.files),
         files_failed=files_failed,
+        files_unsupported=files_unsupported,
         files_skipped=len(prepared.listing.skipped),
         mini_batches=len(verdicts.plan),
         rows=rows_scored + rows_failed,
@@ -82,19 +89,19 @@ def standing_out(prepared: Prepared, verdicts: Verdicts) -> Json:
 def completed(counts: Counts, outputs: tuple[Json, ...], columns: tuple[Column, ...]) -> Ending:
     """The ending of a job whose predictions are in place."""
     to = outputs[0]["path"] if len(outputs) == 1 else _files(len(outputs))
-    failed = f"; {_files(counts.files_failed)} failed, see failures.jsonl" if counts.files_failed else ""
+    failed = f"; {_failed(counts)}, see failures.jsonl" if counts.files_failed else ""
     return Ending("Completed", f"{_scored(counts)}, to {to}{failed}", counts, outputs, columns)
 
 
 def failed(job: Job, counts: Counts, *, is_whole: bool) -> Ending:
     """The ending of a job with too many failures; ``is_whole``: everything was scored before it was judged."""
-    files = f"{_files(counts.files_failed)} failed"
+    files = _failed(counts)
+    allowed = f"more than the {job.error_threshold:,} that may (--error-threshold)"
     if not is_whole:
-        message = f"stopped early: {files}, see failures.jsonl; {_scored(counts)}"
+        message = f"stopped early: {files}, {allowed}, see failures.jsonl; {_scored(counts)} by then"
     elif not counts.rows_scored:
         message = f"{files} and no row was scored, see failures.jsonl"
     else:
-        allowed = f"more than the {job.error_threshold:,} that may (--error-threshold)"
         message = f"{files}, {allowed}; {_scored(counts)} but not published, see failures.jsonl"
     return Ending("Failed", message, counts, exit_code=1)
 
@@ -107,6 +114,23 @@ def cut_short(error: BatchscoreError, counts: Counts) -> Ending:
 
 def _scored(counts: Counts) -> str:
     return f"{counts.rows_scored:,} of {counts.rows:,} rows from {_files(counts.files)} scored"
+
+
+def _failed(counts: Counts) -> str:
+    unsupported = f" ({counts.files_unsupported:,} of unsupported types)" if counts.files_unsupported else ""
+    return f"{_files(counts.files_failed)} failed{unsupported}"
+
+
+def warned(ending: Ending, job: Job, slow: int) -> Ending:
+    """The ending with what is to be said of mini-batches that Azure would have stopped."""
+    if not slow or job.warns_beyond is None:
+        return ending
+    batches, they = ("1 mini-batch", "it") if slow == 1 else (f"{slow:,} mini-batches", "they")
+    warning = (
+        f"{batches} took more than {job.warns_beyond:g} s, which is all that Azure gives where no timeout is stated: "
+        f"there {they} would have been stopped. State a longer one ({job.timeout_name}), or make mini-batches smaller"
+    )
+    return replace(ending, slow=slow, warnings=(warning,))
 
 
 def _files(number: int) -> str:
@@ -133,10 +157,12 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
         },
         "settings": {
             **header.identity["settings"],
-            "rows_per_call": prepared.settings.rows_per_call,
+            "rows_per_call": job.rows_per_call if job.predicts_whole_files else prepared.settings.rows_per_call,
             "threads_per_worker": prepared.settings.threads,
             "workers": job.workers,
             "timeout": job.timeout,
+            "times_mini_batches": job.times_mini_batches,
+            "warns_beyond": job.warns_beyond,
             "max_retries": job.max_retries,
             "error_threshold": job.error_threshold,
             "fail_fast": job.fail_fast,
@@ -148,6 +174,7 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "started": utc(prepared.started),
             "ended": utc(now),
             "seconds": round(now - prepared.started, 3),
+            **({} if job.warns_beyond is None else {"mini_batches_beyond_azure": ending.slow}),
             "rows_scored": ending.rows_recorded,
         },
         "skipped": [asdict(entry) for entry in prepared.listing.skipped],

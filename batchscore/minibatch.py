@@ -178,6 +178,9 @@ class Outcome:
     """Of its part; empty where nothing was written."""
     retries: int = 0
     seconds: float = 0.0
+    """Of the attempt that scored it; of all attempts where none did."""
+    longest: float = 0.0
+    """Seconds of the longest attempt, the model's loading left out."""
     notes: tuple[str, ...] = ()
     """Things to tell the user once, such as names matched after trimming."""
     is_mixed: bool = False
@@ -201,6 +204,7 @@ class Outcome:
             "columns": [[column.name, column.type, column.role] for column in self.columns],
             "retries": self.retries,
             "seconds": self.seconds,
+            "longest": self.longest,
             "notes": list(self.notes),
             "is_mixed": self.is_mixed,
             "files": list(self.files),
@@ -215,6 +219,7 @@ class Outcome:
             tuple(Column(*column) for column in record["columns"]),
             record["retries"],
             record["seconds"],
+            record["longest"],
             tuple(record["notes"]),
             record["is_mixed"],
             tuple(record["files"]),

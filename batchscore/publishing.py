@@ -147,7 +147,7 @@ def conclude(prepared: Prepared, verdicts: Verdicts) -> Ending:
 
 def _with_highlights(ending: Ending, prepared: Prepared, verdicts: Verdicts) -> Ending:
     return replace(
-        ending,
+        manifest.warned(ending, prepared.job, len(verdicts.receipts.slow)),
         rows_recorded=verdicts.receipts.rows_recorded,
         standing_out=manifest.standing_out(prepared, verdicts),
     )

@@ -51,8 +51,9 @@ class Receipts:
     What the journal says of slices that aren't in the plan (their files changed or went) counts for its retries alone.
     """
 
-    def __init__(self, plan: Iterable[MiniBatch], journal: Journal) -> None:
+    def __init__(self, plan: Iterable[MiniBatch], journal: Journal, *, warns_beyond: float | None = None) -> None:
         self._journal = journal
+        self._warns_beyond = warns_beyond
         self._known: dict[FileSlice, Receipt | None] = dict.fromkeys(
             piece for mini_batch in plan for piece in mini_batch.slices
         )
@@ -60,6 +61,8 @@ class Receipts:
         """One for many parts."""
         self.retries = 0
         self.failed_files: set[str] = set()
+        self.slow: set[int] = set()
+        """Numbers of the mini-batches with an attempt that took more seconds than ``warns_beyond``."""
         self.highlights = Highlights()
         self.rows_recorded = 0
         """With a prediction, in this run."""
@@ -75,6 +78,8 @@ class Receipts:
         self.retries += outcome.retries
         if any(entry.slice in self._known for entry in outcome.slices):
             self.highlights.take(outcome)
+            if self._warns_beyond is not None and outcome.longest > self._warns_beyond:
+                self.slow.add(outcome.number)
         parts = self._parts(outcome, place)
         for entry in outcome.slices:
             if entry.slice not in self._known:
@@ -100,6 +105,11 @@ class Receipts:
     @property
     def is_empty(self) -> bool:
         return not any(self._known.values())
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether any row has a prediction."""
+        return any(isinstance(found, Segment) and found.rows > 0 for found in self._known.values())
 
     def of(self, piece: FileSlice) -> Receipt | None:
         return self._known[piece]

@@ -191,9 +191,9 @@ def remaining(
     """What is still to score: slices without a receipt, or whose part isn't among those that are there.
 
     Failures of the run before are tried again, unless they are within the threshold: then they stand, so that
-    publishing a failed job by a higher threshold takes seconds.
+    publishing a failed job by a higher threshold takes seconds. Where nothing was scored there is nothing to publish.
     """
-    if 0 <= error_threshold < len(receipts.failed_files):
+    if 0 <= error_threshold < len(receipts.failed_files) or not receipts.has_rows:
         receipts.forget_failures()
     receipts.forget_lost(parts)
     left = ((batch, tuple(piece for piece in batch.slices if receipts.of(piece) is None)) for batch in plan)

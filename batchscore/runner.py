@@ -50,6 +50,8 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
         watch.opened(len(listing.files), listing.folders, len(listing.skipped), prepared.notes)
         with Journal(workspace.journal, prepared.earlier.header, is_new=prepared.earlier.is_new) as journal:
             ending = _carry_out(prepared, journal, signals, watch)
+            for warning in ending.warnings:
+                watch.note(warning)
             signals.ignore()  # the end is written down, whatever comes
             return sign_off(prepared, ending)
 
@@ -63,7 +65,7 @@ def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, watch
         write_inputs(prepared.workspace, prepared.listing)
         cutting = Cutting(job.mini_batch_size, job.csv, prepared.model.folder.has_signature, job.limit)
         plan = split(prepared.listing.files, cutting)
-        receipts = Receipts(plan, journal)
+        receipts = Receipts(plan, journal, warns_beyond=job.warns_beyond)
         _score(prepared, plan, receipts, watch)
         return conclude(prepared, Verdicts(plan, receipts))
     except BatchscoreError as error:

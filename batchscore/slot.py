@@ -10,7 +10,7 @@ from pathlib import Path
 from batchscore import errors
 from batchscore.channel import BadMessage, ChannelClosed, ChannelTimeout
 from batchscore.child import Child, WorkerSpec
-from batchscore.faults import Abandoned, ModelNotLoaded, ScoringRaised, WorkerDied, WorkerTimedOut
+from batchscore.faults import Abandoned, ModelNotLoaded, ScoringRaised, WorkerDied, WorkerFault, WorkerTimedOut
 from batchscore.minibatch import Json, MiniBatch, Outcome
 
 Progress = Callable[[int], None]
@@ -156,11 +156,15 @@ class Slot:
     @contextmanager
     def _killing_unless_answered(self, child: Child) -> Iterator[None]:
         """A worker that is left in the middle of an answer is of no more use; one that was stopped is no fault."""
+        begun = time.monotonic()
         try:
             yield
-        except ScoringRaised:
+        except ScoringRaised as fault:
+            fault.seconds = time.monotonic() - begun
             raise
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, WorkerFault):
+                error.seconds = time.monotonic() - begun
             child.kill()
             if self._is_stopped:
                 raise Abandoned from None

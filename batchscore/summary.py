@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from batchscore import readers, writers
 from batchscore.errors import AnswerRefused, FileRefused, UsageError
-from batchscore.job import CsvOptions
+from batchscore.job import CsvOptions, Writer
 from batchscore.minibatch import Column, Failure, FileSlice, InputFile, Json, MiniBatch
 from batchscore.receipts import FailedAt, Receipts, Segment
 
@@ -34,6 +34,8 @@ class Counts:
 
     files: int = 0
     files_failed: int = 0
+    files_unsupported: int = 0
+    """Of those that failed: no reader knows their type."""
     files_skipped: int = 0
     mini_batches: int = 0
     rows: int = 0
@@ -162,7 +164,9 @@ class JobSummary:
         if self.status != "Completed":
             raise UsageError(f"there are no predictions to read, the job is {self.status}: {self.message}")
         columns = [Column(**column) for column in self.manifest["columns"]]
-        return writers.read_frame(self.outputs, self.manifest["settings"]["format"], columns)
+        settings = self.manifest["settings"]
+        form: Writer = "headerless" if settings["layout"] == "azure" else settings["format"]
+        return writers.read_frame(self.outputs, form, columns)
 
     def failures(self) -> pd.DataFrame:
         """The lines of failures.jsonl as a frame: file, row, column, value, reason, record."""

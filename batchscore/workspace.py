@@ -175,6 +175,35 @@ class Workspace:
         return content
 
 
+class Glance(Workspace):
+    """OUTPUT looked at without touching it: what a job writes beside its results goes to a private folder.
+
+    It is never entered. The journal is the one in OUTPUT.
+    """
+
+    def __init__(self, output: str, scratch: str) -> None:
+        super().__init__(output)
+        self.holder: Holder | None = None
+        """Who holds OUTPUT now, as far as that may be known."""
+        with contextlib.suppress(OSError):
+            self.holder = held_by(self.folder)
+        self.folder = scratch
+        self.parts, self.ready, self.logs = (str(Path(scratch, name)) for name in ("parts", "ready", "logs"))
+        for folder in (self.parts, self.ready, self.logs):
+            Path(folder).mkdir(mode=0o700, exist_ok=True)
+
+    def obstacle(self) -> str | None:
+        """Why OUTPUT couldn't be written, as far as permissions tell; None where they allow it."""
+        folder = Path(self.root)
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir():
+            return f"can't create OUTPUT {self.root}: {folder} is a file"
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return f"can't write to {folder}: permission denied or read-only"
+        return None
+
+
 def utc(seconds: float) -> str:
     """A time as it is written everywhere: `2026-11-03T06:15:02.123Z`."""
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 from batchscore.child import WorkerSpec
@@ -115,6 +116,9 @@ def act_out(words, *, calls=True) -> None:
                 (faults / word).unlink()
             if kind == "exit":
                 os._exit(3)
+            if kind in {"wait", "slow"}:
+                time.sleep(600 if kind == "wait" else 0.5)
+                continue
             secret = os.environ.get(os.environ.get("TELL", ""))
             raise ValueError(f"no luck with {word}" + (f" at https://host/x?sig=1 with {secret}" if secret else ""))
     if calls and (log := os.environ.get("CALLS")):

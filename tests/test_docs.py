@@ -20,7 +20,9 @@ DOCUMENTS = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/design.md",
+    "docs/from-azure-ml.md",
     "docs/scheduling.md",
+    "docs/validation.md",
     "sample_data/README.md",
 ]
 needs_cli = pytest.mark.skipif(not (ROOT / "batchscore" / "cli.py").exists(), reason="batchscore.cli isn't there yet")

@@ -20,6 +20,9 @@ SAME_LAYER = {
     ("channel", "minibatch"),
     ("child", "scoring"),
     ("environments", "modelfolder"),
+    ("estimating", "sampling"),
+    ("examination", "planning"),
+    ("examination", "sampling"),
     ("errors", "redaction"),
     ("inputs", "readers"),
     ("interpreter", "child"),
@@ -37,6 +40,8 @@ SAME_LAYER = {
     ("runner", "provisioning"),
     ("runner", "publishing"),
     ("runner", "resuming"),
+    ("report", "inputs"),
+    ("sampling", "planning"),
     ("signature", "job"),
     ("signature", "schema"),
     ("slot", "child"),
@@ -45,6 +50,13 @@ SAME_LAYER = {
     ("summary", "readers"),
     ("summary", "receipts"),
     ("summary", "writers"),
+    ("trial", "scoring"),
+    ("validation", "estimating"),
+    ("validation", "examination"),
+    ("validation", "planning"),
+    ("validation", "provisioning"),
+    ("validation", "resuming"),
+    ("validation", "sampling"),
 }
 """(importer, imported) within one layer; a circle is refused all the same."""
 
@@ -64,7 +76,7 @@ DOORS = {
 """The modules that may import a library; a library that isn't here may not be imported at all."""
 
 BESIDE_THE_MODEL = {
-    *FRAMES, "worker", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job", "versions",
+    *FRAMES, "worker", "trial", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job", "versions",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
 
@@ -78,10 +90,14 @@ LATE = {
     ("cli", "progress"),
     ("cli", "runner"),
     ("cli", "showing"),
+    ("cli", "validation"),
+    ("examination", "examining"),
     ("face", "runner"),
     ("face", "summary"),
+    ("face", "validation"),
     ("engines", "engines"),
     ("planning", "model"),
+    ("validation", "trial"),
     ("readers", "readers"),
     ("writers", "writers"),
 }

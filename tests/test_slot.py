@@ -149,6 +149,12 @@ def test_each_chunk_restarts_the_clock(slot):
     assert rows == [5, 5, 5, 5]
 
 
+def test_no_chunk_restarts_the_clock_of_a_whole_mini_batch(slot):
+    with pytest.raises(WorkerTimedOut, match=r"the mini-batch was not finished within 0\.8 s") as fault:
+        slot("R").ask(batch(), 0.8, restarts_clock=False)
+    assert fault.value.seconds >= 0.8
+
+
 def test_a_failing_progress_callback_is_raised_and_ends_the_worker(slot):
     def fail(rows):
         raise LookupError(rows)

@@ -68,7 +68,8 @@ def summary(folder: Path, **given) -> JobSummary:
     return JobSummary(
         **{
             "status": "Failed", "counts": Counts(files_failed=3), "output": str(folder), "message": "no",
-            "exit_code": 1, "manifest": {"outputs": [], "columns": [], "settings": {"format": "csv"}}, **given,
+            "exit_code": 1,
+            "manifest": {"outputs": [], "columns": [], "settings": {"format": "csv", "layout": "table"}}, **given,
         }
     )  # fmt: skip
 

@@ -244,6 +244,11 @@ def dotted_keys(style: Style) -> list[str]:
     return list(_dotted("", Keys({**deployment_keys(style).kinds, **inline})))
 
 
+def endpoint_keys() -> list[str]:
+    """Every key that a batch endpoint may have."""
+    return list(_dotted("", ENDPOINT))
+
+
 def _dotted(prefix: str, keys: Keys) -> Iterator[str]:
     for name, kind in keys.kinds.items():
         yield f"{prefix}{name}"

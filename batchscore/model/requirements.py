@@ -105,7 +105,7 @@ def explained(error: BaseException, folder: str, env_manager: str = "local") -> 
     required = requirements(folder)
     advice = _advice_there(error) if env_manager == "uv" else _advice_here(error, required, folder)
     parts = [f"the model in {folder} can't be loaded: {_headline(error)}", advice]
-    parts += ["", *_table(required, folder)] if required or _python_version(folder) else []
+    parts += ["", *_table(folder)] if required or _python_version(folder) else []
     frames = error.__traceback__ and error.__traceback__.tb_next  # from MLflow on
     return "\n".join([*parts, "", "".join(traceback.format_exception(type(error), error, frames)).rstrip()])
 
@@ -173,11 +173,15 @@ def _missing_module(error: BaseException | None) -> str | None:
     return None
 
 
-def _table(required: tuple[Requirement, ...], folder: str) -> list[str]:
-    rows = [("required", "installed", "")]
-    if python := _python_version(folder):
-        rows.append((f"python=={python}", platform.python_version(), _python_remark(python)))
-    rows += [(each.line, each.installed or "-", each.remark) for each in required]
+def compared(folder: str) -> list[tuple[str, str, str]]:
+    """What the model was logged with, what is installed of it (`-`: nothing) and a remark; Python first."""
+    python = _python_version(folder)
+    rows = [(f"python=={python}", platform.python_version(), _python_remark(python))] if python else []
+    return rows + [(each.line, each.installed or "-", each.remark) for each in requirements(folder)]
+
+
+def _table(folder: str) -> list[str]:
+    rows = [("required", "installed", ""), *compared(folder)]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return [f"  {row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]}".rstrip() for row in rows]
 

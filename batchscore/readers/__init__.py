@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol, cast
 
 from batchscore.errors import FileRefused
@@ -99,4 +100,5 @@ def _reader(file: InputFile) -> Reader:
     for suffix, module in _READERS.items():
         if file.name.lower().endswith(suffix):
             return cast("Reader", import_module(module))
-    raise FileRefused(f"no reader for this type of file; supported are {', '.join(SUFFIXES)}")
+    kind = PurePosixPath(file.name).suffix or "without suffix"
+    raise FileRefused(f"file type {kind} is not supported; supported are {', '.join(SUFFIXES)}")

@@ -14,7 +14,7 @@ from batchscore.errors import FileRefused
 from batchscore.minibatch import FileSlice
 from batchscore.readers.chunks import Chunk, Rows, first_refusal, regroup
 from batchscore.readers.source import displayed, opened
-from batchscore.signature import convert, parse_text, plan_reading
+from batchscore.signature import convert, never_fits, parse_text, plan_reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,6 +76,42 @@ def count_rows(file: InputFile, csv: CsvOptions, most: int | None = None) -> int
     """The number of rows that the file's footer states."""
     with _opened(file) as parquet:
         return int(parquet.metadata.num_rows)
+
+
+def check(file: InputFile, schema: Schema | None, settings: ScoringSettings) -> tuple[int, tuple[str, ...]]:
+    """The number of rows and the notes of a file whose footer agrees with the schema.
+
+    Raises FileRefused for missing and repeated columns, and for types of which no value ever fits.
+    """
+    with _opened(file) as parquet:
+        plan = plan_reading(schema, _names(parquet), settings, file.partitions)
+        types = {field.name: field.type for field in parquet.schema_arrow}
+        unfit = [
+            f"column {column.source!r} is {types[column.source]}, expected {expected}"
+            for column in plan.features
+            if column.position != -1
+            and (expected := never_fits(types[column.source], column.spec))
+            and _has_values(parquet.metadata, column.source)
+        ]
+        if unfit:
+            raise FileRefused("; ".join(unfit))
+        return int(parquet.metadata.num_rows), plan.notes
+
+
+def _has_values(footer: pq.FileMetaData, name: str) -> bool:
+    """Whether a column of single values holds any, as far as its statistics tell; NaN is none."""
+    position = next(number for number in range(footer.num_columns) if footer.schema.column(number).path == name)
+    is_floating = footer.schema.column(position).physical_type in {"FLOAT", "DOUBLE"}
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        found = group.column(position).statistics
+        if group.num_rows == 0:
+            continue
+        if found is None or not found.has_null_count:
+            return True
+        if found.null_count < group.num_rows and (found.has_min_max or not is_floating):
+            return True
+    return False
 
 
 def _weight(group: pq.RowGroupMetaData) -> tuple[int, int]:

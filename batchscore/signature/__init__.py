@@ -6,7 +6,7 @@ modelinput   typed columns to what predict takes: a frame, an array, a dict of a
              pandas, which the parent, reading headers and cutting files, is to do without
 """
 
-from batchscore.signature.conversion import check_typed, convert, convert_json, parse_text, reading_type
+from batchscore.signature.conversion import check_typed, convert, convert_json, never_fits, parse_text, reading_type
 from batchscore.signature.fromjson import json_text
 from batchscore.signature.jsonvalues import Number, native
 from batchscore.signature.plan import ReadColumn, ReadPlan, names_without_header, plan_reading
@@ -21,6 +21,7 @@ __all__ = [
     "json_text",
     "names_without_header",
     "native",
+    "never_fits",
     "parse_text",
     "plan_reading",
     "reading_type",

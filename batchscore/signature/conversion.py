@@ -5,6 +5,7 @@ A value's verdict depends on the value, the column's type in the file and the si
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -90,6 +91,45 @@ def convert(column: Column, spec: Spec, *, name: str, first_row: int = 0) -> pa.
         return _tensor(column, spec)
     except Refused as refused:
         raise _file_refused(_with_the_whole(refused, column), spec, name, first_row) from None
+
+
+def never_fits(kind: pa.DataType, spec: Spec) -> str | None:
+    """What the signature expects where no value of a Parquet column of this type is that; None where one may be.
+
+    Text, lists and structs may be anything: their values tell.
+    """
+    if isinstance(kind, pa.BaseExtensionType):
+        return never_fits(kind.storage_type, spec)
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return never_fits(kind.value_type, spec)
+    expected = None
+    for probe in _probes(kind) if spec is not None else ():
+        try:
+            convert_one = _column if isinstance(spec, ColumnSpec) else _tensor
+            convert_one(probe, spec)  # type: ignore[arg-type]  # the spec that belongs to it
+        except Refused as refused:
+            expected = refused.expected
+        else:
+            return None
+    return expected
+
+
+def _probes(kind: pa.DataType) -> list[pa.Array]:
+    """A value that fits if any value of the type does; none for types whose values have to be seen."""
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return [pa.array([0], pa.int64()).cast(kind)]
+    if any(is_kind(kind) for is_kind in _TICKS):
+        return [pa.array([0], kind)]
+    if pa.types.is_decimal(kind):
+        return [pa.array([Decimal(0)], kind)]
+    if pa.types.is_boolean(kind):
+        return [pa.array([False], kind)]
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return [pa.array([b"0"], kind)]
+    return []
+
+
+_TICKS = (pa.types.is_date, pa.types.is_timestamp, pa.types.is_time, pa.types.is_duration)
 
 
 def convert_json(values: Sequence[Any], spec: ColumnSpec | TensorSpec, *, name: str, first_row: int = 0) -> pa.Array:

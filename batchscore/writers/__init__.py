@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from batchscore.job import Format, Writer
+    from batchscore.job import Writer
     from batchscore.minibatch import Column
 
 _MODULES: dict[Writer, str] = {
@@ -109,8 +109,8 @@ def join(
     _writer(format).join(pieces, target, columns)
 
 
-def read_frame(paths: Sequence[str], format: Format, columns: Sequence[Column]) -> pd.DataFrame:  # noqa: A002  # the design's word
-    """The rows of prediction files as one frame, with the types that the columns state."""
+def read_frame(paths: Sequence[str], format: Writer, columns: Sequence[Column]) -> pd.DataFrame:  # noqa: A002  # the design's word
+    """The rows of prediction files as one frame, with the names and types that the columns state."""
     from batchscore.writers import reading
 
     return reading.read_frame(paths, format, columns)

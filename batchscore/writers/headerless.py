@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from batchscore.writers.csv import Csv
@@ -19,8 +20,19 @@ class _Headerless(Csv):
         return b""
 
 
+class _Part(TextPart):
+    """Its columns are what their places say: a model's may be called `row` or `file`, too."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        if not self._columns:
+            return ()
+        first, *predictions, last = self._columns
+        return (first, *(replace(column, role="prediction") for column in predictions), last)
+
+
 def open_part(path: str, roles: Mapping[str, str]) -> PartWriter:
-    return TextPart(path, roles, _Headerless())
+    return _Part(path, roles, _Headerless())
 
 
 def join(pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None:

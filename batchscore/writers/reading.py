@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from batchscore.writers.casting import kind_of_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batchscore.job import Format
+    from batchscore.job import Writer
     from batchscore.minibatch import Column
 
 _SHORTER: dict[str, np.dtype[Any]] = {
@@ -28,14 +29,23 @@ _SHORTER: dict[str, np.dtype[Any]] = {
 """What pandas reads from text in more bits."""
 
 
-def read_frame(paths: Sequence[str], form: Format, columns: Sequence[Column]) -> pd.DataFrame:
+def read_frame(paths: Sequence[str], form: Writer, columns: Sequence[Column]) -> pd.DataFrame:
     """The rows of all files, with the types that ``columns`` state.
 
     Text stays text (`007`), but for a kept column of CSV files all of whose texts are numbers in their plain spelling.
     Timestamps and durations are pandas'; binary, dates, decimals and lists are what the format has of them.
     """
+    if form == "headerless":  # read by place: nothing keeps a model from calling its column `row`
+        places = [replace(column, name=str(place)) for place, column in enumerate(columns)]
+        frame = _read_all(paths, form, places)
+        frame.columns = pd.Index([column.name for column in columns])
+        return frame
+    return _read_all(paths, form, columns)
+
+
+def _read_all(paths: Sequence[str], form: Writer, columns: Sequence[Column]) -> pd.DataFrame:
     frames = [_READ[form](path, columns) for path in paths]
-    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[each.name for each in columns])
     if form != "parquet":
         for column in columns:
             if column.name in frame:
@@ -43,11 +53,17 @@ def read_frame(paths: Sequence[str], form: Format, columns: Sequence[Column]) ->
     return frame
 
 
-def _read_csv(path: str, columns: Sequence[Column]) -> pd.DataFrame:
+def _read_csv(path: str, columns: Sequence[Column], names: list[str] | None = None) -> pd.DataFrame:
     kinds = {column.name: str for column in columns if not _is_number(column.type)}
-    exact: dict[str, Any] = {} if pd.__version__ >= "3.1" else {"float_precision": "round_trip"}
-    frame: pd.DataFrame = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""], **exact)
+    options: dict[str, Any] = {} if pd.__version__ >= "3.1" else {"float_precision": "round_trip"}
+    if names is not None:
+        options |= {"header": None, "names": names}
+    frame: pd.DataFrame = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""], **options)
     return frame
+
+
+def _read_headerless(path: str, columns: Sequence[Column]) -> pd.DataFrame:
+    return _read_csv(path, columns, [column.name for column in columns])
 
 
 def _is_number(kind: str) -> bool:
@@ -65,14 +81,15 @@ def _read_parquet(path: str, _columns: Sequence[Column]) -> pd.DataFrame:
     return pd.read_parquet(path)
 
 
-_READ: dict[Format, Callable[[str, Sequence[Column]], pd.DataFrame]] = {
+_READ: dict[Writer, Callable[[str, Sequence[Column]], pd.DataFrame]] = {
     "csv": _read_csv,
+    "headerless": _read_headerless,
     "jsonl": _read_jsonl,
     "parquet": _read_parquet,
 }
 
 
-def _typed(values: pd.Series[Any], column: Column, form: Format) -> pd.Series[Any]:
+def _typed(values: pd.Series[Any], column: Column, form: Writer) -> pd.Series[Any]:
     if column.role == "kept":
         return _numbers(values) if form == "csv" else values
     if column.type.startswith("timestamp"):

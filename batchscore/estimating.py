@@ -1,0 +1,120 @@
+"""What a job will take, by a sample of its rows: time, disk and memory."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchscore import engines
+from batchscore.job import AUTO_FILE_BYTES, Job
+from batchscore.report import Estimates, Finding, Sample, size_text, time_text
+from batchscore.sampling import Fitting
+from batchscore.splitting import auto_bytes
+
+COPIES = 4
+"""Of a call's rows in a worker's memory: as read, as the model's frame, within the model, as predictions."""
+
+
+def estimate(
+    job: Job, fitting: Sequence[Fitting], sample: Sample, rows_per_call: int, load_seconds: float
+) -> Estimates:
+    """Time, disk and memory of the whole job, in proportion to the sample."""
+    rows = limited(job, sum(each.rows for each in fitting))
+    mini_batches = _mini_batches(job, fitting)
+    cores = engines.cpu_count()
+    workers = max(1, min(job.workers or cores, mini_batches))
+    rate = sample.rows_per_second * min(workers, cores)
+    call = rows_of_a_call(job, fitting, rows_per_call)
+    row_bytes = sum(each.file.size for each in fitting) / max(sum(each.rows for each in fitting), 1)
+    call_bytes = COPIES * max(call - sample.rows, 0) * row_bytes
+    return Estimates(
+        basis=(
+            f"{sample.rows:,} rows took one worker {sample.seconds:.2f} s and {size_text(sample.peak_bytes)}; "
+            f"{rows:,} rows at {sample.rows_per_second:,.0f} rows/s and core ({min(workers, cores)} "
+            f"in use), loading the model once, and memory for calls of {call:,} rows in each worker. "
+            "Other rows may take longer or more."
+        ),
+        workers=workers,
+        mini_batches=mini_batches,
+        seconds=round(load_seconds + rows / max(rate, 1e-9), 3),
+        output_bytes=round(rows * sample.output_bytes_per_row),
+        parts_bytes=round(rows * sample.part_bytes_per_row),
+        memory_bytes=round(workers * (sample.peak_bytes + call_bytes)),
+    )
+
+
+def rows_of_a_call(job: Job, fitting: Sequence[Fitting], rows_per_call: int) -> int:
+    """The most that predict gets at once."""
+    rows = [each.rows for each in fitting]
+    there = max(rows, default=0) if job.predicts_whole_files else sum(rows)
+    return min(rows_per_call, limited(job, there))
+
+
+def limited(job: Job, rows: int) -> int:
+    """The rows that the job scores of so many."""
+    return rows if job.limit is None else min(rows, job.limit)
+
+
+def _mini_batches(job: Job, fitting: Sequence[Fitting]) -> int:
+    """About how many; to know it, every file would have to be read."""
+    files = [each.file for each in fitting]
+    if job.mini_batch_size.files:
+        return math.ceil(len(files) / job.mini_batch_size.files)
+    overhead = 0 if job.mini_batch_size.bytes else AUTO_FILE_BYTES
+    weight = sum(file.size + overhead for file in files)
+    return max(1, math.ceil(weight / (job.mini_batch_size.bytes or auto_bytes(files))))
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What there is, in bytes; None where that isn't known."""
+
+    disk: int | None = None
+    memory: int | None = None
+
+
+def shortages(job: Job, estimates: Estimates, sample: Sample, call: int, room: Room) -> Iterator[Finding]:
+    """Where what there is falls short of the estimates; ``call``: rows that predict gets at once."""
+    needed = estimates.output_bytes + estimates.parts_bytes
+    if room.disk is not None and needed > room.disk:
+        message = (
+            f"about {size_text(needed)} are needed, {size_text(room.disk)} are free; give an OUTPUT on another disk"
+        )
+        yield Finding("disk", "problem", message)
+    if room.memory is not None and estimates.memory_bytes > room.memory:
+        remedy = "use fewer --workers or a smaller --rows-per-call"
+        needs = f"about {size_text(estimates.memory_bytes)} may be needed"
+        yield Finding("memory", "warning", f"{needs}, {size_text(room.memory)} are available; {remedy}")
+    seconds = call / sample.rows_per_second
+    if seconds > job.timeout:
+        takes = f"a call of predict with {call:,} rows may take about {time_text(seconds)}"
+        limit = f"more than the {job.timeout:g} s of {job.timeout_name}"
+        yield Finding("time", "warning", f"{takes}, {limit}; use a smaller --rows-per-call, or a longer timeout")
+
+
+def free_disk(folder: str) -> int | None:
+    """Bytes that can be written where the folder is or is to be; None where that can't be known."""
+    path = Path(folder)
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    try:
+        return shutil.disk_usage(path).free
+    except OSError:
+        return None
+
+
+def available_memory() -> int | None:
+    """Bytes that this machine or container has left; None where the system doesn't say."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        if match := re.search(r"^MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE):
+            found.append(int(match[1]) * 1024)
+    with contextlib.suppress(OSError, ValueError):  # "max": no limit
+        limits = Path("/sys/fs/cgroup")
+        found.append(int((limits / "memory.max").read_text()) - int((limits / "memory.current").read_text()))
+    return max(min(found), 0) if found else None

@@ -1,0 +1,47 @@
+"""What a worker does that looks at files before they are scored: their headers and schemas, not their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from batchscore.errors import FileRefused
+from batchscore.job import ScoringSettings
+from batchscore.minibatch import Failed, Failure, Json, MiniBatch, Outcome, Scored, SliceOutcome
+from batchscore.readers.checking import check
+from batchscore.redaction import redact
+from batchscore.schema import Schema
+
+
+class Examiner:
+    """Stands where a model does: its "scored" files are those that fit, each with about how many rows it has."""
+
+    def __init__(self, schema: Schema | None, settings: ScoringSettings) -> None:
+        self.schema = schema
+        self.settings = settings
+
+    def facts(self) -> Json:
+        return {}
+
+    def score(self, mini_batch: MiniBatch, progress: Callable[[int], None]) -> Outcome:
+        """An entry for each file, nothing written; a Scored one has 1 as its stop where its rows were counted."""
+        entries: list[SliceOutcome] = []
+        notes: dict[str, None] = {}
+        for piece in mini_batch.slices:
+            try:
+                found = check(piece.file, self.schema, self.settings)
+            except FileRefused as error:
+                failure = Failure(
+                    piece.file.name, redact(error.reason), error.row, error.column, error.value, error.record
+                )
+                entries.append(Failed(piece, failure))
+            else:
+                entries.append(Scored(piece, found.rows, "", 0, int(found.is_counted)))
+                notes.update(dict.fromkeys(found.notes))
+            progress(0)
+        return Outcome(mini_batch.number, tuple(entries), notes=tuple(notes))
+
+
+def load_examiner(setup: Json) -> Examiner:
+    """An Examiner by the schema and the settings of a worker's first message."""
+    schema = setup["schema"]
+    return Examiner(None if schema is None else Schema.from_json(schema), ScoringSettings.from_json(setup["settings"]))

@@ -29,6 +29,7 @@ from batchscore.job import (
     output_name_and_format,
 )
 from batchscore.placeholders import Places, parse_date
+from batchscore.redaction import redact
 from batchscore.streams import flush_streams, prepare_streams, show, tell
 
 if TYPE_CHECKING:
@@ -228,6 +229,15 @@ def shared(stack: Callable[[], None]) -> Callable[[Command], Command]:
 @option(
     MODEL, "--environment-variable", "environment", multiple=True, type=Pair(), metavar="K=V", help="For the workers."
 )
+@option(
+    INPUT,
+    "--storage-option",
+    "storage_options",
+    multiple=True,
+    type=Pair(),
+    metavar="KEY=VALUE",
+    help="Of the stores of INPUT and MODEL, such as account_key=…; may be repeated.",
+)
 @option(INPUT, "--include", multiple=True, metavar="GLOB", help="Only files whose path or name matches.")
 @option(INPUT, "--exclude", multiple=True, metavar="GLOB", help="No files whose path or name matches.")
 @option(INPUT, "--limit", type=click.IntRange(min=0), default=None, metavar="N", help="Only the first N rows.")
@@ -426,7 +436,7 @@ def job_of(given: dict[str, Any]) -> Job:
     same = (
         "model", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries",
         "error_threshold", "fail_fast", "output_files", "rename", "predict_fn", "params", "include", "exclude",
-        "limit", "env_manager", "python", "environment", "allow_empty", "overwrite", "layout",
+        "limit", "env_manager", "python", "environment", "storage_options", "allow_empty", "overwrite", "layout",
     )  # fmt: skip
     return Job(
         inputs=places.inputs,
@@ -475,20 +485,20 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
 def _publishing_command(date: str | None) -> str:
     """The command that was given, with --error-threshold -1, for the same day whenever it is run.
 
-    Without environment variables: they may be secrets.
+    Without environment variables, storage options and the keys in addresses: they are or may be secrets.
     """
     words = ["batchscore"]
     arguments = iter(sys.argv[1:])
     for word in arguments:
         option_name = word.partition("=")[0]
-        if option_name in {"--error-threshold", "--environment-variable", "--date"}:
+        if option_name in {"--error-threshold", "--environment-variable", "--storage-option", "--date"}:
             if "=" not in word or option_name == word:
                 next(arguments, None)
         elif word != "--fail-fast":
             words.append(word)
     end = words.index("--") if "--" in words else len(words)
     ours = [*(["--date", date] if date else []), "--error-threshold", "-1"]
-    return " ".join(map(_quoted, [*words[:end], *ours, *words[end:]]))
+    return " ".join(_quoted(redact(word)) for word in [*words[:end], *ours, *words[end:]])
 
 
 def _quoted(word: str) -> str:

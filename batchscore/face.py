@@ -66,6 +66,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     env_manager: EnvManager = "local",
     python: Location | None = None,
     environment: Mapping[str, str] | None = None,
+    storage_options: Mapping[str, object] | None = None,
     allow_empty: bool = False,
     overwrite: bool = False,
     date: str | dt.date | None = None,
@@ -153,6 +154,10 @@ def _job(given: Mapping[str, Any]) -> Job:
         env_manager=given["env_manager"],
         python=os.fspath(given["python"]) if given["python"] else None,
         environment=tuple((given["environment"] or {}).items()),
+        storage_options=tuple(
+            (name, value if isinstance(value, str) else json.dumps(value))
+            for name, value in (given["storage_options"] or {}).items()
+        ),
         allow_empty=given["allow_empty"],
         overwrite=given["overwrite"],
         date=None if places == asked else day.isoformat(),

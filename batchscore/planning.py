@@ -18,11 +18,12 @@ from batchscore.errors import FileRefused, UsageError
 from batchscore.inputs import Listing, Selection, list_inputs
 from batchscore.job import Job, ScoringSettings
 from batchscore.journal import Header, read_header
+from batchscore.modelcopy import fetch_model
 from batchscore.modelfolder import ModelFolder, is_registered, read_model_folder
 from batchscore.resuming import Earlier, Identity, identify, take_over
 from batchscore.schema.params import parse_params
 from batchscore.slots import Slots
-from batchscore.storage import local_path
+from batchscore.storage import Access, access_of, is_remote, local_path, public
 from batchscore.workspace import Workspace
 
 _LOOKED_AT = 3
@@ -43,11 +44,21 @@ class FoundModel:
     notes: tuple[str, ...] = ()
 
 
+def access_to_stores(job: Job) -> Access:
+    """How the job reaches the stores of its inputs and its model. Raises UsageError for addresses that are none."""
+    return access_of(job.storage_options, (job.model, *job.inputs) if not is_registered(job.model) else job.inputs)
+
+
 def find_model(job: Job, workspace: Workspace) -> FoundModel:
     """The model folder that the job names; an alias keeps the version it had when the job was planned.
 
-    Raises UsageError: no such model, not an MLflow model, a URL.
+    One on a store is copied to OUTPUT's private folder, and the copy is used again as long as the store's is the same.
+    Raises UsageError: no such model, not an MLflow model; StorageError: the store can't be reached.
     """
+    if is_remote(job.model):
+        shown = public(job.model)
+        workspace.require_writing()
+        return FoundModel(shown, shown, read_model_folder(fetch_model(shown, str(Path(workspace.folder, "model")))))
     if not is_registered(job.model):
         path = os.path.realpath(local_path(job.model, "MODEL"))
         folder = read_model_folder(path)
@@ -82,7 +93,8 @@ def _pinned_model(job: Job, workspace: Workspace) -> str | None:
 
 def find_inputs(job: Job, workspace: Workspace) -> Listing:
     """The files to score. Raises UsageError where there are none, unless the job allows it."""
-    if any(os.path.realpath(local_path(entry, "INPUT")) == workspace.root for entry in job.inputs):
+    here = (local_path(entry, "INPUT") for entry in job.inputs if not is_remote(entry))
+    if any(os.path.realpath(path) == workspace.root for path in here):
         raise UsageError(f"OUTPUT {workspace.root} is an INPUT, too; give a folder of its own")
     selection = Selection(workspace.root, job.include, job.exclude, job.allow_empty, job.fails_unsupported)
     listing = list_inputs(job.inputs, selection)

@@ -16,7 +16,7 @@ from batchscore.job import Job
 from batchscore.journal import Journal
 from batchscore.manifest import Ending
 from batchscore.minibatch import MiniBatch, Outcome
-from batchscore.planning import Prepared, find_inputs, find_model, prepare, worker_spec
+from batchscore.planning import Prepared, access_to_stores, find_inputs, find_model, prepare, worker_spec
 from batchscore.progress import Silent, Watcher
 from batchscore.provisioning import interpreter_for
 from batchscore.publishing import conclude, cut_short, sign_off
@@ -26,6 +26,7 @@ from batchscore.runplan import RunPlan
 from batchscore.signals import StopSignals
 from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
+from batchscore.storage import using
 from batchscore.summary import JobSummary, Verdicts, already_finished
 from batchscore.workspace import Workspace, utc
 
@@ -38,7 +39,7 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
     it raises Stopped.
     """
     watch = watch or Silent()
-    with Workspace(job.output) as workspace, StopSignals() as signals:
+    with using(access_to_stores(job)), Workspace(job.output) as workspace, StopSignals() as signals:
         model = find_model(job, workspace)
         listing = find_inputs(job, workspace)
         identity = identify(job, model.folder.digest)

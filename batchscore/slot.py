@@ -12,6 +12,7 @@ from batchscore.channel import BadMessage, ChannelClosed, ChannelTimeout
 from batchscore.child import Child, WorkerSpec
 from batchscore.faults import Abandoned, ModelNotLoaded, ScoringRaised, WorkerDied, WorkerFault, WorkerTimedOut
 from batchscore.minibatch import Json, MiniBatch, Outcome
+from batchscore.storage import in_use
 
 Progress = Callable[[int], None]
 
@@ -28,6 +29,7 @@ class Slot:
 
     def __init__(self, spec: WorkerSpec, log: Path) -> None:
         self._spec = spec
+        self._access = in_use()
         self._log = log
         self._child: Child | None = None
         self._facts: Json | None = None
@@ -54,7 +56,8 @@ class Slot:
             child.kill()
             raise Abandoned
         try:
-            child.channel.send({"kind": "load", "setup": self._spec.setup}, self._spec.load_timeout)
+            load = {"kind": "load", "setup": self._spec.setup, "access": self._access.to_json()}
+            child.channel.send(load, self._spec.load_timeout)
         except (ChannelClosed, ChannelTimeout):
             return  # ready() will find out why
 

@@ -19,6 +19,7 @@ from batchscore.channel import BadMessage, Channel, ChannelClosed, frame
 from batchscore.errors import BatchscoreError, ModelLoadError, StorageError, UsageError
 from batchscore.minibatch import Json, MiniBatch, Outcome
 from batchscore.redaction import secret_values, without
+from batchscore.storage import Access, using
 
 _MAX_TEXT = 20_000
 """Characters of a message or traceback that cross to the parent."""
@@ -67,15 +68,16 @@ def main() -> NoReturn:
 def serve(channel: Channel, load: Load) -> None:
     """Load, say ``ready``, answer mini-batches; raises ChannelClosed when the parent hangs up."""
     pid = os.getpid()
-    setup = channel.receive()["setup"]
-    answer, scorer = _load(load, setup)
-    _leave_if_forked(pid)
-    channel.send_frame(answer)
-    while scorer is not None:
-        mini_batch = MiniBatch.from_json(channel.receive()["mini_batch"])
-        answer = _score(scorer, mini_batch, channel)
+    first = channel.receive()
+    with using(Access.from_json(first.get("access", {}))):
+        answer, scorer = _load(load, first["setup"])
         _leave_if_forked(pid)
         channel.send_frame(answer)
+        while scorer is not None:
+            mini_batch = MiniBatch.from_json(channel.receive()["mini_batch"])
+            answer = _score(scorer, mini_batch, channel)
+            _leave_if_forked(pid)
+            channel.send_frame(answer)
 
 
 def _load(load: Load, setup: Json) -> tuple[bytes, Scorer | None]:

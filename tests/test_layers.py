@@ -77,8 +77,9 @@ DOORS = {
 
 BESIDE_THE_MODEL = {
     *FRAMES, "worker", "trial", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job", "versions",
+    "storage",
 }  # fmt: skip
-LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
+LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "fsspec"}
 
 WITHOUT_FRAMES_AND_MODELS = {"slots", "slot", "child", "attempts", "engines"}
 FRAMES_AND_MODELS = FRAMES | {"modelfolder"}

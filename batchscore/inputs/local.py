@@ -131,5 +131,10 @@ def _status(name: str, path: str, status: os.stat_result, *, is_named: bool = Fa
     """A file with its size and modification time; a link's own, where it leads to nothing."""
     is_file = stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)
     return Found(
-        name, path, status.st_size, str(status.st_mtime_ns), is_named, "" if is_file else f"{_kind(status)} is not a file"
+        name,
+        path,
+        status.st_size,
+        str(status.st_mtime_ns),
+        is_named,
+        "" if is_file else f"{_kind(status)} is not a file",
     )

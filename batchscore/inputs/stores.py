@@ -54,7 +54,8 @@ def _below(folder: str) -> Iterator[StoredFile]:
 
 def _denied(url: str, error: OSError) -> StorageError:
     return StorageError(
-        f"INPUT {url}: the store denies access ({error.strerror}); check the credentials, and what they may list and read"
+        f"INPUT {url}: the store denies access ({error.strerror}); "
+        "check the credentials, and what they may list and read"
     )
 
 

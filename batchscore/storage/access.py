@@ -59,8 +59,8 @@ class Access:
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Access:
         return cls(
-            tuple((name, value) for name, value in record["options"]),
-            tuple((shown, given) for shown, given in record["addresses"]),
+            tuple((name, value) for name, value in record.get("options", ())),
+            tuple((shown, given) for shown, given in record.get("addresses", ())),
         )
 
 

@@ -84,7 +84,9 @@ def key_of(url: str) -> str:
     if family_of(url) == "azure":
         place = place.partition("@")[0]
     if not place:
-        raise UsageError(f"{url} names no {'container' if family_of(url) == 'azure' else 'bucket'}; write SCHEME://NAME/…")
+        raise UsageError(
+            f"{url} names no {'container' if family_of(url) == 'azure' else 'bucket'}; write SCHEME://NAME/…"
+        )
     return f"{place}{sign}{key}".rstrip("/")
 
 

@@ -11,6 +11,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from email.message import Message
 from http.client import HTTPMessage, HTTPResponse
 from typing import IO, TypeVar
 from urllib.parse import quote, unquote, urlsplit
@@ -139,7 +140,7 @@ def _stated_size(headers: HTTPMessage, *, is_part: bool) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _version(headers: HTTPMessage) -> str:
+def _version(headers: Message) -> str:
     return str(headers.get("ETag") or headers.get("Last-Modified") or "").removeprefix("W/").strip('"')
 
 

@@ -22,7 +22,9 @@ def azure_arguments(url: str, access: Access) -> dict[str, Any]:
     account = host.partition(".")[0] or options.get("account_name") or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
     token = split_query(access.as_given(url) or url)[1]
     given = {name: options[name] for name in _AZURE_KEYS if name in options} or (
-        {} if token else {name: value for name in _AZURE_KEYS if (value := os.environ.get(f"AZURE_STORAGE_{name.upper()}"))}
+        {}
+        if token
+        else {name: value for name in _AZURE_KEYS if (value := os.environ.get(f"AZURE_STORAGE_{name.upper()}"))}
     )
     rest = {name: value for name, value in options.items() if name not in _AZURE_KEYS}
     rest |= {"account_name": account} if account else {}
@@ -40,8 +42,8 @@ def azure_arguments(url: str, access: Access) -> dict[str, Any]:
         return {**rest, **given, "anon": options.get("anon") is True}
     raise UsageError(
         f"{url}: no credentials were given. Set AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and "
-        "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN, or the same as --storage-option account_name=…; a public "
-        f"container needs --storage-option anon=true, the login of this machine --storage-option {ASK}=true"
+        "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN, or the same as --storage-option account_name=…; "
+        f"a public container needs --storage-option anon=true, the login of this machine --storage-option {ASK}=true"
     )
 
 
@@ -77,13 +79,15 @@ def s3_arguments(url: str, access: Access) -> dict[str, Any]:
     options = access.options_for("s3")
     by_default = options.pop(ASK, False)
     has_keys = any(name in options for name in ("key", "profile")) or options.get("anon") is True
-    if not has_keys and by_default is not True and not {"AWS_ACCESS_KEY_ID", "AWS_PROFILE"} & {
-        name for name, value in os.environ.items() if value
-    }:
+    if (
+        not has_keys
+        and by_default is not True
+        and not {"AWS_ACCESS_KEY_ID", "AWS_PROFILE"} & {name for name, value in os.environ.items() if value}
+    ):
         raise UsageError(
-            f"{url}: no credentials were given. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL for "
-            "a store other than Amazon's), or AWS_PROFILE, or --storage-option key=… and secret=…; a public bucket needs "
-            f"--storage-option anon=true, the login of this machine --storage-option {ASK}=true"
+            f"{url}: no credentials were given. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL "
+            "for a store other than Amazon's), or AWS_PROFILE, or --storage-option key=… and secret=…; a public bucket "
+            f"needs --storage-option anon=true, the login of this machine --storage-option {ASK}=true"
         )
     config = {"retries": {"max_attempts": 0}, "connect_timeout": 10, "read_timeout": 60}
     return {
@@ -104,9 +108,9 @@ def gs_arguments(url: str, access: Access) -> dict[str, Any]:
         token = "google_default"  # noqa: S105  # gcsfs' word for the chain
     if not token:
         raise UsageError(
-            f"{url}: no credentials were given. Set GOOGLE_APPLICATION_CREDENTIALS to a key file, or give --storage-option "
-            f"token=FILE; a public bucket needs --storage-option anon=true, the login of this machine --storage-option "
-            f"{ASK}=true"
+            f"{url}: no credentials were given. Set GOOGLE_APPLICATION_CREDENTIALS to a key file, or give "
+            "--storage-option token=FILE; a public bucket needs --storage-option anon=true, the login of this machine "
+            f"--storage-option {ASK}=true"
         )
     return {**options, "token": token, "use_listings_cache": False}
 
@@ -115,6 +119,7 @@ def azureml_arguments(url: str, access: Access) -> dict[str, Any]:
     """For azureml-fsspec, which knows no credentials but the cloud's own chain."""
     if access.options_for("azureml").get(ASK) is not True:
         raise UsageError(
-            f"{url}: azureml:// is reached by the login of this machine alone; ask for it with --storage-option {ASK}=true"
+            f"{url}: azureml:// is reached by the login of this machine alone; "
+            f"ask for it with --storage-option {ASK}=true"
         )
     return {"uri": url}

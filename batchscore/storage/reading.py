@@ -31,7 +31,7 @@ def open_stored(path: str, size: int | None = None, stop: int | None = None) -> 
     Raises OSError about this file alone (FileNotFoundError, PermissionError), StorageError about its store.
     """
     if not is_remote(path):
-        return cast("BinaryIO", open(path, "rb", buffering=0))  # noqa: PTH123, SIM115  # closed by the caller
+        return cast("BinaryIO", open(path, "rb", buffering=0))  # noqa: PTH123  # quicker than Path
     store = store_of(path)
     if size is None:
         facts = facts_of(path)
@@ -114,7 +114,9 @@ class StoredStream(io.RawIOBase):
         self._window = min(self._window * 2, MOST_BYTES) if goes_on else LEAST_BYTES
         start = self._position
         if start >= self._size - LEAST_BYTES and not goes_on:
-            start = max(self._size - LEAST_BYTES, 0)  # where Parquet has its footer, of which several parts are asked for
+            start = max(
+                self._size - LEAST_BYTES, 0
+            )  # where Parquet has its footer, of which several parts are asked for
         end = min(max(self._position + self._window, min(stop, self._position + MOST_BYTES)), self._stop)
         self._held = memoryview(self._store.read_range(self._path, start, end))
         self._held_from = start

@@ -9,7 +9,7 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from batchscore.errors import BatchscoreError, StorageError
 from batchscore.storage.access import in_use
@@ -17,18 +17,31 @@ from batchscore.storage.access import in_use
 Result = TypeVar("Result")
 
 PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds before each further attempt; a random share of a half of it is left out, so that workers don't come in step."""
+"""Seconds before each further attempt, of which up to a half is left out at random: workers must not come in step."""
 _LONGEST_PAUSE = 30.0
 """Seconds that a store may ask for (`Retry-After`)."""
 _TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504, 509}
-_NO_SUCH_STORE = {"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted", "ResourceTypeNotFound", "AccountIsDisabled"}
+_NO_SUCH_STORE = {
+    "NoSuchBucket",
+    "ContainerNotFound",
+    "ContainerBeingDeleted",
+    "ResourceTypeNotFound",
+    "AccountIsDisabled",
+}
 _BAD_KEYS = {
     "AuthenticationFailed", "AuthorizationFailure", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken",
     "NoAuthenticationInformation", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired",
     "InvalidAuthenticationInfo",
 }  # fmt: skip
 """Codes that say that no file at all can be read with these credentials."""
-_THROTTLED = {"SlowDown", "ServerBusy", "Throttling", "ThrottlingException", "RequestLimitExceeded", "OperationTimedOut"}
+_THROTTLED = {
+    "SlowDown",
+    "ServerBusy",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "OperationTimedOut",
+}
 _NETWORK_LIBRARIES = ("aiohttp", "azure", "botocore", "aiobotocore", "gcsfs", "urllib3")
 _PERMANENT_NAMES = {"NoCredentialsError", "PartialCredentialsError", "ClientAuthenticationError", "RefreshError"}
 _PERMANENT_ERRNO = {errno.ENOSPC, errno.EINVAL, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EDQUOT}
@@ -65,7 +78,7 @@ def retried(call: Callable[[], Result], what: str) -> Result:
             return call()
         except BatchscoreError:
             raise
-        except Exception as error:  # noqa: BLE001  # each library of a store has exceptions of its own
+        except Exception as error:  # each library of a store has exceptions of its own
             pause = next(pauses, None) if kind_of(error) is Kind.TRANSIENT else None
             if pause is None:
                 raise _translated(error, what) from error
@@ -88,28 +101,25 @@ def _translated(error: Exception, what: str) -> Exception:
             return StorageError(f"{what}: {text}")
 
 
+_BY_STATUS = {403: Kind.FORBIDDEN, 404: Kind.GONE, 410: Kind.GONE, 412: Kind.CHANGED, 416: Kind.CHANGED}
+_BY_TYPE = {FileNotFoundError: Kind.GONE, PermissionError: Kind.FORBIDDEN, Changed: Kind.CHANGED}
+_UNAUTHORIZED, _LEAST_ERROR = 401, 400
+
+
 def kind_of(error: BaseException) -> Kind:
     """What a failure of a store's library means, by the codes and the status in it and in what caused it."""
     chain = list(_chain(error))
-    codes, statuses = {_code(each) for each in chain}, {_status(each) for each in chain}
+    codes, statuses = {_code(each) for each in chain}, {_status(each) or 0 for each in chain}
     if codes & _THROTTLED or statuses & _TRANSIENT_STATUS:
         return Kind.TRANSIENT
-    if codes & (_BAD_KEYS | _NO_SUCH_STORE) or 401 in statuses:  # noqa: PLR2004
+    if codes & (_BAD_KEYS | _NO_SUCH_STORE) or _UNAUTHORIZED in statuses:
         return Kind.PERMANENT
-    by_status = {403: Kind.FORBIDDEN, 404: Kind.GONE, 410: Kind.GONE, 412: Kind.CHANGED, 416: Kind.CHANGED}
-    for status, kind in by_status.items():
-        if status in statuses:
-            return kind
-    for each in chain:
-        if isinstance(each, FileNotFoundError):
-            return Kind.GONE
-        if isinstance(each, PermissionError):
-            return Kind.FORBIDDEN
-        if isinstance(each, Changed):
-            return Kind.CHANGED
-    if any(status and status >= 400 for status in statuses):  # noqa: PLR2004
-        return Kind.PERMANENT
-    return Kind.TRANSIENT if any(map(_is_of_the_network, chain)) else Kind.PERMANENT
+    told = [kind for status, kind in _BY_STATUS.items() if status in statuses]
+    told += [kind for each in chain for type_, kind in _BY_TYPE.items() if isinstance(each, type_)]
+    if told:
+        return told[0]
+    passes = max(statuses) < _LEAST_ERROR and any(map(_is_of_the_network, chain))
+    return Kind.TRANSIENT if passes else Kind.PERMANENT
 
 
 def _is_of_the_network(error: BaseException) -> bool:
@@ -154,7 +164,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _asked_pause(error: BaseException) -> float:
-    headers = getattr(error, "headers", None)
+    headers: Any = getattr(error, "headers", None)
     text = str(headers.get("Retry-After", "")) if hasattr(headers, "get") else ""
     return min(float(text), _LONGEST_PAUSE) if text.isdigit() else 0.0
 

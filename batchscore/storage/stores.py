@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from batchscore.errors import StorageError, UsageError
@@ -18,8 +17,13 @@ from batchscore.storage.stored import Facts, StoredFile
 
 __all__ = ["Facts", "FsspecStore", "Store", "StoredFile", "filesystem_of", "store_of"]
 
-EXTRAS = {"azure": "adlfs", "s3": "s3fs", "gs": "gcsfs", "azureml": "azureml-fsspec"}
-"""The package that reaches a family of stores."""
+EXTRAS = {
+    "azure": ("adlfs", "'batchscore[azure]'"),
+    "s3": ("s3fs", "'batchscore[s3]'"),
+    "gs": ("gcsfs", "'batchscore[gcs]'"),
+    "azureml": ("azureml-fsspec", ""),
+}
+"""The package that reaches a family of stores, and the extra that brings it."""
 _ARGUMENTS: dict[str, Callable[[str, Access], dict[str, Any]]] = {
     "azure": azure_arguments,
     "s3": s3_arguments,
@@ -100,11 +104,11 @@ def store_of(url: str) -> Store:
 
 
 _opened: dict[tuple[object, ...], Any] = {}
-"""By access, family and account: each with connections of its own. fsspec's own cache knows no environment variables."""
+"""By family and arguments, each with connections of its own: fsspec's cache takes no note of environment variables."""
 
 
 def filesystem_of(url: str) -> Any:
-    """fsspec's file system for an address (abfs, abfss, az, s3, gs, azureml), with the credentials of the access in use.
+    """fsspec's file system for an address (abfs, abfss, az, s3, gs, azureml), with the access in use.
 
     Its own retries are few, since every call goes through `retrying.retried`.
     Raises UsageError: a package or credentials are missing; StorageError: it can't be set up.
@@ -127,11 +131,10 @@ def _connected(url: str, family: str, arguments: dict[str, Any]) -> Any:
     try:
         kind = fsspec.get_filesystem_class(url.partition("://")[0].lower())
     except (ImportError, ValueError) as error:
-        package = EXTRAS[family]
-        how = f"pip install 'batchscore[{family.replace('gs', 'gcs')}]'" if family != "azureml" else f"pip install {package}"
+        package, extra = EXTRAS[family]
         raise UsageError(
-            f"{url} needs the package {package}, which can't be imported ({cause_of(error)}); install it where batchscore "
-            f"runs and beside the model: {how}"
+            f"{url} needs the package {package}, which can't be imported ({cause_of(error)}); "
+            f"install it where batchscore runs and beside the model: pip install {extra or package}"
         ) from error
     try:
         opened = kind(**arguments, skip_instance_cache=True)
@@ -145,7 +148,7 @@ def _connected(url: str, family: str, arguments: dict[str, Any]) -> Any:
 
 
 def _retry_little(file_system: Any) -> None:
-    """Leave retrying to `retried`: the Azure library by itself waits for a minute before it says that a store is gone."""
+    """Leave retrying to `retried`: Azure's library by itself waits for a minute before it says that a store is gone."""
     with contextlib.suppress(AttributeError):
         file_system.service_client._config.retry_policy.total_retries = 0  # noqa: SLF001  # it has no setting
     if hasattr(file_system, "retries"):

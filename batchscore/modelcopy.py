@@ -8,7 +8,7 @@ from pathlib import Path
 
 from batchscore.errors import StorageError, UsageError
 from batchscore.minibatch import compact
-from batchscore.storage import StoredFile, download, storage_errors, store_of, sync_folder
+from batchscore.storage import NoSuchStore, StoredFile, download, family_of, storage_errors, store_of, sync_folder
 
 _COMPLETE = "complete"
 """Beside the copy, written last."""
@@ -44,9 +44,13 @@ def fetch_model(url: str, folder: str) -> str:
 
 def _files(address: str) -> list[StoredFile]:
     """The model's files in order, without bytecode."""
+    if family_of(address) == "http":
+        raise UsageError(
+            f"MODEL {address} can't be fetched: http lists no folders. Give a folder on a store (abfss, s3, gs) or here"
+        )
     try:
         found = sorted(store_of(address).find(address), key=lambda file: file.name.encode())
-    except FileNotFoundError:
+    except (FileNotFoundError, NoSuchStore):
         found = []
     except PermissionError as error:
         raise StorageError(

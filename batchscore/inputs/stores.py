@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from batchscore.errors import StorageError, UsageError
 from batchscore.inputs.found import TABLE_ROOTS, Found, Selection, table_refusal
-from batchscore.storage import Facts, StoredFile, parent_and_name, public, store_of
+from batchscore.storage import Facts, NoSuchStore, StoredFile, parent_and_name, public, store_of
 
 _MAGIC = re.compile(r"[*?\[]")
 
@@ -37,8 +37,8 @@ def _facts(url: str) -> Facts | None:
     """None of a folder."""
     try:
         return store_of(url).facts(url)
-    except FileNotFoundError as error:
-        raise UsageError(f"INPUT {url} isn't there ({error.strerror}); give a file, a folder or a glob") from error
+    except (FileNotFoundError, NoSuchStore) as error:
+        raise UsageError(f"INPUT {url} isn't there ({error}); give a file, a folder or a glob") from error
     except PermissionError as error:
         raise _denied(url, error) from error
 
@@ -46,7 +46,7 @@ def _facts(url: str) -> Facts | None:
 def _below(folder: str) -> Iterator[StoredFile]:
     try:
         yield from store_of(folder).find(folder)
-    except FileNotFoundError:
+    except (FileNotFoundError, NoSuchStore):
         return
     except PermissionError as error:
         raise _denied(folder, error) from error
@@ -66,31 +66,29 @@ def _expanded(pattern: str, selection: Selection) -> Iterator[Found]:
     folder, wanted = "/".join(parts[:first]), parts[first:]
     if first < 3:  # noqa: PLR2004  # scheme, "", container
         raise UsageError(f"INPUT {pattern} has a wildcard in place of its container or bucket; give that one's name")
-    matches = [(file, depth) for file in _below(folder) if (depth := _depth(file.name.split("/"), wanted)) is not None]
+    matches = [(file, depths) for file in _below(folder) if (depths := _depths(file.name.split("/"), wanted))]
     if not matches and not selection.allow_empty:
         raise UsageError(f"INPUT {pattern} matches nothing; check the pattern, or use --allow-empty if that may be")
-    for depth in {depth for _, depth in matches}:
-        _refuse_tables(folder, (file for file, own in matches if own == depth), depth)
-    for file, depth in matches:
-        if not _is_hidden(file.name.split("/")[depth:]) and _is_outside(file, selection):
+    for file, depths in matches:
+        _refuse_tables(folder, (file,), min(depths))
+    for file, depths in matches:
+        if not _is_hidden(file.name.split("/")[max(depths) :]) and _is_outside(file, selection):
             yield _found(file)
 
 
-def _depth(parts: Sequence[str], wanted: Sequence[str]) -> int | None:
-    """How many of a path's parts a glob matches, as Python's does: all, or those of a folder; None where it doesn't."""
+def _depths(parts: Sequence[str], wanted: Sequence[str]) -> set[int]:
+    """How many of a path's first parts a glob may match, as Python's does: all of them, or those of a folder."""
     if not wanted:
-        return 0
+        return {0}
+    if not parts:
+        return {0} if set(wanted) == {"**"} else set()
+    is_hidden = parts[0].startswith(".")
     if wanted[0] == "**":
-        for skipped in range(len(parts) + 1):
-            if (found := _depth(parts[skipped:], wanted[1:])) is not None:
-                return skipped + found
-            if parts[skipped : skipped + 1] and parts[skipped].startswith("."):
-                return None
-        return None
-    if not parts or not fnmatchcase(parts[0], wanted[0]) or (parts[0].startswith(".") and wanted[0][0] != "."):
-        return None
-    found = _depth(parts[1:], wanted[1:])
-    return None if found is None else found + 1
+        inner = set() if is_hidden else {depth + 1 for depth in _depths(parts[1:], wanted)}
+        return inner | _depths(parts, wanted[1:])
+    if not fnmatchcase(parts[0], wanted[0]) or (is_hidden and not wanted[0].startswith(".")):
+        return set()
+    return {depth + 1 for depth in _depths(parts[1:], wanted[1:])}
 
 
 def _found(file: StoredFile) -> Found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchscore.storage.access import Access, access_of, in_use, using
-from batchscore.storage.addresses import is_remote, parent_and_name, public
+from batchscore.storage.addresses import family_of, is_remote, parent_and_name, public
 from batchscore.storage.local import (
     Ready,
     commit,
@@ -14,11 +14,13 @@ from batchscore.storage.local import (
     sync_folder,
 )
 from batchscore.storage.reading import can_be_cut, download, facts_of, open_stored
+from batchscore.storage.retrying import NoSuchStore
 from batchscore.storage.stores import Facts, StoredFile, filesystem_of, store_of
 
 __all__ = [
     "Access",
     "Facts",
+    "NoSuchStore",
     "Ready",
     "StoredFile",
     "access_of",
@@ -26,6 +28,7 @@ __all__ = [
     "commit",
     "download",
     "facts_of",
+    "family_of",
     "filesystem_of",
     "in_use",
     "is_remote",

@@ -31,7 +31,19 @@ _UNSATISFIABLE = 416
 
 
 class HttpStore:
-    """Files by their addresses; there are no folders."""
+    """Files by their addresses; there are no folders.
+
+    A file from a server without ranges comes whole, and is kept on disk, without a name, until ``release``.
+    """
+
+    def __init__(self) -> None:
+        self._whole: IO[bytes] | None = None
+
+    def release(self) -> None:
+        """See Store."""
+        if self._whole:
+            self._whole.close()
+            self._whole = None
 
     def facts(self, url: str) -> Facts:
         """Size and etag (or modification time), from the answer to a request for the first byte.
@@ -60,18 +72,28 @@ class HttpStore:
         return retried(ask, f"can't look at {url}")
 
     def read_range(self, url: str, start: int, stop: int) -> bytes:
-        """See Store; from a server without ranges the whole file comes, and is kept on disk for further ranges."""
+        """See Store."""
 
         def read() -> bytes:
-            if _spool.holds(url):
-                return _spool.read(start, stop)
-            with _get(url, f"bytes={start}-{stop - 1}") as answer:
-                if answer.status != _PARTIAL:
-                    _spool.fill(url, answer)
-                    return _spool.read(start, stop)
-                return _exactly(b"".join(_blocks(answer)), stop - start)
+            if self._whole is None:
+                with _get(url, f"bytes={start}-{stop - 1}") as answer:
+                    if answer.status == _PARTIAL:
+                        return _exactly(b"".join(_blocks(answer)), stop - start)
+                    self._whole = _kept(answer)
+            self._whole.seek(start)
+            return _exactly(self._whole.read(stop - start), stop - start)
 
         return retried(read, f"can't read {url}")
+
+
+def _kept(answer: HTTPResponse) -> IO[bytes]:
+    """The body as a file without a name."""
+    with contextlib.ExitStack() as undo:
+        file = undo.enter_context(tempfile.TemporaryFile())
+        for block in _blocks(answer):
+            file.write(block)
+        undo.pop_all()
+    return file
 
 
 def _get(url: str, byte_range: str) -> HTTPResponse:
@@ -142,39 +164,3 @@ def _stated_size(headers: HTTPMessage, *, is_part: bool) -> int | None:
 
 def _version(headers: Message) -> str:
     return str(headers.get("ETag") or headers.get("Last-Modified") or "").removeprefix("W/").strip('"')
-
-
-class _Spool:
-    """One file that a server gave whole, on disk without a name."""
-
-    def __init__(self) -> None:
-        self._url = ""
-        self._file: IO[bytes] | None = None
-        self._size = 0
-
-    def holds(self, url: str) -> bool:
-        return self._file is not None and self._url == url
-
-    def fill(self, url: str, answer: HTTPResponse) -> None:
-        """Write the answer's body in place of what was held before."""
-        self.clear()
-        with contextlib.ExitStack() as undo:
-            file = undo.enter_context(tempfile.TemporaryFile())
-            for block in _blocks(answer):
-                file.write(block)
-            self._file, self._url, self._size = file, url, file.tell()
-            undo.pop_all()
-
-    def read(self, start: int, stop: int) -> bytes:
-        if self._file is None:
-            raise AssertionError("nothing is held")
-        self._file.seek(start)
-        return _exactly(self._file.read(stop - start), stop - start)
-
-    def clear(self) -> None:
-        if self._file:
-            self._file.close()
-        self._file, self._url = None, ""
-
-
-_spool = _Spool()

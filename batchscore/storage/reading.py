@@ -24,6 +24,10 @@ MOST_BYTES = 8 << 20
 """Of a request, and so what a stream holds in memory; grown to from one request to the next while reading goes on."""
 
 
+COPIED_BYTES = 1 << 20
+"""Written at once of what is copied here."""
+
+
 def open_stored(path: str, size: int | None = None, stop: int | None = None) -> BinaryIO:
     """The bytes of a local file or of one on a store, unbuffered, to be closed by the caller.
 
@@ -67,6 +71,10 @@ class StoredStream(io.RawIOBase):
         self._held = memoryview(b"")
         self._held_from = 0
         self._window = LEAST_BYTES
+
+    def close(self) -> None:
+        self._store.release()
+        super().close()
 
     def readable(self) -> bool:
         return True
@@ -123,15 +131,18 @@ class StoredStream(io.RawIOBase):
 
 
 def download(files: Iterable[StoredFile], folder: str) -> None:
-    """Bring files of a store into a local folder, whole and synced. Raises OSError, StorageError."""
+    """Bring files of a store into a local folder, whole and synced. Raises OSError about a file, StorageError."""
     for file in files:
         target = Path(folder, file.name)
         if not target.resolve().is_relative_to(Path(folder).resolve()):
             raise StorageError(f"{file.path} has a name that leads out of its folder; it wasn't downloaded")
-        with open_stored(file.path, file.facts.size) as stream, storage_errors(f"can't write {target}"):
+        with storage_errors(f"can't write {target}"):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as copy:
-                while block := stream.read(1 << 20):
+            copy = target.open("wb")
+        with copy, open_stored(file.path, file.facts.size) as stream:
+            while block := stream.read(COPIED_BYTES):
+                with storage_errors(f"can't write {target}"):
                     copy.write(block)
+            with storage_errors(f"can't write {target}"):
                 copy.flush()
                 os.fsync(copy.fileno())

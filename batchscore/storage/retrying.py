@@ -58,8 +58,14 @@ class Kind(enum.Enum):
     """This file may not be read."""
     CHANGED = enum.auto()
     """The file is shorter than it was."""
+    NO_STORE = enum.auto()
+    """There is no such container or bucket."""
     PERMANENT = enum.auto()
     """Of the store or of how it is reached, whatever the file."""
+
+
+class NoSuchStore(StorageError):
+    """The container or bucket isn't there."""
 
 
 class Changed(OSError):
@@ -95,6 +101,8 @@ def _translated(error: Exception, what: str) -> Exception:
             return PermissionError(errno.EACCES, text)
         case Kind.CHANGED:
             return Changed(errno.ESTALE, text)
+        case Kind.NO_STORE:
+            return NoSuchStore(f"{what}: {text}")
         case Kind.TRANSIENT:
             return StorageError(f"{what}: {text} (tried {len(PAUSES) + 1} times); run the same command again later")
         case _:
@@ -112,7 +120,9 @@ def kind_of(error: BaseException) -> Kind:
     codes, statuses = {_code(each) for each in chain}, {_status(each) or 0 for each in chain}
     if codes & _THROTTLED or statuses & _TRANSIENT_STATUS:
         return Kind.TRANSIENT
-    if codes & (_BAD_KEYS | _NO_SUCH_STORE) or _UNAUTHORIZED in statuses:
+    if codes & _NO_SUCH_STORE:
+        return Kind.NO_STORE
+    if codes & _BAD_KEYS or _UNAUTHORIZED in statuses:
         return Kind.PERMANENT
     told = [kind for status, kind in _BY_STATUS.items() if status in statuses]
     told += [kind for each in chain for type_, kind in _BY_TYPE.items() if isinstance(each, type_)]
@@ -153,6 +163,8 @@ def _code(error: BaseException) -> str:
 def _status(error: BaseException) -> int | None:
     """The HTTP status, where there is one."""
     response = getattr(error, "response", None)
+    if type(error).__module__ == "aiohttp.http_exceptions":
+        return None  # its 400 is of answers that are cut short
     if isinstance(response, dict):
         found = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     else:
@@ -171,6 +183,8 @@ def _asked_pause(error: BaseException) -> float:
 
 def cause_of(error: BaseException) -> str:
     """The first line of what an exception says, with its kind where that says nothing."""
+    reason = getattr(error, "reason", None)  # urllib's wrap what happened
+    error = reason if isinstance(reason, Exception) else error
     text = str(getattr(error, "strerror", None) or error).strip()
     line = text.splitlines()[0].strip() if text else ""
     return f"{type(error).__name__}: {line}" if line else type(error).__name__

@@ -47,6 +47,10 @@ class Store(Protocol):
         """The bytes in [start, stop), all of them."""
         ...
 
+    def release(self) -> None:
+        """Give back what was held to read one file; the store may be used again."""
+        ...
+
     def can_read_ranges(self, url: str) -> bool:
         """Whether a part of the file costs no more than its bytes."""
         ...
@@ -85,6 +89,9 @@ class FsspecStore:
             return content
 
         return retried(read, f"can't read {url}")
+
+    def release(self) -> None:
+        """See Store."""
 
     def can_read_ranges(self, url: str) -> bool:  # noqa: ARG002  # as for other stores
         """See Store."""

@@ -17,9 +17,10 @@ from typing import IO
 
 from batchscore import lifeline
 from batchscore.channel import Channel
-from batchscore.errors import StorageError, UsageError
+from batchscore.errors import UsageError
+from batchscore.joblog.printed import Reader
+from batchscore.joblog.process import ProcessLog
 from batchscore.minibatch import Json
-from batchscore.redaction import secret_values, without
 from batchscore.storage import storage_errors
 
 _THREAD_VARIABLES = (
@@ -48,8 +49,6 @@ from batchscore.worker import main
 main()
 """
 
-_TAIL_LINES = 20
-_TAIL_BYTES = 16 << 10
 _MAX_FRAMES = 20_000
 _POLL = 0.02
 """Seconds between looks at a worker whose end can't be awaited."""
@@ -71,6 +70,16 @@ class WorkerSpec:
     """``module:function`` or ``/path/to/file.py:function`` that makes a Scorer of the setup."""
     load_timeout: float = 600.0
     """Seconds until the model must be loaded."""
+    loads: str = "the model"
+    """What is loaded, for messages."""
+    grace: float = 1.0
+    """Seconds that an idle worker has to end when it isn't needed any more."""
+    logging_level: str = "info"
+    """Of Python's logging in the worker."""
+
+    def request(self, access: Json) -> Json:
+        """The first message to a worker; ``access`` is how it reaches stores."""
+        return {"kind": "load", "setup": self.setup, "access": access, "logging_level": self.logging_level}
 
     def variables(self) -> dict[str, str]:
         """The worker's whole environment.
@@ -98,25 +107,25 @@ def _is_here(entry: str) -> bool:
 class Child:
     """A worker process; it leads a group of its own, which dies with it and with this process.
 
-    What it prints is appended to ``log``, which only the user may read. ``kill`` may be called from any thread and,
-    the locks being re-entrant, from a signal handler. Raises UsageError where the interpreter can't be started,
-    StorageError where the log can't be written.
+    What it prints and logs goes to ``log``. ``kill`` may be called from any thread and, the locks being re-entrant,
+    from a signal handler. Raises UsageError where the interpreter can't be started.
     """
 
-    def __init__(self, spec: WorkerSpec, log: Path) -> None:
+    def __init__(self, spec: WorkerSpec, log: ProcessLog) -> None:
         self._log = log
-        self._secrets = secret_values(spec.variables())
-        self._mark = 0
         self._exit: lifeline.Exit | None = None
         self._measured_rss = 0
         self._lock = threading.RLock()
         ours, theirs = socket.socketpair()
         lifeline_end, self._lifeline = os.pipe()
-        self._frames = _unnamed_file(log.parent)  # closed by kill
+        self._frames = _unnamed_file(log.folder)  # closed by kill
         self.channel = Channel(ours)
+        self._printed = log.reader()
         try:
-            self._process = _spawn(spec, log, (theirs.fileno(), lifeline_end, self._frames.fileno()))
-            self.mark_log()
+            self._process = _spawn(spec, self._printed, (theirs.fileno(), lifeline_end, self._frames.fileno()))
+            log.mark(f"loading the model, process id {self.pid}")
+            self._printed.start()
+            log.listener.detail(f"{log.name}: process id {self.pid} started")
             threading.Thread(target=self._watch, name=f"worker-{self.pid}", daemon=True).start()
         except BaseException:
             self._release()
@@ -154,6 +163,7 @@ class Child:
         if not is_awaited:
             lifeline.kill_group(self.pid)
         self.channel.interrupt()
+        self._log.listener.detail(f"{self._log.name}: process id {self.pid} {self._exit}")
 
     def ending(self, patience: float) -> str:
         """How it ended, in words, once it has lost its connection; it is killed where it hasn't ended in time."""
@@ -168,21 +178,15 @@ class Child:
             time.sleep(0.002)
         return self._exit
 
-    def mark_log(self) -> None:
-        """What is in the log up to here is none of the next mini-batch's business."""
-        with contextlib.suppress(OSError):
-            self._mark = self._log.stat().st_size
+    def mark_log(self, title: str) -> None:
+        """What it has written up to here is none of the business of what comes now."""
+        self._printed.drain()
+        self._log.mark(title)
 
     def log_tail(self) -> str:
-        """The last lines it has written since the mark, without secrets."""
-        try:
-            with self._log.open("rb") as log:
-                size = log.seek(0, os.SEEK_END)
-                log.seek(max(self._mark, size - _TAIL_BYTES))
-                text = log.read(_TAIL_BYTES).decode("utf-8", "replace")
-        except OSError:
-            return ""
-        return without(self._secrets, "\n".join(text.splitlines()[-_TAIL_LINES:]))
+        """The last lines it has printed since the mark, without secrets."""
+        self._printed.drain()
+        return self._log.tail()
 
     def stuck_frames(self, patience: float = 0.5) -> str:
         """Where its Python code is now; empty where it doesn't say so within the patience (seconds)."""
@@ -223,6 +227,7 @@ class Child:
 
     def _release(self) -> None:
         self.channel.close()
+        self._printed.stop()
         self._frames.close()
         with self._lock:
             if self._lifeline >= 0:
@@ -239,24 +244,18 @@ def _unnamed_file(folder: Path) -> IO[bytes]:
             return tempfile.TemporaryFile(dir=folder)
 
 
-def _spawn(spec: WorkerSpec, log: Path, descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
-    try:
-        output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise StorageError(f"the workers' log {log} can't be written: {error.strerror}") from error
+def _spawn(spec: WorkerSpec, printed: Reader, descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
     package = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120  # symlinks stay
-    command = [spec.python, "-c", _BOOTSTRAP, package, spec.loader, *map(str, descriptors)]
+    command = [spec.python, "-c", _BOOTSTRAP, package, spec.loader, *map(str, (*descriptors, printed.ends["log"]))]
     try:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
+            stdout=printed.ends["stdout"],
+            stderr=printed.ends["stderr"],
             env=spec.variables(),
-            pass_fds=descriptors,
+            pass_fds=(*descriptors, printed.ends["log"]),
             start_new_session=True,
         )
     except OSError as error:
         raise UsageError(f"the Python interpreter {spec.python!r} can't be started: {error.strerror}") from error
-    finally:
-        os.close(output)

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import re
+import resource
 import select
 import signal
 import subprocess
@@ -76,6 +77,15 @@ def die_first() -> None:
     """Make the kernel prefer this process to its parent when memory runs out; nothing where there is no such choice."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
+
+
+def allow_descriptors(number: int) -> None:
+    """Let this process have so many files open, as far as the system allows; never fewer than now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # a system with a bound of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def kill_group(pid: int) -> None:

@@ -22,6 +22,9 @@ class Watcher(Protocol):
     def note(self, text: str) -> None:
         """Something to tell once; the same text again is left out."""
 
+    def detail(self, text: str) -> None:
+        """Something for who debugs."""
+
     def planned(self, total: int, todo: int) -> None:
         """Bytes of input in all, and those that are still to score."""
 
@@ -39,6 +42,8 @@ class Silent:
     def opened(self, files: int, folders: int, skipped: int, notes: tuple[str, ...]) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+    def detail(self, text: str) -> None: ...
 
     def planned(self, total: int, todo: int) -> None: ...
 
@@ -69,7 +74,9 @@ class Undaunted:
 
 
 class Notes(Silent):
-    """Says each note once."""
+    """Says each note once, and details where they are asked for."""
+
+    is_detailed = False
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -86,6 +93,11 @@ class Notes(Silent):
         with self._lock:
             if text not in self._noted:
                 self._noted.add(text)
+                self._say(printable(text))
+
+    def detail(self, text: str) -> None:
+        if self.is_detailed:
+            with self._lock:
                 self._say(printable(text))
 
     def _say(self, text: str) -> None:
@@ -204,11 +216,13 @@ def _width(stream: TextIO) -> dict[str, Any]:
     return {"ncols": 80, "nrows": 24}
 
 
-def watcher(stream: TextIO, *, quiet: bool, colour: bool, notes_only: bool = False) -> Watcher:
-    """The watcher that suits a stream: a bar on a terminal, lines elsewhere."""
+def watcher(stream: TextIO, *, quiet: bool, colour: bool, logging_level: str = "info") -> Watcher:
+    """The watcher that suits a stream: a bar on a terminal, lines elsewhere; notes alone at level warning."""
     if quiet:
         return Silent()
     lasting = cast("TextIO", Undaunted(stream))
-    if notes_only:
+    if logging_level == "warning":
         return Notes(lasting)
-    return Bar(lasting, colour=colour) if stream.isatty() else Lines(lasting)
+    found = Bar(lasting, colour=colour) if stream.isatty() else Lines(lasting)
+    found.is_detailed = logging_level == "debug"
+    return found

@@ -6,13 +6,13 @@ import contextlib
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from batchscore import attempts, engines
 from batchscore.attempts import RetryPolicy
 from batchscore.errors import BatchscoreError
 from batchscore.interpreter import check_interpreter
 from batchscore.job import Job
+from batchscore.joblog import JobLog
 from batchscore.journal import Journal
 from batchscore.manifest import Ending
 from batchscore.minibatch import MiniBatch, Outcome
@@ -23,9 +23,11 @@ from batchscore.publishing import conclude, cut_short, sign_off
 from batchscore.receipts import Receipts
 from batchscore.resuming import finished_before, identify, remaining, write_inputs
 from batchscore.runplan import RunPlan
+from batchscore.scriptfiles import WrittenFiles
 from batchscore.signals import StopSignals
 from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
+from batchscore.staging import late_words, stage
 from batchscore.storage import using
 from batchscore.summary import JobSummary, Verdicts, already_finished
 from batchscore.workspace import Workspace, utc
@@ -48,53 +50,65 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
             return already_finished(workspace.root, manifest)
         prepared = prepare(job, workspace, model, listing, identity)
         check_interpreter(job)
-        watch.opened(len(listing.files), listing.folders, len(listing.skipped), prepared.notes)
-        with Journal(workspace.journal, prepared.earlier.header, is_new=prepared.earlier.is_new) as journal:
-            ending = _carry_out(prepared, journal, signals, watch)
+        header = prepared.earlier.header
+        log = JobLog(job, workspace, header.job, watch)
+        with Journal(workspace.journal, header, is_new=prepared.earlier.is_new) as journal, log:
+            log.opened(len(listing.files), listing.folders, len(listing.skipped), prepared.notes)
+            ending = _carry_out(prepared, journal, signals, log)
             for warning in ending.warnings:
-                watch.note(warning)
+                log.note(warning)
             signals.ignore()  # the end is written down, whatever comes
+            log.conclude(ending.status, ending.message, ending.counts, ending.exit_code, ending.error)
             return sign_off(prepared, ending)
 
 
-def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, watch: Watcher) -> Ending:
+def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, log: JobLog) -> Ending:
     """Score what isn't scored yet and publish all but job.json; an error that ends the job is in what this gives."""
     job = prepared.job
     plan: tuple[MiniBatch, ...] = ()
-    receipts = Receipts(plan, journal)
+    receipts = Receipts(plan, journal, is_whole=job.script is not None)
     try:
         write_inputs(prepared.workspace, prepared.listing)
         cutting = Cutting(job.mini_batch_size, job.csv, prepared.model.folder.has_signature, job.limit)
         plan = split(prepared.listing.files, cutting)
-        receipts = Receipts(plan, journal, warns_beyond=job.warns_beyond)
-        _score(prepared, plan, receipts, watch)
+        receipts = Receipts(plan, journal, is_whole=job.script is not None, warns_beyond=job.warns_beyond)
+        _score(prepared, plan, receipts, log)
         return conclude(prepared, Verdicts(plan, receipts))
     except BatchscoreError as error:
         signals.listen()  # a second one ends even this
         return cut_short(prepared, Verdicts(plan, receipts), error)
     finally:
-        watch.closed()
+        log.closed()
 
 
-def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, watch: Watcher) -> None:
+def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, log: JobLog) -> None:
     """Have every mini-batch that isn't done scored and its receipt journaled."""
     job, workspace = prepared.job, prepared.workspace
     todo = remaining(plan, receipts, workspace.part_names(), job.error_threshold)
     workspace.keep_parts(receipts.part_names)
-    python = interpreter_for(job, prepared.model, watch.note) if todo else None  # building it is no scoring time
+    python = interpreter_for(job, prepared.model, log.note) if todo else None  # building it is no scoring time
     workers = min(job.workers or engines.cpu_count(), len(todo))
     begun = _run_plan(prepared, plan, todo, receipts, workers)
     begun.write(workspace.folder)
-    watch.planned(begun.bytes, begun.bytes_todo)
+    log.scheduled(begun.mini_batches, begun.mini_batches_todo)
+    log.planned(begun.bytes, begun.bytes_todo)
     if python is None:
         return
     policy = RetryPolicy(
-        job.max_retries, job.timeout, not job.times_mini_batches, job.timeout_name, splits_files=job.script is None
+        job.max_retries,
+        job.timeout,
+        not job.times_mini_batches,
+        job.timeout_name,
+        stops_repeating=job.script is None,
+        splits_files=job.script is None,
     )
-    with Slots(replace(worker_spec(prepared), python=python), workers, Path(workspace.logs)) as slots:
+    written = WrittenFiles.of(receipts, workspace.parts)
+    if job.script:
+        stage(workspace, prepared.model.folder.path, prepared.model.name)
+    with Slots(replace(worker_spec(prepared), python=python), workers, log.folder, log) as slots:
         slots.start()
         for note in slots.ready().get("notes", ()):
-            watch.note(note)
+            log.note(note)
 
         def task(mini_batch: MiniBatch) -> tuple[MiniBatch, tuple[Outcome, ...]]:
             seen = 0
@@ -102,14 +116,16 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
             def progress(rows: int) -> None:
                 nonlocal seen
                 seen += rows
-                watch.scored(rows)
+                log.scored(rows)
 
             outcomes = attempts.score(slots, mini_batch, policy, progress)
-            watch.scored(sum(outcome.rows for outcome in outcomes) - seen)  # rows of failed attempts don't count
+            log.scored(sum(outcome.rows for outcome in outcomes) - seen)  # rows of failed attempts don't count
             return mini_batch, outcomes
 
         with contextlib.closing(engines.fan_out(task, todo, workers)) as results:
-            _record(results, job, receipts, watch)
+            _record(results, job, receipts, written, log)
+    for note in late_words(workspace):
+        log.note(note)
 
 
 def _run_plan(
@@ -132,14 +148,20 @@ def _run_plan(
 
 
 def _record(
-    results: Iterable[tuple[MiniBatch, tuple[Outcome, ...]]], job: Job, receipts: Receipts, watch: Watcher
+    results: Iterable[tuple[MiniBatch, tuple[Outcome, ...]]],
+    job: Job,
+    receipts: Receipts,
+    written: WrittenFiles,
+    log: JobLog,
 ) -> None:
     """Journal each outcome as it comes; stop early where the job is to fail fast."""
     for mini_batch, outcomes in results:
         for outcome in outcomes:
             receipts.record(outcome)
+            written.take(outcome)
             for note in outcome.notes:
-                watch.note(note)
-        watch.finished(mini_batch.size)
+                log.note(note)
+        log.recorded(mini_batch, outcomes)
+        log.finished(mini_batch.size)
         if job.fail_fast and 0 <= job.error_threshold < len(receipts.failed_files):
             break

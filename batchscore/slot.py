@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from batchscore import errors
 from batchscore.channel import BadMessage, ChannelClosed, ChannelTimeout
 from batchscore.child import Child, WorkerSpec
 from batchscore.faults import Abandoned, ModelNotLoaded, ScoringRaised, WorkerDied, WorkerFault, WorkerTimedOut
+from batchscore.joblog.process import Attempt, ProcessLog
 from batchscore.minibatch import Json, MiniBatch, Outcome
 from batchscore.storage import in_use
 
@@ -27,7 +27,7 @@ class Slot:
     For one thread; ``kill`` may come from any other, or from a signal handler.
     """
 
-    def __init__(self, spec: WorkerSpec, log: Path) -> None:
+    def __init__(self, spec: WorkerSpec, log: ProcessLog) -> None:
         self._spec = spec
         self._access = in_use()
         self._log = log
@@ -56,8 +56,7 @@ class Slot:
             child.kill()
             raise Abandoned
         try:
-            load = {"kind": "load", "setup": self._spec.setup, "access": self._access.to_json()}
-            child.channel.send(load, self._spec.load_timeout)
+            child.channel.send(self._spec.request(self._access.to_json()), self._spec.load_timeout)
         except (ChannelClosed, ChannelTimeout):
             return  # ready() will find out why
 
@@ -68,7 +67,7 @@ class Slot:
         if child is None:
             raise Abandoned
         if self._facts is None:
-            with self._killing_unless_answered(child):
+            with self._log.loading(child.pid), self._killing_unless_answered(child):
                 self._facts = self._loaded(child)
         return self._facts
 
@@ -77,11 +76,12 @@ class Slot:
         try:
             reply = child.channel.receive(limit)
         except ChannelTimeout:
-            raise ModelNotLoaded(f"the model wasn't loaded within {limit:g} s", child.stuck_frames()) from None
+            raise ModelNotLoaded(f"{self._spec.loads} wasn't loaded within {limit:g} s", child.stuck_frames()) from None
         except ChannelClosed:
             ending = child.ending(_LAST_WORDS)
             hint = _OUT_OF_MEMORY if "SIGKILL" in ending else ""
-            raise ModelNotLoaded(f"the worker {ending} while it loaded the model{hint}", child.log_tail()) from None
+            what = f"the worker {ending} while it loaded {self._spec.loads}{hint}"
+            raise ModelNotLoaded(what, child.log_tail()) from None
         except BadMessage as error:
             raise ModelNotLoaded(f"the worker sent what is no message: {error}", child.log_tail()) from None
         match reply:
@@ -108,17 +108,22 @@ class Slot:
         clock, unless that is to run for the whole mini-batch. Raises a WorkerFault, ModelNotLoaded, Abandoned, or one
         of ``errors`` that ends the job.
         """
-        child = self._begin(mini_batch, timeout)
+        with self._log.attempt(mini_batch) as attempt:
+            return self._ask(attempt, timeout, on_progress, restarts_clock=restarts_clock)
+
+    def _ask(self, attempt: Attempt, timeout: float, on_progress: Progress, *, restarts_clock: bool) -> Outcome:
+        child = self._begin(attempt, timeout)
         deadline = None if restarts_clock else time.monotonic() + timeout
         what = "no chunk" if restarts_clock else "the mini-batch"
         with self._killing_unless_answered(child):
             try:
                 while True:
-                    match child.channel.receive(timeout if deadline is None else max(deadline - time.monotonic(), 0)):
+                    limit = timeout if deadline is None else max(deadline - time.monotonic(), 0)
+                    match attempt.heard(child.channel.receive(limit)):
                         case {"kind": "progress", "rows": int(rows)} if rows >= 0:
                             on_progress(rows)
                         case {"kind": "outcome", "outcome": dict(outcome)}:
-                            return _checked(outcome, mini_batch)
+                            return attempt.came_to(_checked(outcome, attempt.mini_batch))
                         case {"kind": "raised", "message": str(message), "traceback": str(traceback)}:
                             raise ScoringRaised(message, traceback)
                         case {"kind": "fatal", "error": str(name), "message": str(message)}:
@@ -134,15 +139,15 @@ class Slot:
             except BadMessage as error:
                 raise WorkerDied(f"the worker sent what is no message: {error}", child.log_tail()) from None
 
-    def _begin(self, mini_batch: MiniBatch, timeout: float) -> Child:
+    def _begin(self, attempt: Attempt, timeout: float) -> Child:
         """A worker that has been sent the mini-batch; one that had died before it got it isn't held against it."""
-        request = {"kind": "score", "mini_batch": mini_batch.to_json()}
+        request = {"kind": "score", "mini_batch": attempt.mini_batch.to_json()}
         for is_last in (False, True):
             self.ready()
             child = self._child
             if child is None:
                 raise Abandoned
-            child.mark_log()
+            child.mark_log(attempt.title)
             with self._killing_unless_answered(child):
                 try:
                     child.channel.send(request, timeout)
@@ -184,6 +189,7 @@ class Slot:
         self._is_stopped = True
         if self._child:
             self._child.kill(patience)
+        self._log.close()
 
 
 def _checked(record: Json, mini_batch: MiniBatch) -> Outcome:

@@ -10,26 +10,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from batchscore import errors
+from batchscore import errors, lifeline
 from batchscore.child import WorkerSpec
 from batchscore.faults import ModelNotLoaded
+from batchscore.joblog.process import Listener, ProcessLog
 from batchscore.minibatch import Json, MiniBatch, Outcome
+from batchscore.redaction import secret_values
 from batchscore.slot import Progress, Slot
 
 _LATER_LOADS = 5
 """Attempts to load a model that has loaded before."""
 _FIRST_PAUSE = 0.2
 """Seconds before such an attempt is repeated; doubled each time."""
-_GRACE = 1.0
-"""Seconds that an idle worker has to end when the pool is closed."""
+_DESCRIPTORS = 16
+"""That a slot has open at most: pipes, socket, log files."""
+_OTHER_DESCRIPTORS = 200
 
 
 class Slots:
     """A job's slots, each used by one thread at a time; leaving the context ends all workers."""
 
-    def __init__(self, spec: WorkerSpec, count: int, logs: Path) -> None:
-        """``count`` slots whose workers write to ``worker-<number>.log`` in the existing folder ``logs``."""
-        self._slots = [Slot(spec, logs / f"worker-{number}.log") for number in range(count)]
+    def __init__(self, spec: WorkerSpec, count: int, logs: Path, listener: Listener | None = None) -> None:
+        """``count`` slots whose workers' output and failures go to files below ``logs``; see ProcessLog."""
+        self._grace = spec.grace
+        lifeline.allow_descriptors(_DESCRIPTORS * count + _OTHER_DESCRIPTORS)
+        secrets = secret_values(spec.variables())
+        self._slots = [Slot(spec, ProcessLog(logs, number, secrets, listener)) for number in range(count)]
         self._free: queue.LifoQueue[Slot] = queue.LifoQueue()  # who is loaded is used first
         for slot in reversed(self._slots):
             self._free.put(slot)
@@ -119,8 +125,9 @@ class Slots:
         self._is_stopped = True
         for slot in self._slots:
             slot.stop(gently=True)
+        deadline = time.monotonic() + self._grace
         for slot in self._slots:
-            slot.kill(_GRACE)
+            slot.kill(max(deadline - time.monotonic(), 0))
 
     def kill_all(self) -> None:
         """Kill all workers and their children at once; from any thread or a signal handler; again does nothing."""

@@ -10,11 +10,12 @@ import os
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from typing import NoReturn, Protocol
 
-from batchscore import lifeline
+from batchscore import entrylog, lifeline
 from batchscore.channel import BadMessage, Channel, ChannelClosed, frame
 from batchscore.errors import BatchscoreError, ModelLoadError, StorageError, UsageError
 from batchscore.minibatch import Json, MiniBatch, Outcome
@@ -32,6 +33,10 @@ class Scorer(Protocol):
         """What the parent is told once about the loaded model; JSON values."""
         ...
 
+    def close(self) -> None:
+        """Called once when there is nothing more to score, unless the worker is killed; may raise anything."""
+        ...
+
     def score(self, mini_batch: MiniBatch, progress: Callable[[int], None]) -> Outcome:
         """Score a mini-batch and write its part; call ``progress`` with the number of rows after each chunk.
 
@@ -44,8 +49,8 @@ Load = Callable[[Json], Scorer]
 
 
 def main() -> NoReturn:
-    """Run a worker as the parent starts it: loader, and the descriptors of channel, lifeline and stuck frames."""
-    loader, connection, lifeline_end, frames = sys.argv[1], *map(int, sys.argv[2:5])
+    """Run a worker as the parent starts it: loader, and the descriptors of channel, lifeline, stuck frames and log."""
+    loader, connection, lifeline_end, frames, log = sys.argv[1], *map(int, sys.argv[2:6])
     del sys.argv[1:]
     lifeline.die_with_parent(lifeline_end)
     lifeline.die_first()
@@ -53,31 +58,48 @@ def main() -> NoReturn:
     os.set_inheritable(frames, False)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, file=frames, all_threads=True)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # files both
+    entrylog.print_by_line()
+    entrylog.keep(log)
     end = socket.socket(fileno=connection)
     end.set_inheritable(False)
     with contextlib.suppress(ChannelClosed):
         serve(Channel(end), lambda setup: _named(loader)(setup))  # noqa: PLW0108  # a loader that isn't there is a failed load
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # the model may have closed or replaced them
-            stream.flush()
+    entrylog.flush()
     os._exit(0)  # tearing down the interpreter costs half a second and can hang on the model's threads
 
 
 def serve(channel: Channel, load: Load) -> None:
     """Load, say ``ready``, answer mini-batches; raises ChannelClosed when the parent hangs up."""
+    request = channel.receive()
+    entrylog.set_level(request.get("logging_level", "info"))
+    with using(Access.from_json(request.get("access", {}))):
+        _serve(channel, load, request["setup"])
+
+
+def _serve(channel: Channel, load: Load, setup: Json) -> None:
     pid = os.getpid()
-    first = channel.receive()
-    with using(Access.from_json(first.get("access", {}))):
-        answer, scorer = _load(load, first["setup"])
-        _leave_if_forked(pid)
-        channel.send_frame(answer)
-        while scorer is not None:
+    answer, scorer = _load(load, setup)
+    _leave_if_forked(pid)
+    entrylog.flush()
+    channel.send_frame(answer)
+    while scorer is not None:
+        try:
             mini_batch = MiniBatch.from_json(channel.receive()["mini_batch"])
-            answer = _score(scorer, mini_batch, channel)
-            _leave_if_forked(pid)
-            channel.send_frame(answer)
+        except ChannelClosed:
+            _close(scorer)
+            raise
+        answer = _score(scorer, mini_batch, channel)
+        _leave_if_forked(pid)
+        entrylog.flush()
+        channel.send_frame(answer)
+
+
+def _close(scorer: Scorer) -> None:
+    """Let the scorer clean up; what goes wrong there is told in the log alone, since all is scored."""
+    try:
+        scorer.close()
+    except BaseException:  # noqa: BLE001  # a scoring script may raise anything
+        traceback.print_exc()
 
 
 def _load(load: Load, setup: Json) -> tuple[bytes, Scorer | None]:
@@ -91,15 +113,21 @@ def _load(load: Load, setup: Json) -> tuple[bytes, Scorer | None]:
 
 
 def _score(scorer: Scorer, mini_batch: MiniBatch, channel: Channel) -> bytes:
+    begun, cpu = time.perf_counter(), time.process_time()
+
     def progress(rows: int) -> None:
         channel.send({"kind": "progress", "rows": int(rows)})
 
+    def times() -> Json:
+        return {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - cpu}
+
     try:
-        return frame({"kind": "outcome", "outcome": scorer.score(mini_batch, progress).to_json()})
+        outcome = scorer.score(mini_batch, progress).to_json()
+        return frame({"kind": "outcome", "outcome": outcome, **times()})
     except (UsageError, ModelLoadError, StorageError) as error:
         return frame(_fatal(error))
     except BaseException as error:  # noqa: BLE001  # a model may raise anything
-        return frame({"kind": "raised", **_texts(error)})
+        return frame({"kind": "raised", **_texts(error), **times()})
 
 
 def _leave_if_forked(pid: int) -> None:

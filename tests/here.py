@@ -21,8 +21,8 @@ class HereSlots:
     peak_rss = 0
     last: HereSlots | None = None
 
-    def __init__(self, spec: WorkerSpec, count: int, logs: Path) -> None:
-        del count, logs
+    def __init__(self, spec: WorkerSpec, count: int, logs: Path, listener: object = None) -> None:
+        del count, logs, listener
         self.spec = spec
         self.scorer: ModelScorer | None = None
         self._lock = threading.Lock()

@@ -70,6 +70,9 @@ class Doubled:
     def __init__(self, parts: Path):
         self.parts = parts
 
+    def close(self):
+        pass
+
     def facts(self):
         return {"notes": [f"runs with {sys.executable}"] if "SAY_PYTHON" in os.environ else []}
 

@@ -1,7 +1,7 @@
 """Stores on loopback for tests: Azurite, moto's S3, a file server, and a proxy that makes faults; once per session.
 
-A fault plan is a map string with a letter for each request that counts: `.` passes, `5` is answered 503, `4` 429, `r` is
-reset, `t` gets half of its body. Requests beyond its end pass; a plan that ends in `*` repeats its last letter.
+A fault plan is a map string with a letter for each request that counts: `.` passes, `5` is answered 503, `4` 429, `r`
+is reset, `t` gets half of its body. Requests beyond its end pass; a plan that ends in `*` repeats its last letter.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class Plan:
     """Which of the next requests go wrong."""
 
     letters: str = ""
-    counts: Callable[[str, str], bool] = lambda method, path: True
+    counts: Callable[[str, str], bool] = lambda *_: True
     """Whether a request of this method and path takes a letter."""
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path and Range of each."""
     bytes_sent: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def set(self, letters: str, counts: Callable[[str, str], bool] = lambda method, path: True) -> None:
+    def set(self, letters: str, counts: Callable[[str, str], bool] = lambda *_: True) -> None:
         """Begin a plan, forgetting what was seen."""
         with self.lock:
             self.letters, self.counts, self.requests, self.bytes_sent = letters, counts, [], 0
@@ -189,7 +189,7 @@ class Web(Running):
 class _Files(_Faulty):
     web: Web
 
-    def respond(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def respond(self, _: bytes) -> tuple[int, dict[str, str], bytes]:  # noqa: PLR0911  # an answer each
         path = unquote(urlsplit(self.path).path).lstrip("/")
         if path in self.web.denied or (self.web.password and not self._is_let_in()):
             return (403 if path in self.web.denied else 401), {}, b"no"

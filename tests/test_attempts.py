@@ -11,6 +11,7 @@ from batchscore import attempts
 from batchscore.attempts import RetryPolicy
 from batchscore.errors import ModelLoadError, StorageError
 from batchscore.faults import Abandoned, ScoringRaised, WorkerDied
+from batchscore.joblog.process import ProcessLog
 from batchscore.minibatch import Failed, Outcome, Scored
 from batchscore.slot import Slot
 from batchscore.slots import Slots
@@ -124,7 +125,7 @@ def test_a_stopped_job_charges_nothing(tmp_path):
 
 
 def test_one_slot_will_do(tmp_path):
-    slot = Slot(spec(tmp_path, "FR"), tmp_path / "worker.log")
+    slot = Slot(spec(tmp_path, "FR"), ProcessLog(tmp_path, 0))
     rows = []
     (outcome,) = attempts.score(slot, batch(), RetryPolicy(1, 5), rows.append)
     slot.kill()

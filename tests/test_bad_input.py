@@ -427,7 +427,7 @@ def test_every_file_is_scored_or_failed_and_the_counts_add_up(scored_bad_files, 
     assert counts["rows"] == counts["rows_scored"] + counts["rows_failed"]
     frame = pd.read_csv(output / "predictions.csv")
     assert frame["file"].value_counts().to_dict() == ROWS
-    assert sorted(os.listdir(output)) == ["failures.jsonl", "job.json", "predictions.csv"]
+    assert sorted(os.listdir(output)) == ["failures.jsonl", "job.json", "logs", "predictions.csv"]
 
 
 def test_failures_are_lines_in_input_order_with_the_documented_keys(scored_bad_files, folder_of_bad_files: Path):
@@ -544,7 +544,7 @@ def test_a_limit_of_0_scores_nothing_and_has_columns(run_batchscore, place: Path
 def test_no_input_is_allowed_by_an_option(run_batchscore, place: Path, model: Path):
     result = run_batchscore("run", "-m", model, "-i", "none/*.csv", "-o", "out", "--allow-empty", cwd=place)
     assert (result.returncode, result.stdout) == (0, "Completed: 0 of 0 rows from 0 files scored, to predictions.csv\n")
-    assert sorted(os.listdir(place / "out")) == ["job.json", "predictions.csv"]
+    assert sorted(os.listdir(place / "out")) == ["job.json", "logs", "predictions.csv"]
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
@@ -723,7 +723,7 @@ def test_an_output_that_is_blocked_at_the_very_end_can_be_finished(run_batchscor
     (place / "out/failures.jsonl").rmdir()
     again = run_batchscore(*command, cwd=place)
     assert again.returncode == 0, again.stderr
-    assert sorted(os.listdir(place / "out")) == ["job.json", "predictions.csv"]
+    assert sorted(os.listdir(place / "out")) == ["job.json", "logs", "predictions.csv"]
 
 
 @pytest.fixture
@@ -756,7 +756,7 @@ def test_a_full_disk_ends_the_job_and_the_same_command_goes_on_when_there_is_roo
     again = run_batchscore(*command, cwd=place)
     assert again.returncode == 0, again.stderr
     assert len(pd.read_csv(small_disk / "out/predictions.csv")) == 20_000
-    assert sorted(os.listdir(small_disk / "out")) == ["job.json", "predictions.csv"]
+    assert sorted(os.listdir(small_disk / "out")) == ["job.json", "logs", "predictions.csv"]
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     refused = run_batchscore("run", "-m", model, "-i", "data", "-o", small_disk / "other", cwd=place)
     assert refused.returncode == 4

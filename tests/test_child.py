@@ -12,6 +12,7 @@ from fake_worker import spec
 import batchscore
 from batchscore.child import Child, WorkerSpec
 from batchscore.faults import ModelNotLoaded
+from batchscore.joblog.process import ProcessLog
 from batchscore.slot import Slot
 
 
@@ -19,7 +20,7 @@ def surroundings(tmp_path, **more):
     """What a worker finds around itself."""
     worker = spec(tmp_path, **more)
     loader = worker.loader.replace(":load", ":load_surroundings")
-    slot = Slot(WorkerSpec(setup={}, loader=loader, **more), tmp_path / "worker.log")
+    slot = Slot(WorkerSpec(setup={}, loader=loader, **more), ProcessLog(tmp_path, 0))
     try:
         return slot.ready()
     finally:
@@ -105,8 +106,8 @@ def test_a_worker_leads_its_group_ignores_ctrl_c_reads_nothing_and_is_killed_fir
 def test_a_worker_holds_no_descriptor_of_its_parents(tmp_path):
     leak = os.open(tmp_path, os.O_RDONLY)
     os.set_inheritable(leak, True)
-    child = Child(spec(tmp_path), tmp_path / "worker.log")
-    other = Child(spec(tmp_path), tmp_path / "worker.log")
+    child = Child(spec(tmp_path), ProcessLog(tmp_path, 0))
+    other = Child(spec(tmp_path), ProcessLog(tmp_path, 1))
     try:
         child.channel.send({"kind": "load", "setup": json.loads("{}") | {"folder": str(tmp_path)}})
         other.channel.send({"kind": "load", "setup": {"folder": str(tmp_path)}})
@@ -114,7 +115,7 @@ def test_a_worker_holds_no_descriptor_of_its_parents(tmp_path):
         targets = [str(path.readlink()) for path in Path(f"/proc/{other.pid}/fd").iterdir()]
         assert str(tmp_path) not in targets
         assert sum("socket:" in target for target in targets) == 1
-        assert sum("pipe:" in target for target in targets) == 1
+        assert sum("pipe:" in target for target in targets) == 4  # lifeline, stdout, stderr, log
     finally:
         os.close(leak)
         child.kill()

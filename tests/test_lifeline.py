@@ -154,3 +154,13 @@ def test_an_end_is_awaited_without_collecting_it():
     assert lifeline.wait_for_end(process.pid)
     lifeline.kill_group(process.pid)
     assert lifeline.peak_rss(process.pid) == 0
+
+
+@pytest.mark.parametrize(("wanted", "allowed"), [(100, 150), (300, 300), (5000, 400)])
+def test_more_files_may_be_open_where_many_workers_need_them_and_the_system_allows_it(wanted, allowed):
+    program = (
+        "import resource as r; from batchscore import lifeline; r.setrlimit(r.RLIMIT_NOFILE, (150, 400)); "
+        f"lifeline.allow_descriptors({wanted}); print(r.getrlimit(r.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == f"({allowed}, 400)\n"

@@ -121,7 +121,7 @@ def test_a_full_disk_while_files_are_joined_leaves_no_copies_and_the_job_goes_on
         patched.setattr("batchscore.publishing.prepare", full)
         with pytest.raises(StorageError, match="no space left"):
             run_job(quick.job(folder, output_files="mirror"))
-    assert sorted(os.listdir(folder / "out")) == [".batchscore", "job.json"]
+    assert sorted(os.listdir(folder / "out")) == [".batchscore", "job.json", "logs"]
     assert os.listdir(folder / "out/.batchscore/ready") == []
     assert json.loads((folder / "out/job.json").read_text())["message"] == "no space left"
     assert run_job(quick.job(folder, output_files="mirror")).status == "Completed"

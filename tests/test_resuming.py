@@ -152,7 +152,7 @@ def test_an_overwriting_job_that_is_overwritten_takes_the_first_ones_outputs_alo
     assert (folder / "out/predictions.csv").exists()
     quick.write(folder, d="7")
     run_job(quick.job(folder, overwrite=True, output_file_name="scores.csv"))
-    assert sorted(os.listdir(folder / "out")) == ["job.json", "scores.csv"]
+    assert sorted(os.listdir(folder / "out")) == ["job.json", "logs", "scores.csv"]
 
 
 def test_what_a_run_put_in_place_before_it_broke_goes_when_another_job_overwrites(
@@ -166,7 +166,7 @@ def test_what_a_run_put_in_place_before_it_broke_goes_when_another_job_overwrite
             run_job(quick.job(folder))
     assert (folder / "out/predictions.csv").exists()
     run_job(quick.job(folder, overwrite=True, output_file_name="scores.csv"))
-    assert sorted(os.listdir(folder / "out")) == ["job.json", "scores.csv"]
+    assert sorted(os.listdir(folder / "out")) == ["job.json", "logs", "scores.csv"]
 
 
 def test_a_job_that_has_scored_nothing_yet_does_not_stand_in_anothers_way(
@@ -263,7 +263,8 @@ def attempt(output, events):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 def content(output):
-    return {{str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}}
+    files = [path for path in output.rglob("*") if path.is_file() and output / "logs" not in path.parents]
+    return {{str(path.relative_to(output)): path.read_bytes() for path in files}}
 
 expected = content(folder / "undisturbed")
 for events in range(1000):
@@ -273,6 +274,8 @@ for events in range(1000):
     assert attempt(str(output), None) == 0, events
     found = content(output)
     assert {{**found, "job.json": b""}} == {{**expected, "job.json": b""}}, (events, ended, sorted(found))
+    logs = [output / "logs" / name for name in ("job_progress_overview.txt", "job_result.txt", "readme.txt")]
+    assert "Completed" in logs[0].read_text() and "Completed" in logs[1].read_text() and logs[2].exists(), events
     shutil.rmtree(output)
     if ended == 7:
         print(events)

@@ -111,7 +111,7 @@ def test_every_row_gets_its_prediction(doubled: Path, numbers: Path, tmp_path: P
     assert summary.failures().empty
     counts = {"files": 10, "files_failed": 0, "files_skipped": 0, "rows": 100, "rows_scored": 100, "rows_failed": 0}
     assert manifest(tmp_path / "out")["counts"].items() >= counts.items()
-    assert sorted(os.listdir(tmp_path / "out")) == ["job.json", "predictions.csv"]
+    assert sorted(os.listdir(tmp_path / "out")) == ["job.json", "logs", "predictions.csv"]
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_overwrite_removes_the_old_outputs_only_when_the_new_ones_are_ready(
     assert (out / "predictions/b0.csv.csv").read_bytes() == old
     (numbers / "b1.csv").write_text(good)
     run(doubled, numbers, out, format="jsonl")
-    assert sorted(os.listdir(out)) == ["job.json", "predictions.jsonl"]
+    assert sorted(os.listdir(out)) == ["job.json", "logs", "predictions.jsonl"]
 
 
 def test_a_foreign_file_in_the_way_is_not_overwritten(doubled: Path, numbers: Path, tmp_path: Path) -> None:

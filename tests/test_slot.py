@@ -13,6 +13,7 @@ from fake_worker import batch, count, gone_within, is_running, spec
 from batchscore.child import WorkerSpec
 from batchscore.errors import StorageError, UsageError
 from batchscore.faults import Abandoned, ModelNotLoaded, ScoringRaised, WorkerDied, WorkerFault, WorkerTimedOut
+from batchscore.joblog.process import ProcessLog
 from batchscore.lifeline import MODE_VARIABLE
 from batchscore.minibatch import Scored
 from batchscore.slot import Slot
@@ -29,7 +30,7 @@ def slot(tmp_path):
     with contextlib.ExitStack() as stack:
 
         def make(*args, **kwargs):
-            slot = Slot(spec(tmp_path, *args, **kwargs), tmp_path / "worker.log")
+            slot = Slot(spec(tmp_path, *args, **kwargs), ProcessLog(tmp_path, 0))
             stack.callback(slot.kill)
             return slot
 
@@ -217,7 +218,7 @@ def test_wrong_use_found_while_loading_ends_the_job(slot):
 
 
 def test_a_loader_that_is_not_there_is_a_failed_load(tmp_path):
-    slot = Slot(WorkerSpec(setup={}, loader="batchscore.nowhere:load"), tmp_path / "log")
+    slot = Slot(WorkerSpec(setup={}, loader="batchscore.nowhere:load"), ProcessLog(tmp_path, 0))
     with pytest.raises(ModelNotLoaded, match=r"No module named 'batchscore.nowhere'"):
         slot.ready()
     slot.kill()
@@ -228,16 +229,17 @@ def test_an_interpreter_that_is_not_there_is_wrong_use(slot):
         slot(python="/no/python").start()
 
 
-def test_a_log_that_cannot_be_written_is_a_storage_error(tmp_path):
-    with pytest.raises(StorageError, match="log"):
-        Slot(spec(tmp_path), tmp_path / "missing" / "worker.log").start()
-
-
-def test_what_a_model_prints_goes_to_a_log_that_only_its_user_reads(slot, tmp_path, capfd):
-    slot("P").ask(batch(), 5)
-    assert capfd.readouterr() == ("", "")
-    assert b"chatter \\udcff..." in (tmp_path / "worker.log").read_bytes()
-    assert (tmp_path / "worker.log").stat().st_mode & 0o777 == 0o600
+def test_a_log_that_cannot_be_written_stops_no_worker_and_is_told(slot, tmp_path):
+    (tmp_path / "user").write_text("in the way")
+    slot = slot("PX")
+    told = []
+    slot._log.listener.incomplete = lambda path, error: told.append((path.name, error.strerror))
+    slot.ask(batch(), 5)
+    with pytest.raises(WorkerDied) as fault:
+        slot.ask(batch(), 5)
+    assert "last words" in fault.value.detail
+    slot.kill()
+    assert {("process000.stdout.txt", "Not a directory"), ("process000.stderr.txt", "Not a directory")} <= set(told)
 
 
 @pytest.mark.usefixtures("platform")
@@ -295,6 +297,7 @@ def test_a_slot_gives_back_its_descriptors_and_threads(slot):
         with pytest.raises(WorkerFault):
             slot.ask(batch(), 5)
     slot.ask(batch(), 5)
+    slot._log.close()  # one file, which stays open for what the next worker prints
     assert (descriptors(), threading.active_count()) == before
     slot.kill()
     assert descriptors() < before[0]

@@ -249,7 +249,7 @@ def test_faults_while_listing_pass_too(shop: Shop, letter: str) -> None:
     assert not shop.plan.letters
 
 
-@pytest.mark.parametrize("letter", ["5", "4", "r", "t"])
+@pytest.mark.parametrize("letter", ["5", "4", "r"])
 def test_faults_that_stay_are_a_bounded_number_of_requests_and_a_storage_error(shop: Shop, letter: str) -> None:
     shop.put("in/x.csv", csv_of(1000))
     (file,) = listed(f"{shop.url}/in").files
@@ -258,16 +258,15 @@ def test_faults_that_stay_are_a_bounded_number_of_requests_and_a_storage_error(s
         read_all(file)
     assert caught.value.exit_code == 4
     gets = [path for method, path, _ in shop.plan.requests if method == "GET" and "x.csv" in path]
-    assert 5 <= len(gets) <= 5 * 3  # of a body cut short, Azure's library asks for the rest twice
+    assert len(gets) == 5
 
 
 def test_a_file_that_went_or_shrank_is_that_files_failure(shop: Shop) -> None:
     shop.put("in/x.csv", csv_of(30_000))
     (file,) = listed(f"{shop.url}/in").files
     shop.put("in/x.csv", csv_of(1000))
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(retrying.Changed):
         read_all(file)
-    assert isinstance(caught.value, retrying.Changed)
     shop.delete("in/x.csv")
     with pytest.raises(FileNotFoundError):
         read_all(file)

@@ -7,13 +7,16 @@ from batchscore.storage.addresses import family_of, is_remote, parent_and_name, 
 from batchscore.storage.local import (
     Ready,
     commit,
+    link_or_copy,
     local_path,
     prepare,
+    prepare_link,
     publish,
     storage_errors,
+    sync_file,
     sync_folder,
 )
-from batchscore.storage.reading import can_be_cut, download, facts_of, open_stored
+from batchscore.storage.reading import can_be_cut, download, facts_of, local_copies, open_stored
 from batchscore.storage.retrying import NoSuchStore
 from batchscore.storage.stores import Facts, StoredFile, filesystem_of, store_of
 
@@ -32,14 +35,18 @@ __all__ = [
     "filesystem_of",
     "in_use",
     "is_remote",
+    "link_or_copy",
+    "local_copies",
     "local_path",
     "open_stored",
     "parent_and_name",
     "prepare",
+    "prepare_link",
     "public",
     "publish",
     "storage_errors",
     "store_of",
+    "sync_file",
     "sync_folder",
     "using",
 ]

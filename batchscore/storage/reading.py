@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from batchscore.errors import StorageError
 from batchscore.storage.addresses import is_remote
 from batchscore.storage.local import storage_errors
-from batchscore.storage.stored import Facts
+from batchscore.storage.stored import Facts, StoredFile
 from batchscore.storage.stores import Store, store_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from batchscore.storage.stored import StoredFile
+    from batchscore.minibatch import InputFile
 
 LEAST_BYTES = 64 << 10
 """Of a request: smaller ones cost as much time."""
@@ -128,6 +130,23 @@ class StoredStream(io.RawIOBase):
         end = min(max(self._position + self._window, min(stop, self._position + MOST_BYTES)), self._stop)
         self._held = memoryview(self._store.read_range(self._path, start, end))
         self._held_from = start
+
+
+@contextlib.contextmanager
+def local_copies(files: Sequence[InputFile]) -> Iterator[list[str]]:
+    """Local paths of input files, in order, for code that opens them itself.
+
+    Those on a store are copied to a temporary folder, which goes at the end. Raises OSError, StorageError.
+    """
+    with contextlib.ExitStack() as stack:
+        paths = []
+        folder = ""
+        for file in files:
+            if is_remote(file.path):
+                folder = folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="batchscore-"))
+                download([StoredFile(file.name, file.path, Facts(file.size, file.version))], folder)
+            paths.append(str(Path(folder, file.name)) if is_remote(file.path) else file.path)
+        yield paths
 
 
 def download(files: Iterable[StoredFile], folder: str) -> None:

@@ -274,7 +274,7 @@ class S3:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3]:
     pytest.importorskip("s3fs", reason="needs s3fs, of the extra `s3`")
-    server_module = pytest.importorskip("moto.server", reason="needs moto[server], of the extra `dev`")
+    server_module = pytest.importorskip("moto.server", reason="needs moto and flask, of the extra `dev`")
     server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     port = server.get_host_and_port()[1]

@@ -323,7 +323,7 @@ def test_what_a_failure_means(error: Exception, kind: Kind) -> None:
         ("abfss://c@a.dfs.core.windows.net/x.csv", "AZURE_STORAGE_CONNECTION_STRING"),
         ("az://c/x.csv", "AZURE_STORAGE_CONNECTION_STRING"),
         ("gs://b/x.csv", "GOOGLE_APPLICATION_CREDENTIALS"),
-        ("azureml://subscriptions/s/x.csv", "default_credentials=true"),
+        ("azureml://subscriptions/s/datastores/d/paths/x.csv", "default_credentials=true"),
     ],
 )
 def test_without_credentials_nothing_is_tried(url: str, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:

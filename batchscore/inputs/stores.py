@@ -37,8 +37,10 @@ def _facts(url: str) -> Facts | None:
     """None of a folder."""
     try:
         return store_of(url).facts(url)
-    except (FileNotFoundError, NoSuchStore) as error:
-        raise UsageError(f"INPUT {url} isn't there ({error}); give a file, a folder or a glob") from error
+    except FileNotFoundError as error:
+        raise UsageError(f"INPUT {url} isn't there; give a file, a folder or a glob") from error
+    except NoSuchStore as error:
+        raise UsageError(f"INPUT {url} isn't there: there is no such container or bucket; check its name") from error
     except PermissionError as error:
         raise _denied(url, error) from error
 

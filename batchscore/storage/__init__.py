@@ -18,7 +18,7 @@ from batchscore.storage.local import (
 )
 from batchscore.storage.reading import can_be_cut, download, facts_of, local_copies, open_stored
 from batchscore.storage.retrying import NoSuchStore
-from batchscore.storage.stores import Facts, StoredFile, filesystem_of, store_of
+from batchscore.storage.stores import Facts, StoredFile, filesystem_of, packages_for, store_of
 
 __all__ = [
     "Access",
@@ -39,6 +39,7 @@ __all__ = [
     "local_copies",
     "local_path",
     "open_stored",
+    "packages_for",
     "parent_and_name",
     "prepare",
     "prepare_link",

@@ -117,9 +117,11 @@ def gs_arguments(url: str, access: Access) -> dict[str, Any]:
 
 def azureml_arguments(url: str, access: Access) -> dict[str, Any]:
     """For azureml-fsspec, which knows no credentials but the cloud's own chain."""
+    if "/paths/" not in url:
+        raise UsageError(f"{url} names no datastore; write azureml://subscriptions/…/datastores/NAME/paths/PATH")
     if access.options_for("azureml").get(ASK) is not True:
         raise UsageError(
             f"{url}: azureml:// is reached by the login of this machine alone; "
             f"ask for it with --storage-option {ASK}=true"
         )
-    return {"uri": url}
+    return {"uri": f"{url.partition('/paths/')[0]}/paths/"}

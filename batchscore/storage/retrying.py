@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from batchscore.errors import BatchscoreError, StorageError
+from batchscore.errors import BatchscoreError, StorageError, UsageError
 from batchscore.storage.access import in_use
 
 Result = TypeVar("Result")
@@ -43,7 +43,8 @@ _THROTTLED = {
     "OperationTimedOut",
 }
 _NETWORK_LIBRARIES = ("aiohttp", "azure", "botocore", "aiobotocore", "gcsfs", "urllib3")
-_PERMANENT_NAMES = {"NoCredentialsError", "PartialCredentialsError", "ClientAuthenticationError", "RefreshError"}
+_NO_KEYS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}
+_PERMANENT_NAMES = {*_NO_KEYS, "ClientAuthenticationError", "RefreshError"}
 _PERMANENT_ERRNO = {errno.ENOSPC, errno.EINVAL, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EDQUOT}
 
 
@@ -75,8 +76,8 @@ class Changed(OSError):
 def retried(call: Callable[[], Result], what: str) -> Result:
     """What the call gives, made again after growing pauses where its failure may pass.
 
-    Raises FileNotFoundError, PermissionError or Changed about the file alone; StorageError, with ``what`` couldn't be
-    done and the cause, for all else.
+    Raises FileNotFoundError, PermissionError or Changed about the file alone; UsageError for options and credentials
+    that can't be used; StorageError, with ``what`` couldn't be done and the cause, for all else.
     """
     pauses = iter(PAUSES)
     while True:
@@ -95,20 +96,22 @@ def retried(call: Callable[[], Result], what: str) -> Result:
 def _translated(error: Exception, what: str) -> Exception:
     kind, text = kind_of(error), in_use().without_secrets(cause_of(error))
     match kind:
-        case Kind.GONE:
-            return FileNotFoundError(errno.ENOENT, text)
-        case Kind.FORBIDDEN:
-            return PermissionError(errno.EACCES, text)
-        case Kind.CHANGED:
-            return Changed(errno.ESTALE, text)
-        case Kind.NO_STORE:
-            return NoSuchStore(f"{what}: {text}")
+        case Kind.GONE | Kind.FORBIDDEN | Kind.CHANGED:
+            number, type_ = _OF_ONE_FILE[kind]
+            return type_(number, text)
         case Kind.TRANSIENT:
             return StorageError(f"{what}: {text} (tried {len(PAUSES) + 1} times); run the same command again later")
+        case Kind.PERMANENT if isinstance(error, (TypeError, ValueError)) or type(error).__name__ in _NO_KEYS:
+            return UsageError(f"{what}: {text}; check the credentials and the storage options")
         case _:
-            return StorageError(f"{what}: {text}")
+            return (NoSuchStore if kind is Kind.NO_STORE else StorageError)(f"{what}: {text}")
 
 
+_OF_ONE_FILE: dict[Kind, tuple[int, type[OSError]]] = {
+    Kind.GONE: (errno.ENOENT, FileNotFoundError),
+    Kind.FORBIDDEN: (errno.EACCES, PermissionError),
+    Kind.CHANGED: (errno.ESTALE, Changed),
+}
 _BY_STATUS = {403: Kind.FORBIDDEN, 404: Kind.GONE, 410: Kind.GONE, 412: Kind.CHANGED, 416: Kind.CHANGED}
 _BY_TYPE = {FileNotFoundError: Kind.GONE, PermissionError: Kind.FORBIDDEN, Changed: Kind.CHANGED}
 _UNAUTHORIZED, _LEAST_ERROR = 401, 400

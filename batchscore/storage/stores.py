@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from batchscore.errors import StorageError, UsageError
 from batchscore.storage.access import Access, in_use
-from batchscore.storage.addresses import family_of, key_of
+from batchscore.storage.addresses import family_of, is_remote, key_of
 from batchscore.storage.https import HttpStore
 from batchscore.storage.keys import azure_arguments, azureml_arguments, gs_arguments, s3_arguments
 from batchscore.storage.retrying import Changed, Kind, cause_of, kind_of, retried
@@ -24,6 +24,14 @@ EXTRAS = {
     "azureml": ("azureml-fsspec", ""),
 }
 """The package that reaches a family of stores, and the extra that brings it."""
+
+
+def packages_for(locations: Iterable[str]) -> tuple[str, ...]:
+    """What has to be installed to reach these locations, those of the local disk and http left out."""
+    families = {family_of(location) for location in locations if is_remote(location)} & EXTRAS.keys()
+    return ("fsspec", *sorted(EXTRAS[family][0] for family in families)) if families else ()
+
+
 _ARGUMENTS: dict[str, Callable[[str, Access], dict[str, Any]]] = {
     "azure": azure_arguments,
     "s3": s3_arguments,
@@ -62,14 +70,23 @@ class FsspecStore:
     def __init__(self, file_system: Any) -> None:
         self._fs = file_system
 
+    def key(self, url: str) -> str:
+        """The name that the file system knows an address by."""
+        return key_of(url)
+
+    def content(self, url: str, start: int, stop: int) -> bytes:
+        """The bytes in [start, stop), as they come."""
+        found: bytes = self._fs.cat_file(self.key(url), start=start, end=stop)
+        return found
+
     def facts(self, url: str) -> Facts | None:
         """See Store."""
-        info = retried(lambda: self._fs.info(key_of(url)), f"can't look at {url}")
+        info = retried(lambda: self._fs.info(self.key(url)), f"can't look at {url}")
         return None if info["type"] == "directory" else _facts(info)
 
     def find(self, url: str) -> Iterator[StoredFile]:
         """See Store; what stands for an empty folder is none."""
-        root = key_of(url)
+        root = self.key(url)
         found = retried(lambda: self._fs.find(root, detail=True), f"can't list {url}")
         while found:
             key, info = found.popitem()
@@ -81,9 +98,9 @@ class FsspecStore:
         """See Store."""
 
         def read() -> bytes:
-            content: bytes = self._fs.cat_file(key_of(url), start=start, end=stop)
+            content = self.content(url, start, stop)
             if len(content) != stop - start:
-                if self._fs.info(key_of(url))["size"] < stop:
+                if self._fs.info(self.key(url))["size"] < stop:
                     raise Changed(f"{url} is shorter than it was")
                 raise ConnectionError(f"{len(content):,} of {stop - start:,} bytes came")
             return content
@@ -98,6 +115,19 @@ class FsspecStore:
         return True
 
 
+class AzureMlStore(FsspecStore):
+    """A datastore of an Azure ML workspace, whose file system gives no ranges but files to seek in."""
+
+    def key(self, url: str) -> str:
+        return url.partition("/paths/")[2].rstrip("/")
+
+    def content(self, url: str, start: int, stop: int) -> bytes:
+        with self._fs.open(self.key(url)) as stream:
+            stream.seek(start)
+            found: bytes = stream.read(stop - start)
+            return found
+
+
 def _facts(info: dict[str, Any]) -> Facts:
     version = info.get("ETag") or info.get("etag") or info.get("generation") or info.get("LastModified") or ""
     return Facts(int(info["size"] or 0), str(version or info.get("last_modified") or "").strip('"'))
@@ -107,7 +137,8 @@ def store_of(url: str) -> Store:
     """The store of an address, reached by the access in use. Raises UsageError, StorageError."""
     if family_of(url) == "http":
         return HttpStore()
-    return FsspecStore(filesystem_of(url))
+    kind = AzureMlStore if family_of(url) == "azureml" else FsspecStore
+    return kind(filesystem_of(url))
 
 
 _opened: dict[tuple[object, ...], Any] = {}

@@ -175,9 +175,11 @@ class Web(Running):
     states_size: bool = True
     password: str = ""
     """As user:password, where one is needed."""
+    with_password: list[str] = field(default_factory=list)
+    """Paths that were asked for with one."""
 
     def reset(self) -> None:
-        self.files, self.headers, self.denied = {}, {}, set()
+        self.files, self.headers, self.denied, self.with_password = {}, {}, set(), []
         self.has_ranges = self.states_size = True
         self.password = ""
         self.plan.set("")
@@ -191,6 +193,7 @@ class _Files(_Faulty):
 
     def respond(self, _: bytes) -> tuple[int, dict[str, str], bytes]:  # noqa: PLR0911  # an answer each
         path = unquote(urlsplit(self.path).path).lstrip("/")
+        self.web.with_password += [path] if "Authorization" in self.headers else []
         if path in self.web.denied or (self.web.password and not self._is_let_in()):
             return (403 if path in self.web.denied else 401), {}, b"no"
         if path not in self.web.files:

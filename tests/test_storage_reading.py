@@ -23,7 +23,7 @@ from batchscore.errors import FileRefused, StorageError, UsageError
 from batchscore.inputs import Listing, Selection, list_inputs
 from batchscore.job import CsvOptions
 from batchscore.minibatch import InputFile
-from batchscore.storage import Access, access_of, open_stored, retrying, using
+from batchscore.storage import Access, access_of, local_copies, open_stored, packages_for, retrying, using
 from batchscore.storage.retrying import Kind, kind_of
 
 TWICE = """
@@ -465,6 +465,22 @@ def test_a_redirect_is_followed_without_the_password(web: Web) -> None:
         (file,) = listed(given).files
         assert (file.name, read_all(file)) == ("x.csv", b"x\n1\n")
     assert set(web.with_password) == {"x.csv"}
+
+
+def test_code_that_opens_files_itself_gets_copies(web: Web, tmp_path: Path) -> None:
+    """A scoring script's; a local file stays where it is."""
+    web.files = {"x.csv": b"x\n1\n"}
+    (tmp_path / "y.csv").write_bytes(b"x\n2\n")
+    files = listed(web.address("x.csv"), str(tmp_path / "y.csv")).files
+    with local_copies(files) as paths:
+        assert [Path(path).read_bytes() for path in paths] == [b"x\n1\n", b"x\n2\n"]
+        assert paths[1] == files[1].path
+    assert not Path(paths[0]).exists()
+
+
+def test_what_has_to_be_installed_beside_the_model() -> None:
+    assert packages_for(("s3://b/x", "az://c/y", "abfs://c/z", "data", "https://h/x")) == ("fsspec", "adlfs", "s3fs")
+    assert packages_for(("data", "https://h/x")) == ()
 
 
 # Whole jobs

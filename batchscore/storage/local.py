@@ -7,7 +7,6 @@ import errno
 import hashlib
 import itertools
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batchscore.errors import StorageError, UsageError
-from batchscore.storage.addresses import is_remote
 from batchscore.minibatch import Json
+from batchscore.storage.addresses import is_remote
 
 
 def local_path(location: str, what: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from batchscore.deployment import Deployment, LoggingLevel, OutputAction
 from batchscore.errors import UsageError
 from batchscore.minibatch import Json
+from batchscore.redaction import concealed
 
 Format = Literal["csv", "parquet", "jsonl"]
 OutputFiles = Literal["one", "parts", "mirror"]
@@ -231,12 +232,16 @@ class Job:
     exclude: tuple[str, ...] = ()
     limit: int | None = None
     """Score only the first rows, in input order."""
+    model_digest: str | None = None
+    """`sha256:…` that the model must have, or none of its code runs."""
     env_manager: EnvManager = "local"
     """Who provides what the model needs: `local`, whoever did so for the interpreter; `uv`: an environment is built."""
     python: str | None = None
     """Interpreter of the workers; None: the running one, or that of the environment that is built."""
-    environment: tuple[tuple[str, str], ...] = ()
-    """Environment variables of the workers."""
+    environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Environment variables of the workers; may be secrets."""
+    storage_options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """For the stores of inputs and model, (name, text); may be secrets."""
     allow_empty: bool = False
     overwrite: bool = False
     date: str | None = None
@@ -277,6 +282,7 @@ class Job:
         for name, seconds in (("timeout", self.timeout), ("warns_beyond", self.warns_beyond)):
             if seconds is not None and not seconds > 0:
                 raise UsageError(f"{name} must be more than 0 seconds, found {seconds!r}")
+        _check_digest(self.model_digest)
         self._refuse_contradictions()
         if self.output_files != "one" and self.output_folder in RESERVED_NAMES:
             raise UsageError(
@@ -341,13 +347,21 @@ class Job:
             "output_file_name": self.output_file_name,
             "output_files": self.output_files,
             "keep": list(self.keep),
-            "add": list(self.add),
+            "add": [(name, concealed(value)) for name, value in self.add],
             "rename": list(self.rename),
             "predict_fn": self.predict_fn,
-            "params": dict(self.params),
+            "params": {name: concealed(value) for name, value in self.params},
             "csv": asdict(self.csv),
             "limit": self.limit,
             "predicts_whole_files": self.predicts_whole_files,
             "output_action": self.output_action,
             "script": self.script.scoring_script if self.script else None,
         }
+
+
+def _check_digest(given: str | None) -> None:
+    if given is not None and not re.fullmatch("sha256:[0-9A-Fa-f]{64}", given):
+        raise UsageError(
+            f"the model's digest must be sha256: and 64 hexadecimal digits, found {given!r}; "
+            "`batchscore validate` and job.json (model.digest) state it"
+        )

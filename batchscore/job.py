@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from batchscore.deployment import Deployment, OutputAction
+from batchscore.deployment import Deployment, LoggingLevel, OutputAction
 from batchscore.errors import UsageError
 from batchscore.minibatch import Json
 from batchscore.redaction import concealed
 
 Format = Literal["csv", "parquet", "jsonl"]
 OutputFiles = Literal["one", "parts", "mirror"]
-LoggingLevel = Literal["warning", "info", "debug"]
 EnvManager = Literal["local", "uv"]
 Layout = Literal["table", "azure"]
 
@@ -23,9 +22,9 @@ SUFFIXES: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".pqt": "pa
 Writer = Literal["csv", "parquet", "jsonl", "headerless"]
 """What encodes the parts: a format, or layout azure's CSV without a header."""
 LAYOUTS: tuple[Layout, ...] = ("table", "azure")
-OUTPUT_ACTIONS: tuple[OutputAction, ...] = ("append_row", "summary_only")
+OUTPUT_ACTIONS: tuple[OutputAction, ...] = get_args(OutputAction)
 OUTPUT_FILES: tuple[OutputFiles, ...] = ("one", "parts", "mirror")
-LOGGING_LEVELS: tuple[LoggingLevel, ...] = ("warning", "info", "debug")
+LOGGING_LEVELS: tuple[LoggingLevel, ...] = get_args(LoggingLevel)
 ENV_MANAGERS: tuple[EnvManager, ...] = ("local", "uv")
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -241,6 +240,8 @@ class Job:
     """Interpreter of the workers; None: the running one, or that of the environment that is built."""
     environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Environment variables of the workers; may be secrets."""
+    storage_options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """For the stores of inputs and model, (name, text); may be secrets."""
     allow_empty: bool = False
     overwrite: bool = False
     date: str | None = None

@@ -154,8 +154,8 @@ def digest(path: str, *, leave_out: frozenset[str] = frozenset(), leaves_hidden:
     """`sha256:…` over the relative names and contents of the folder's files, without bytecode; or of one file.
 
     Pipes, links that lead nowhere and links to a folder above them count by their names. Files and folders of
-    `leave_out` (absolute paths) and, with `leaves_hidden`, hidden folders don't count. Raises UsageError for what can't
-    be read.
+    `leave_out` (paths without links) and, with `leaves_hidden`, hidden folders don't count. Raises UsageError for what
+    can't be read.
     """
     total = hashlib.sha256()
     if Path(path).is_file():
@@ -199,7 +199,7 @@ def _files(path: str, leave_out: frozenset[str] = frozenset(), *, leaves_hidden:
         except OSError as error:
             raise UsageError(f"the model's folder {folder} can't be read: {error.strerror or error}") from error
         for entry in entries:
-            if entry.path in leave_out:
+            if _is_among(entry.path, leave_out):
                 continue
             if not _is_below(entry, above):
                 yield os.path.relpath(entry.path, path)
@@ -221,3 +221,7 @@ def _is_below(entry: os.DirEntry[str], above: frozenset[tuple[int, int]]) -> boo
     except OSError:  # links in a circle
         return False
     return (status.st_dev, status.st_ino) not in above
+
+
+def _is_among(path: str, real_paths: frozenset[str]) -> bool:
+    return bool(real_paths) and os.path.realpath(path) in real_paths

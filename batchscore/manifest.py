@@ -13,13 +13,13 @@ from batchscore.errors import BatchscoreError, Stopped
 from batchscore.highlights import Highlights
 from batchscore.job import Job
 from batchscore.limits import Limit, Share
+from batchscore.locking import utc
 from batchscore.minibatch import Column, Json
 from batchscore.planning import Prepared
 from batchscore.readers import is_readable
 from batchscore.redaction import redact
 from batchscore.schema import ColumnSpec, TensorSpec
 from batchscore.summary import Counts, Status, Verdicts, has_too_many_bad_rows, rows_of_failed
-from batchscore.workspace import utc
 from batchscore.writers import published
 
 
@@ -210,6 +210,7 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "date": job.date,
             "env_manager": job.env_manager,
             "environment_variables": [name for name, _ in job.environment],
+            "storage_options": [name for name, _ in job.storage_options],
         },
         "timings": {
             "started": utc(prepared.started),

@@ -15,9 +15,10 @@ from batchscore.job import Job
 from batchscore.joblog import JobLog
 from batchscore.journal import Journal
 from batchscore.limits import allows
+from batchscore.locking import utc
 from batchscore.manifest import Ending
 from batchscore.minibatch import MiniBatch, Outcome
-from batchscore.planning import Prepared, find_inputs, find_model, prepare, worker_spec
+from batchscore.planning import Prepared, access_to_stores, find_inputs, find_model, prepare, worker_spec
 from batchscore.progress import Silent, Watcher
 from batchscore.provisioning import interpreter_for
 from batchscore.publishing import conclude, cut_short, sign_off
@@ -29,8 +30,9 @@ from batchscore.signals import StopSignals
 from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
 from batchscore.staging import late_words, stage
+from batchscore.storage import using
 from batchscore.summary import JobSummary, Verdicts, already_finished
-from batchscore.workspace import Workspace, utc
+from batchscore.workspace import Workspace
 
 
 def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
@@ -41,7 +43,7 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
     it raises Stopped.
     """
     watch = watch or Silent()
-    with Workspace(job.output) as workspace, StopSignals() as signals:
+    with using(access_to_stores(job)), Workspace.of(job) as workspace, StopSignals() as signals:
         model = find_model(job, workspace)
         listing = find_inputs(job, workspace)
         identity = identify(job, model.folder.digest)
@@ -94,15 +96,7 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
     log.planned(begun.bytes, begun.bytes_todo)
     if python is None:
         return
-    policy = RetryPolicy(
-        job.max_retries,
-        job.timeout,
-        not job.times_mini_batches,
-        job.timeout_name,
-        stops_repeating=job.script is None,
-        splits_files=job.script is None,
-        halvings=halving.MOST if job.on_bad_row == "quarantine" else 0,
-    )
+    policy = _retry_policy(job)
     written = WrittenFiles.of(receipts, workspace.parts)
     if job.script:
         stage(workspace, prepared.model.folder.path, prepared.model.name)
@@ -127,6 +121,19 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
             _record(results, prepared, receipts, written, log)
     for note in late_words(workspace):
         log.note(note)
+
+
+def _retry_policy(job: Job) -> RetryPolicy:
+    """How a mini-batch is tried: a scoring script's as often as stated, and as a whole."""
+    return RetryPolicy(
+        job.max_retries,
+        job.timeout,
+        not job.times_mini_batches,
+        job.timeout_name,
+        stops_repeating=job.script is None,
+        splits_files=job.script is None,
+        halvings=halving.MOST if job.on_bad_row == "quarantine" else 0,
+    )
 
 
 def _run_plan(
@@ -159,8 +166,8 @@ def _record(
     job, files = prepared.job, len(prepared.listing.files)
     for mini_batch, outcomes in results:
         for outcome in outcomes:
+            written.take(outcome)  # first: a receipt would have the next run take what can't be published as done
             receipts.record(outcome)
-            written.take(outcome)
             for note in outcome.notes:
                 log.note(note)
         log.recorded(mini_batch, outcomes)

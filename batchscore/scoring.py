@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -31,7 +32,9 @@ from batchscore.minibatch import (
 from batchscore.model import Model, load
 from batchscore.model.requirements import differences
 from batchscore.readers import Chunk
+from batchscore.redaction import secret_values, without
 from batchscore.setaside import SetAside, failure_of, spoilt_rows
+from batchscore.storage import facts_of, is_remote
 
 Progress: TypeAlias = Callable[[int], None]
 """Called with the number of rows after each call of predict."""
@@ -153,7 +156,7 @@ class Ledger:
         self._spans[piece] = (first, stop)
 
     def failed(self, piece: FileSlice, error: FileRefused) -> None:
-        self._failed[piece] = failure_of(piece, error)
+        self._failed[piece] = failure_of(piece, error, secret_values(os.environ))
 
     def note(self, notes: Iterable[str]) -> None:
         self._notes.update(dict.fromkeys(notes))
@@ -175,7 +178,7 @@ class Ledger:
             tuple(entries),
             part.columns,
             seconds=seconds,
-            notes=tuple(self._notes),
+            notes=tuple(without(secret_values(os.environ), note) for note in self._notes),
             is_mixed=part.is_mixed,
         )
 
@@ -203,7 +206,7 @@ def _chunks(scorer: ModelScorer, ledger: Ledger, aside: SetAside | None) -> Chun
             if aside:
                 aside.finish()
         except FileRefused as error:
-            ledger.failed(piece, error)
+            ledger.failed(piece, _change_or(error, piece.file))
             yield piece
 
 
@@ -211,16 +214,32 @@ def _ignore(refusal: FileRefused) -> None:
     """A bad row is told when the mini-batch is scored."""
 
 
-def _refuse_changed(file: InputFile) -> None:
-    """Refuse a file that isn't as long as when it was listed: what was read may be of two minds."""
+def _change_or(error: FileRefused, file: InputFile) -> FileRefused:
+    """That a file on a store changed, where it did: it was read in parts, of which no whole can be made."""
     try:
-        size = Path(file.path).stat().st_size
+        if is_remote(file.path):
+            _refuse_changed(file)
+    except FileRefused as change:
+        return change
+    return error
+
+
+def _refuse_changed(file: InputFile) -> None:
+    """Refuse a file that isn't as it was when it was listed: what was read may be of two minds.
+
+    A local one is known by its length, one on a store by its version, too.
+    """
+    try:
+        facts = facts_of(file.path)
     except OSError as error:
         raise FileRefused(f"the file went while it was scored: {error.strerror}; run the same command again") from error
-    if size != file.size:
+    if facts.size != file.size:
         raise FileRefused(
-            f"the file changed while it was scored, from {file.size:,} to {size:,} bytes; run the same command again"
+            f"the file changed while it was scored, from {file.size:,} to {facts.size:,} bytes; "
+            "run the same command again"
         )
+    if is_remote(file.path) and facts.version != file.version:
+        raise FileRefused("the file was written again while it was scored; run the same command again")
 
 
 def _roles(settings: ScoringSettings) -> dict[str, str]:

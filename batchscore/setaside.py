@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ from batchscore.errors import FileRefused
 from batchscore.job import ScoringSettings
 from batchscore.minibatch import Failure, FileSlice, Mended, MiniBatch, Quarantined
 from batchscore.readers import Chunk, Refuse
-from batchscore.redaction import redact
+from batchscore.redaction import secret_values, without
 from batchscore.schema import Schema
 from batchscore.writers.parts import PartFile, storage_errors
 
@@ -30,6 +31,7 @@ class SetAside:
         self._spoilt = spoilt
         self._file: PartFile | None = None
         self._size = 0
+        self._secrets = secret_values(os.environ)
         self._found: dict[FileSlice, Quarantined] = {}
         self._piece: FileSlice
         self._waiting: list[Failure] = []
@@ -42,7 +44,7 @@ class SetAside:
     def _take(self, refusal: FileRefused) -> None:
         while self._waiting and refusal.row is not None and (self._waiting[0].row or 0) < refusal.row:
             self._write(self._waiting.pop(0), spoilt=1)
-        self._write(failure_of(self._piece, refusal), spoilt=0)
+        self._write(failure_of(self._piece, refusal, self._secrets), spoilt=0)
 
     def left_out(self, chunk: Chunk) -> Chunk:
         """The chunk without the rows that predict fails for."""
@@ -82,9 +84,9 @@ class SetAside:
             self._file.discard()
 
 
-def failure_of(piece: FileSlice, error: FileRefused) -> Failure:
-    """A file's or row's refusal as a line of failures.jsonl."""
-    return Failure(piece.file.name, redact(error.reason), error.row, error.column, error.value, error.record)
+def failure_of(piece: FileSlice, error: FileRefused, secrets: Sequence[str]) -> Failure:
+    """A file's or row's refusal as a line of failures.jsonl; the reason without secrets."""
+    return Failure(piece.file.name, without(secrets, error.reason), error.row, error.column, error.value, error.record)
 
 
 def spoilt_rows(

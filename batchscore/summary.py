@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from batchscore import readers, writers
-from batchscore.errors import AnswerRefused, FileRefused, UsageError
+from batchscore.errors import AnswerRefused, FileRefused, StorageError, UsageError
 from batchscore.job import CsvOptions, Writer
 from batchscore.limits import Limit, allows
 from batchscore.minibatch import Column, Failure, FileSlice, InputFile, Json, MiniBatch, Quarantined
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Status = Literal["Completed", "Failed", "Canceled"]
 
-MAX_HEADLINE = 300
+_MAX_HEADLINE = 300
 """Characters of a reason on the terminal."""
 
 
@@ -155,7 +155,7 @@ def rows_of_failed(verdict: FileVerdict, csv: CsvOptions) -> int:
     try:
         most = verdict.slices[-1].max_rows
         rows = readers.count_rows(verdict.file, csv, most)
-    except (FileRefused, OSError):
+    except (FileRefused, StorageError, OSError):
         return 0
     return rows if most is None else min(rows, most)
 
@@ -241,7 +241,7 @@ class JobSummary:
         if self.status == "Canceled" or not number:
             return []
         records = list(islice(self._failure_records(), count))
-        lines = [_headline(record) for record in records]
+        lines = [headline(record) for record in records]
         more = number - sum(record.get("count", 1) for record in records)
         return [*lines, f"… and {more:,} more, see failures.jsonl"] if more else lines
 
@@ -256,9 +256,10 @@ class JobSummary:
         return f"<table><caption>{self.status}</caption>{rows}</table>"
 
 
-def _headline(record: Json) -> str:
+def headline(record: Json) -> str:
+    """A line of failures.jsonl for people: the file, and how the reason begins."""
     reason = (record["reason"].splitlines() or [""])[0]
-    shown = reason if len(reason) <= MAX_HEADLINE else f"{reason[:MAX_HEADLINE]} …"
+    shown = reason if len(reason) <= _MAX_HEADLINE else f"{reason[:_MAX_HEADLINE]} …"
     others = len(record.get("files", ())) - 1
     name = f"{record['file']} and {others:,} more" if others > 0 else record["file"]
     return f"{name}: {shown}".replace("\n", "\\n")

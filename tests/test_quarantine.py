@@ -1,4 +1,4 @@
-"""Rows put aside: what fits is scored in its place, what doesn't is told row by row, whatever the cut and the workers."""
+"""Rows put aside: what fits is scored in its place, what doesn't is told row by row, whatever the cut."""
 
 from __future__ import annotations
 
@@ -173,9 +173,7 @@ def test_text_in_another_encoding_is_a_bad_row(run_here: RunHere, picky: Path, t
     assert failed(tmp_path / "out")[0]["record"] == "2,\\xff,2,"
 
 
-def test_rows_that_predict_fails_for_are_found_by_halving(
-    picky: Path, tmp_path: Path
-) -> None:
+def test_rows_that_predict_fails_for_are_found_by_halving(picky: Path, tmp_path: Path) -> None:
     """In real worker processes, one of which ends; also beside rows that don't fit, in the order of the file."""
     bad = {3: "3,oops,3,", 100: "100,13,1,", 101: "101,13,1,", 250: "250,666,1,", 300: "300,1"}
     write_csv(tmp_path / "in/a.csv", bad)
@@ -200,9 +198,7 @@ def test_rows_that_predict_fails_for_are_found_by_halving(
     assert predicted(tmp_path / "out1") == {at: x for at, x in expected.items() if at[0] == "b.csv" or at[1] not in bad}
 
 
-def test_halving_ends_after_so_many_attempts_and_the_file_fails(
-    run_here: RunHere, picky: Path, tmp_path: Path
-) -> None:
+def test_halving_ends_after_so_many_attempts_and_the_file_fails(run_here: RunHere, picky: Path, tmp_path: Path) -> None:
     write_csv(tmp_path / "in/a.csv", {row: f"{row},13,1," for row in range(0, ROWS, 2)})
     write_csv(tmp_path / "in/b.csv", {})
     options = {"on_bad_row": "quarantine", "error_threshold": 1}
@@ -220,9 +216,7 @@ def test_an_answer_of_too_many_rows_says_nothing_of_a_row(run_here: RunHere, pic
     assert (summary.status, summary.counts.files_failed, summary.counts.retries) == ("Failed", 1, 0)
 
 
-def test_bad_rows_may_be_so_many(
-    run_batchscore: RunBatchscore, picky: Path, tmp_path: Path
-) -> None:
+def test_bad_rows_may_be_so_many(run_batchscore: RunBatchscore, picky: Path, tmp_path: Path) -> None:
     """More: the job fails, and the command that it prints publishes what was scored."""
     write_csv(tmp_path / "in/a.csv", BAD)
     given = ("run", "-m", picky, "-i", tmp_path / "in", "-o", tmp_path / "out", "--on-bad-row", "quarantine")
@@ -394,8 +388,8 @@ def test_settings_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     given: dict[str, Any] = {"model": "m", "inputs": ("i",), "output": str(tmp_path)}
     with pytest.raises(UsageError, match="--on-bad-row quarantine puts aside"):
         Job(**given, max_bad_rows=3)
+    script = Script("code", "score.py")
     with pytest.raises(UsageError, match="scoring script"):
-        script = Script("code", "score.py")
         Job(**given, on_bad_row="quarantine", script=script, mini_batch_size=MiniBatchSize(files=1))
     with pytest.raises(UsageError, match="max_bad_rows takes"):
         run("m", "i", tmp_path, max_bad_rows="many")

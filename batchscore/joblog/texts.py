@@ -11,7 +11,7 @@ from pathlib import Path
 from batchscore.errors import BatchscoreError, ModelLoadError, OutputLocked, StorageError, UsageError
 from batchscore.joblog.capped import BEGINNING, NEWEST
 from batchscore.joblog.process import one_line
-from batchscore.summary import MAX_HEADLINE, Counts, Status
+from batchscore.summary import Counts, Status, headline
 
 SHOWN_FAILURES = 20
 """In job_error.txt; failures.jsonl has all."""
@@ -45,36 +45,31 @@ def result(status: Status, message: str, counts: Counts, exit_code: int) -> str:
     return "\n".join([f"Status: {status}", f"Result: {message}", f"Exit code: {exit_code}", "", *lines, ""])
 
 
-def problems(root: str, message: str, counts: Counts, error: BatchscoreError | None) -> str:
+def problems(root: str, status: Status, message: str, counts: Counts, error: BatchscoreError | None) -> str:
     """The text of job_error.txt; empty where nothing failed."""
     if error is None and not counts.files_failed:
         return ""
     lines = [message, ""]
     if counts.files_failed:
-        shown = headlines(root, SHOWN_FAILURES)
-        more = counts.files_failed - len(shown)
+        shown, number = _headlines(root, SHOWN_FAILURES)
+        more = counts.files_failed - number
         lines += [f"{counts.files_failed} of {counts.files} files failed:", *(f"  {line}" for line in shown)]
         lines += [f"  … and {more} more, see failures.jsonl"] if more > 0 else []
         lines += [""]
-    return "\n".join([*lines, "What to do:", *(f"  - {line}" for line in _advice(counts, error)), ""])
+    return "\n".join([*lines, "What to do:", *(f"  - {line}" for line in _advice(status, counts, error)), ""])
 
 
-def headlines(root: str, most: int) -> Sequence[str]:
-    """The first failures that failures.jsonl has, a line each."""
+def _headlines(root: str, most: int) -> tuple[Sequence[str], int]:
+    """The first failures that failures.jsonl has, a line each, and how many failed files that are."""
     try:
         with Path(root, "failures.jsonl").open(encoding="utf-8", newline="\n") as stream:
             records = [json.loads(line) for line in islice(stream, most)]
-            return [_shortened(f"{record['file']}: {record['reason']}") for record in records]
-    except (OSError, ValueError, LookupError, TypeError):
-        return []
+            return [one_line(headline(record)) for record in records], sum(each.get("count", 1) for each in records)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return [], 0
 
 
-def _shortened(text: str) -> str:
-    first = one_line((text.splitlines() or [""])[0])
-    return first if len(first) <= MAX_HEADLINE else f"{first[:MAX_HEADLINE]} …"
-
-
-def _advice(counts: Counts, error: BatchscoreError | None) -> list[str]:
+def _advice(status: Status, counts: Counts, error: BatchscoreError | None) -> list[str]:
     advice: list[str] = []
     match error:
         case ModelLoadError():
@@ -89,6 +84,11 @@ def _advice(counts: Counts, error: BatchscoreError | None) -> list[str]:
     if counts.files_failed:
         advice += [
             "See user/error.txt (which attempts failed), user/error (stack traces), user/stdout and user/stderr.",
+        ]
+    if counts.files_failed and status == "Completed":
+        advice += ["With the files repaired it is another job: give another OUTPUT, or --overwrite."]
+    elif counts.files_failed:
+        advice += [
             "Repair or remove the files and run the same command again: what was scored is kept, only they are redone.",
             "Or accept so many failures (error_threshold; --error-threshold -1: any number).",
         ]

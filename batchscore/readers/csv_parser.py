@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import TYPE_CHECKING
 
@@ -79,9 +80,7 @@ class RecordParser:
         return join(runs)
 
     def parse_good(self, text: bytes, first_row: int, *, has_bad: bool) -> Rows:
-        """Give the rows of records that all fit; they say nothing of their columns where ``has_bad`` ones were among
-        them: the next block is read typed again.
-        """
+        """Give the rows of records that all fit; with ``has_bad`` ones among them the next block is read typed again."""
         typed = dict(self._typed)
         rows = self._parse_at_once([text], first_row)
         if has_bad:
@@ -114,6 +113,8 @@ class RecordParser:
         types = {str(position): self._typed.get(position, text) for position in positions}
         if not block:
             return pa.schema(types).empty_table()
+        if block.startswith(codecs.BOM_UTF8):  # of another file that was appended: pyarrow would leave out the first
+            block = codecs.BOM_UTF8 + block
         # read_csv does the same, with an expensive handling of signals around each call
         return pacsv.open_csv(
             pa.py_buffer(block),

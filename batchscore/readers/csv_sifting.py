@@ -146,9 +146,7 @@ class BlockSifter:
         table, there = _without(table, there, wrong, bad)
         return table.cast(pa.schema({name: pa.string() for name in table.column_names})), there
 
-    def _fitting(
-        self, table: pa.Table, there: Numbers, first_row: int, bad: dict[int, FileRefused]
-    ) -> Numbers:
+    def _fitting(self, table: pa.Table, there: Numbers, first_row: int, bad: dict[int, FileRefused]) -> Numbers:
         """The rows that fit the signature; of each other one the first column that doesn't has its say."""
         wrong: dict[int, FileRefused] = {}
         for column in self._columns.features:

@@ -125,7 +125,7 @@ def sift(column: Column, spec: Spec, *, name: str, numbers: Places) -> dict[int,
 
 
 def _in_doubt(column: pa.Array, scalar: Scalar | None, judge: Callable[[Places], None]) -> Places:
-    """The values whose fate a quick look doesn't settle: plain numbers and times in text fit, as a reader takes them."""
+    """The values that a quick look doesn't settle: plain numbers and times in text fit, as a reader takes them."""
     everywhere = np.arange(len(column))
     if scalar is None or not is_text(column.type) or scalar.kind not in ("number", "whole", "datetime"):
         return everywhere
@@ -134,7 +134,7 @@ def _in_doubt(column: pa.Array, scalar: Scalar | None, judge: Callable[[Places],
     else:
         plain_ones = pa.array(~has_other_characters(column, NUMERALS))
         plain_ones = pc.and_(plain_ones, pc.is_valid(column))
-    settled = np.asarray(pc.fill_null(plain_ones, False))  # noqa: FBT003  # the value to fill in
+    settled = np.asarray(pc.fill_null(plain_ones, False))  # the value to fill in
     try:
         if scalar.kind == "datetime":
             judge(everywhere[settled])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,11 +15,7 @@ from typing import BinaryIO
 
 from batchscore.errors import StorageError, UsageError
 from batchscore.minibatch import Json
-
-
-def is_remote(location: str) -> bool:
-    """Whether a location is a URL of a store other than the local disk."""
-    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", location)) and not location.startswith("file://")
+from batchscore.storage.addresses import is_remote
 
 
 def local_path(location: str, what: str) -> str:
@@ -32,8 +28,7 @@ def local_path(location: str, what: str) -> str:
         raise UsageError(f"{what} is empty text; give a path (is a variable of the shell unset?)")
     if is_remote(location):
         raise UsageError(
-            f"{what} {location} is remote; only local files and folders can be used. "
-            "Copy or mount it, and give the local path"
+            f"{what} {location} is remote, and has to be a local folder; give one, and copy what is in it afterwards"
         )
     try:
         if "://" not in location:
@@ -106,16 +101,44 @@ def prepare_link(scratch: str, name: str, source: str) -> Ready:
             return Ready(name, str(temporary), size, _sha256(stream))
 
 
+_NO_RENAME = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EINVAL}
+"""How file systems say that they don't rename, or not from another one."""
+
+
 def commit(root: str, ready: Ready) -> None:
-    """Move a ready file into its place below root. Raises StorageError."""
+    """Move a ready file into its place below root: whole, or by one sequential copy where it can't be renamed there.
+
+    A copy that fails is removed; one that is cut short by the end of the process stays, so that what the files are
+    worth is told by one that is written last. Raises StorageError.
+    """
     target = Path(root, ready.name)
     with storage_errors(f"can't write {target}"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        Path(ready.temporary).replace(target)
+        try:
+            Path(ready.temporary).replace(target)
+        except OSError as error:
+            if error.errno not in _NO_RENAME:
+                raise
+            copy(Path(ready.temporary), target)
+            Path(ready.temporary).unlink()
+
+
+def copy(source: Path, target: Path) -> None:
+    """Write a file from its beginning to its end, and nothing where that fails. Raises OSError."""
+    try:
+        with source.open("rb") as read, target.open("wb") as written:
+            shutil.copyfileobj(read, written, 1 << 20)
+            written.flush()
+            with contextlib.suppress(OSError):  # not every store can; closing tells whether it has everything
+                os.fsync(written.fileno())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            target.unlink(missing_ok=True)
+        raise
 
 
 def publish(root: str, name: str, scratch: str, write: Callable[[BinaryIO], object]) -> None:
-    """Write `name` below root whole or not at all; `scratch` is a private folder of the same file system."""
+    """Write `name` below root, whole or not at all where `scratch`, a private folder, is in the same file system."""
     commit(root, prepare(scratch, name, write))
     sync_folder(root)
 

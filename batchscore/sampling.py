@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from batchscore import writers
 from batchscore.errors import BatchscoreError, Stopped
 from batchscore.faults import WorkerFault
-from batchscore.minibatch import Column, Failed, FileSlice, InputFile, MiniBatch, Outcome, Scored
+from batchscore.minibatch import Column, Failed, FileSlice, InputFile, MiniBatch, Outcome, Quarantined, Scored
 from batchscore.planning import Prepared
 from batchscore.report import Finding, Sample
 from batchscore.slots import Slots
@@ -63,6 +64,7 @@ def take_sample(slots: Slots, prepared: Prepared, fitting: Sequence[Fitting]) ->
     """
     job = prepared.job
     findings: list[Finding] = []
+    aside: dict[str, Finding] = {}
     calls: list[_Call] = []
     left = [each for each in fitting if each.rows]
     wanted: int | None = FIRST_ROWS
@@ -80,6 +82,9 @@ def take_sample(slots: Slots, prepared: Prepared, fitting: Sequence[Fitting]) ->
         except BatchscoreError as error:
             findings.append(Finding("sample", "problem", str(error)))
             break
+        for entry in outcome.slices:
+            if isinstance(entry, Scored) and entry.aside:
+                aside[entry.slice.file.name] = _warning(entry, entry.aside, prepared)
         refused = [entry.failure for entry in outcome.slices if isinstance(entry, Failed)]
         findings += [Finding("sample", "problem", failure.reason, (failure.file,)) for failure in refused]
         left = [each for each in left if each.file.name not in {failure.file for failure in refused}]
@@ -87,12 +92,23 @@ def take_sample(slots: Slots, prepared: Prepared, fitting: Sequence[Fitting]) ->
             calls.append(_published(outcome, prepared))
             wanted = (
                 _next(calls, prepared.settings.rows_per_call)
-                if refused or outcome.rows >= wanted or len(calls) == 1
+                if refused or outcome.rows + outcome.rows_aside >= wanted or len(calls) == 1
                 else None
             )
         elif not refused:
             left = left[1:]  # of no rows after all
-    return _summed_up(slots, calls, prepared), findings
+    return _summed_up(slots, calls, prepared), [*findings, *aside.values()]
+
+
+def _warning(entry: Scored, aside: Quarantined, prepared: Prepared) -> Finding:
+    """What would be put aside of a file's first rows."""
+    path = Path(prepared.workspace.parts, aside.part)
+    with storage_errors(f"can't read {path}"), path.open("rb") as stream:
+        stream.seek(aside.start)
+        reason = json.loads(stream.readline())["reason"]
+    first = entry.rows + aside.rows
+    message = f"{aside.rows:,} of its first {first:,} rows would be quarantined, such as: {reason}"
+    return Finding("sample", "warning", message, (entry.slice.file.name,))
 
 
 def _first_slices(fitting: Sequence[Fitting], rows: int, limit: int | None) -> tuple[FileSlice, ...]:

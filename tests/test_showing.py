@@ -33,7 +33,7 @@ from batchscore.showing import look, text
 from batchscore.showing.reasons import EXAMPLES, Reasons, pattern
 from batchscore.showing.report import Report
 from batchscore.showing.unfinished import Tally
-from batchscore.summary import Counts, failure_lines
+from batchscore.summary import Counts
 from batchscore.workspace import Workspace
 
 
@@ -263,7 +263,7 @@ def test_a_scripts_failed_mini_batch_is_one_failure_of_several_files(tmp_path: P
     reasons.take(failure.to_json() for failure in tally.failures)
     assert [reason.count for reason in reasons.top()] == [3]
     path = tmp_path / "failures.jsonl"
-    path.write_bytes(b"".join(failure_lines(tally.failures)))
+    path.write_bytes(b"".join(failure.line() for failure in tally.failures))
     told = problems(str(tmp_path), "Failed", "3 files failed", Counts(files=4, files_failed=3), None)
     assert "3 of 4 files failed:\n  a and 2 more: no luck\n\n" in told
 

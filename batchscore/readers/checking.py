@@ -50,9 +50,15 @@ def check(file: InputFile, schema: Schema | None, settings: ScoringSettings) -> 
     elif schema is None and file.name.lower().endswith(_JSONL):
         notes = ()  # its types come from all of its lines
     else:
-        notes = next(iter(readers.read(FileSlice(file, max_rows=1), schema, settings))).notes
+        refuse = _ignore if settings.quarantines else None
+        first = next(readers.read(FileSlice(file, max_rows=1), schema, settings, refuse), None)
+        notes = first.notes if first else ()
     rows, is_counted = about_rows(file, settings.csv)
     return Checked(rows, is_counted, notes)
+
+
+def _ignore(refusal: FileRefused) -> None:
+    """A row that is put aside says nothing of its file."""
 
 
 def _check_partitions(file: InputFile, schema: Schema | None, settings: ScoringSettings) -> None:

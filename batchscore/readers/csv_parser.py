@@ -80,7 +80,7 @@ class RecordParser:
         return join(runs)
 
     def parse_good(self, text: bytes, first_row: int, *, has_bad: bool) -> Rows:
-        """Give the rows of records that all fit; with ``has_bad`` ones among them the next block is read typed again."""
+        """Give the rows of records that fit; where bad ones were among them the next block is read typed again."""
         typed = dict(self._typed)
         rows = self._parse_at_once([text], first_row)
         if has_bad:

@@ -103,6 +103,8 @@ def _of_unfinished(workspace: Workspace, header: Header | None, plan: RunPlan | 
     progress = found.progress(is_running=holder is not None)
     reasons = Reasons()
     reasons.take(failure.to_json() for failure in found.failures)
+    for part in dict.fromkeys(aside.part for aside in found.aside.values()):
+        reasons.take(read_failures(Path(workspace.parts, part)))
     return Report(
         output=workspace.root,
         status="Running" if holder else "Killed",

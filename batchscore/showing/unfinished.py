@@ -10,7 +10,7 @@ from pathlib import Path
 
 from batchscore.highlights import Glimpse, Highlights
 from batchscore.journal import read_outcomes
-from batchscore.minibatch import Failure, FileSlice, Json, Outcome, Scored
+from batchscore.minibatch import Failure, FileSlice, Json, Outcome, Quarantined, Scored
 from batchscore.runplan import RunPlan
 from batchscore.showing.report import Progress
 from batchscore.workspace import Workspace
@@ -42,6 +42,8 @@ class Tally:
         self.run = _Run()
         self.highlights = Highlights()
         self._scored: dict[FileSlice, int] = {}
+        self.aside: dict[FileSlice, Quarantined] = {}
+        """Where the lines of rows put aside lie."""
         self._failed: dict[FileSlice, tuple[Glimpse, Failure]] = {}
         self._shortfalls: dict[int, Failure] = {}
         """Of a scoring script's mini-batches."""
@@ -65,9 +67,12 @@ class Tally:
             if self._files is not None and (file.path, file.version) not in self._files:
                 continue
             self._scored.pop(entry.slice, None)
+            self.aside.pop(entry.slice, None)
             self._failed.pop(entry.slice, None)
             if isinstance(entry, Scored):
                 self._scored[entry.slice] = entry.rows
+                if entry.aside:
+                    self.aside[entry.slice] = entry.aside
             else:
                 self._failed[entry.slice] = Glimpse.of(outcome), entry.failure
 
@@ -101,6 +106,7 @@ class Tally:
             "files_failed": len(failed) + sum(failure.count for failure in self._shortfalls.values()),
             "files_skipped": plan.files_skipped if plan else None,
             "mini_batches": plan.mini_batches if plan else None,
+            "rows_quarantined": sum(aside.rows for piece, aside in self.aside.items() if piece.file.name not in failed),
             "rows_scored": sum(rows for piece, rows in self._scored.items() if piece.file.name not in failed),
             "retries": self._retries,
         }

@@ -281,7 +281,7 @@ class _BatchReader:
         row, left = self._piece.first_row, self._piece.max_rows
         batches = self._batches(min(rows_per_call, MAX_BATCH_ROWS))
         while left != 0 and (batch := next(batches, None)) is not None:
-            rows = self._rows(batch if left is None else batch.slice(0, left), row)
+            rows = self._rows(batch if left is None else batch.slice(0, left), row, self._refuse)
             found = rows.count + rows.refused
             row += found
             left = None if left is None else left - found
@@ -308,7 +308,7 @@ class _BatchReader:
             batch_size=rows, row_groups=list(range(self._piece.start, stop)), columns=needed, use_threads=False
         )
 
-    def _rows(self, batch: pa.RecordBatch, first_row: int) -> Rows:
+    def _rows(self, batch: pa.RecordBatch, first_row: int, refuse: Refuse | None = None) -> Rows:
         if broken := _broken_text(batch, first_row):
             self._rows(batch.slice(0, (broken.row or 0) - first_row), first_row)  # which may be refused before
             raise broken
@@ -318,8 +318,8 @@ class _BatchReader:
                 features.append(self._feature(column, batch, first_row))
             except FileRefused as refusal:
                 refusals.append(refusal)
-        if refusals and self._refuse:
-            return self._sifted(batch, first_row, self._refuse)
+        if refusals and refuse:
+            return self._sifted(batch, first_row, refuse)
         if refusals:
             raise first_refusal(refusals)
         kept = [self._column(name, batch) for name in self._plan.kept]

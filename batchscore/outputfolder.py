@@ -30,6 +30,8 @@ class OutputFolder:
         with _storage_errors(workers):
             self.path = tempfile.mkdtemp(prefix="worker-", dir=workers)
         self._first = Path(f"{self.path}.first")
+        self.tracking = f"{self.path}.tracking"
+        """What the script logs with MLflow, as long as the job's own folder is there."""
         self._parts = parts
         self._reserved = reserved
 

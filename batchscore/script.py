@@ -59,12 +59,24 @@ def load_script(setup: Json) -> ScriptScorer:
     output = OutputFolder(settings.workers, settings.parts, settings.reserved)
     os.environ["AZUREML_MODEL_DIR"] = settings.model_dir
     os.environ["AZUREML_BI_OUTPUT_PATH"] = output.path
+    _have_tracking(output.tracking)
     module = _imported(settings)
     if not callable(getattr(module, "run", None)):
         raise ModelLoadError(f"{settings.scoring_script} has no function run(mini_batch); a scoring script needs one")
     _call(module, "init")
     output.settle()
     return ScriptScorer(module, settings, output)
+
+
+def _have_tracking(folder: str) -> None:
+    """Give MLflow's tracking functions a place where nothing else says one.
+
+    Azure sets one for each job. MLflow's own default is a database in the working directory, the user's folder, and
+    mlflow-skinny has no databases.
+    """
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        os.environ["MLFLOW_TRACKING_URI"] = Path(folder).as_uri()
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
 
 
 def _imported(settings: ScriptSettings) -> ModuleType:

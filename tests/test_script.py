@@ -1035,3 +1035,52 @@ class Notes(Silent):
 
     def note(self, text: str) -> None:
         self._notes.append(text)
+
+
+def test_what_a_script_logs_with_mlflow_leaves_the_code_as_it_is(project, monkeypatch):
+    """MLflow's own default would be a database in the working directory, which is the code's folder."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_ALLOW_FILE_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    project.inputs(a="1", b="2", c="3")
+    project.script("""
+        import mlflow, os
+
+        def init():
+            mlflow.log_param("device", "cpu")
+
+        def run(mini_batch):
+            mlflow.log_metric("files", len(mini_batch))
+            return [os.environ["MLFLOW_TRACKING_URI"].startswith("file://")] * len(mini_batch)
+    """)
+    assert project.run(workers=2).status == "Completed"
+    assert project.text == "True\nTrue\nTrue\n"
+    assert [path.name for path in (project.folder / "code").iterdir()] == ["score.py"]
+    assert not (project.out / ".batchscore").exists()
+
+
+def test_a_tracking_uri_that_somebody_set_reaches_the_script(project):
+    project.inputs(a="1")
+    project.script("""
+        import os
+
+        def run(mini_batch):
+            return [os.environ["MLFLOW_TRACKING_URI"]]
+    """)
+    project.run(environment=(("MLFLOW_TRACKING_URI", "file:///mine"),))
+    assert project.text == "file:///mine\n"
+
+
+@pytest.mark.parametrize(("folder", "name"), [("store/churn/12", "model"), ("churn-2", "churn-2")])
+def test_a_model_that_lies_in_a_folder_called_as_its_version_is_found_as_model(project, folder, name):
+    project.inputs(a="1")
+    model = project.folder / folder
+    model.mkdir(parents=True)
+    (model / "weights.txt").write_text("2")
+    project.script("""
+        import os
+
+        def run(mini_batch):
+            return os.listdir(os.environ["AZUREML_MODEL_DIR"])
+    """)
+    project.run(model=str(model))
+    assert project.text == f"{name}\n"

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.environments.building import Environment, build, cache_folder
+from batchscore.environments.interpreters import is_too_old, too_old
+from batchscore.environments.lines import Lines
 from batchscore.environments.needs import completed
 from batchscore.environments.reading import Stated, of_conda, of_model
 from batchscore.modelfolder import read_yaml
@@ -36,4 +38,6 @@ def environment_of_script(conda_file: str | Mapping[str, Any], folder: str = "."
 
 def _environment(stated: Stated, *, is_model: bool) -> Environment:
     lines = completed(stated, is_model=is_model)
+    if is_too_old(stated.python):
+        lines += Lines(notes=(too_old(stated.python, stated.source),))
     return Environment(stated.source, stated.python, lines)

@@ -132,7 +132,7 @@ class ScriptScorer:
             result = self._module.run([piece.file.path for piece in mini_batch.slices])
             rows = _length(result)
             scored, columns = self._collected(mini_batch, result, rows)
-            files = self._output.keep(mini_batch.files_name)
+            files, appended = self._output.keep(mini_batch.files_name)
         finally:
             self._output.reset()
         first, *others = mini_batch.slices
@@ -142,6 +142,7 @@ class ScriptScorer:
             columns,
             seconds=time.perf_counter() - begun,
             files=files,
+            appended=appended,
             shortfall=_shortfall(mini_batch, rows),
         )
 

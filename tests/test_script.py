@@ -1084,3 +1084,93 @@ def test_a_model_that_lies_in_a_folder_called_as_its_version_is_found_as_model(p
     """)
     project.run(model=str(model))
     assert project.text == f"{name}\n"
+
+
+APPENDS = """
+    import os, pathlib
+
+    out = pathlib.Path(os.environ["AZUREML_BI_OUTPUT_PATH"], "all.csv")
+
+    def init():
+        {init}
+
+    def run(mini_batch):
+        with open(out, "a") as file:
+            file.write({text})
+        return mini_batch
+"""
+LINES = "''.join(os.path.basename(path) + ',1\\n' for path in mini_batch)"
+
+
+@pytest.mark.parametrize(("init", "heading"), [("pass", ""), ("out.write_text('file,label\\n')", "file,label\n")])
+def test_a_file_that_mini_batches_append_to_is_one_in_their_order(project: Project, init: str, heading: str) -> None:
+    """Also one that init() began, which every worker's init() does."""
+    project.script(APPENDS.format(init=init, text=LINES))
+    project.inputs(a="1", b="2", c="3", d="4", e="5")
+    for workers in (1, 3):
+        summary = project.run(output_action="summary_only", workers=workers, overwrite=True)
+        assert project.outputs()["all.csv"].decode() == heading + "".join(f"{each}.txt,1\n" for each in "abcde")
+        assert len(summary.files) == 1
+
+
+def test_appended_lines_that_are_the_same_are_all_there(project: Project) -> None:
+    project.script(APPENDS.format(init="pass", text="'1\\n'"))
+    project.inputs(a="1", b="2", c="3")
+    project.run(output_action="summary_only")
+    assert project.outputs() == {"all.csv": b"1\n1\n"}
+
+
+def test_an_appended_file_of_a_resumed_job_has_all_mini_batches_once(project: Project) -> None:
+    text = LINES + " if not bad(mini_batch) else 1/0"
+    bad = "global bad; bad = lambda paths: any('bad' in open(path).read() for path in paths)"
+    project.script(APPENDS.format(init=bad, text=text))
+    project.inputs(a="1", b="2", c="bad", d="4", e="5")
+    assert project.run(output_action="summary_only", error_threshold=0).status == "Failed"
+    project.inputs(c="3")
+    assert project.run(output_action="summary_only", error_threshold=0).status == "Completed"
+    assert project.outputs()["all.csv"].decode() == "".join(f"{each}.txt,1\n" for each in "abcde")
+
+
+def test_a_header_that_each_mini_batch_appends_ends_the_job(project: Project) -> None:
+    """As `to_csv(path, mode="a", header=not path.exists())` does: the folder is each mini-batch's own."""
+    project.script(APPENDS.format(init="pass", text="'file,label\\n' + " + LINES))
+    project.inputs(a="1", b="2", c="3")
+    with pytest.raises(UsageError, match=r"both began with 'file,label'.* Write the header in init\(\)"):
+        project.run(output_action="summary_only")
+
+
+def test_what_each_init_begins_otherwise_cannot_be_one_file(project: Project) -> None:
+    dies = "os._exit(1) if 'c.txt' in mini_batch[0] else None; return mini_batch"
+    script = APPENDS.format(init="out.write_text(str(os.getpid()))", text=LINES)
+    project.script(script.replace("return mini_batch", dies))
+    project.inputs(**dict.fromkeys("abcdef", "1"))
+    with pytest.raises(UsageError, match="in two workers not the same"):
+        project.run(output_action="summary_only")
+
+
+@pytest.mark.parametrize(
+    "after", ["out.write_text('new')", "tmp = out.with_suffix('.x'); tmp.touch(); tmp.replace(out)"]
+)
+def test_a_file_that_is_rewritten_as_well_is_no_appended_one(project: Project, after: str) -> None:
+    project.script(APPENDS.format(init="pass", text=LINES).replace("return mini_batch", f"{after}; return mini_batch"))
+    project.inputs(a="1", b="2", c="3")
+    project.run(output_action="summary_only")
+    assert project.outputs()["all.csv"] in {b"new", b""}
+
+
+def test_a_log_that_stays_open_from_init_on_has_each_mini_batchs_lines(project: Project) -> None:
+    project.script("""
+        import logging, os
+
+        def init():
+            global log
+            log = logging.getLogger("own")
+            log.addHandler(logging.FileHandler(os.path.join(os.environ["AZUREML_BI_OUTPUT_PATH"], "own.log")))
+
+        def run(mini_batch):
+            log.warning("first of %s", os.path.basename(mini_batch[0]))
+            return mini_batch
+    """)
+    project.inputs(a="1", b="2", c="3")
+    project.run(output_action="summary_only")
+    assert project.outputs() == {"own.log": b"first of a.txt\nfirst of c.txt\n"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
 import json
 import os
 import shlex
@@ -17,6 +17,7 @@ from batchscore.errors import BatchscoreError, StorageError
 from batchscore.headings import GroupedCommand, option
 from batchscore.job import Job
 from batchscore.options import WATCHING, job_options, watching_options
+from batchscore.redaction import redact
 from batchscore.streams import flush_streams, prepare_streams, show, tell
 from batchscore.translating import job_of
 
@@ -116,7 +117,8 @@ def _print(report: Report, given: dict[str, Any]) -> None:
 @main_group.command("show", cls=GroupedCommand)
 @click.argument("output", type=click.Path())
 @option(WATCHING, "--json", "as_json", is_flag=True, help="Print JSON.")
-def show_job(output: str, *, as_json: bool) -> None:
+@option(WATCHING, "--work-dir", type=click.Path(), default=None, metavar="DIR", help="That of the run, if it had one.")
+def show_job(output: str, *, as_json: bool, work_dir: str | None) -> None:
     """Say what the job in OUTPUT did, or how far it has come.
 
     \b
@@ -131,7 +133,7 @@ def show_job(output: str, *, as_json: bool) -> None:
     from batchscore.progress import printable
     from batchscore.showing import look, text
 
-    report = look(output)
+    report = look(output, work_dir)
     if as_json:
         show(_as_json(report.to_json()))
     else:
@@ -168,12 +170,14 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
         tell(printable(f"{summary.status}: {summary.message}"))
         tell(f"More about it: batchscore show {_quoted(summary.output)}")
     if summary.status == "Failed" and summary.counts.rows_scored:
+        command = _publishing_command(summary.manifest["settings"]["date"])
+        hint = "" if redact(command) == command else " (put the secrets back that are shown as …)"
         tell(
-            "To publish what was scored, which takes seconds:"
+            f"To publish what was scored, which takes seconds{hint}:"
             if summary.is_whole
-            else "To score the rest in spite of the failures, and publish:"
+            else f"To score the rest in spite of the failures, and publish{hint}:"
         )
-        tell(_publishing_command(summary.manifest["settings"]["date"]))
+        tell(redact(command))
 
 
 def _publishing_command(date: str | None) -> str:
@@ -214,8 +218,11 @@ def main() -> NoReturn:
     try:
         sys.exit(main_group(prog_name="batchscore", standalone_mode=False))
     except click.ClickException as error:
-        with contextlib.suppress(OSError):
-            error.show()
+        from batchscore.progress import printable
+
+        text = io.StringIO()
+        error.show(text)
+        tell(printable(redact(text.getvalue().rstrip("\n"))))
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(128 + signal.SIGINT)
@@ -226,7 +233,9 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except OSError as error:
         if not isinstance(error, BrokenPipeError):  # who read --help has gone
-            tell(f"Error: {error}")
+            from batchscore.progress import printable
+
+            tell(printable(redact(f"Error: {error}")))
         sys.exit(StorageError.exit_code)
     finally:
         flush_streams()

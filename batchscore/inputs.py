@@ -7,6 +7,7 @@ import glob
 import hashlib
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,8 @@ from batchscore.readers import is_payload, is_readable
 from batchscore.storage import local_path
 
 TABLE_ROOTS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table"}
+MAX_VISITS = 1000
+"""Of one folder by as many links."""
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -145,7 +148,7 @@ Found = tuple[str, str, os.stat_result, bool]
 def _found(entry: str, selection: Selection) -> Iterator[Found]:
     path = local_path(entry, "INPUT")
     if os.path.isdir(path):  # noqa: PTH112
-        yield from _walk(path, "", selection, set())
+        yield from _walk(path, "", selection, set(), Counter())
     elif os.path.exists(path):  # noqa: PTH110
         status = os.stat(path)  # noqa: PTH116
         if not stat.S_ISREG(status.st_mode):
@@ -174,7 +177,7 @@ def _expand(pattern: str, selection: Selection) -> Iterator[Found]:
     for match in outside:
         name = _text(os.path.relpath(match, fixed))
         if os.path.isdir(match):  # noqa: PTH112
-            found = _walk(match, "" if name == "." else f"{name}/", selection, set())
+            found = _walk(match, "" if name == "." else f"{name}/", selection, set(), Counter())
         else:
             found = _file(name, match, selection)
         for one in found:
@@ -223,11 +226,16 @@ def _before_wildcard(parts: tuple[str, ...]) -> tuple[str, ...]:
     return parts[:magic]
 
 
-def _walk(folder: str, prefix: str, selection: Selection, above: set[tuple[int, int]]) -> Iterator[Found]:
+def _walk(
+    folder: str, prefix: str, selection: Selection, above: set[tuple[int, int]], visits: Counter[tuple[int, int]]
+) -> Iterator[Found]:
     status = os.stat(folder)  # noqa: PTH116
     identity = (status.st_dev, status.st_ino)
     if identity in above or selection.is_output(folder):
         return
+    visits[identity] += 1
+    if visits[identity] > MAX_VISITS:
+        raise UsageError(f"links lead to {folder} and back in more than {MAX_VISITS:,} ways; leave them out, --exclude")
     _refuse_tables(folder)
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -239,7 +247,7 @@ def _walk(folder: str, prefix: str, selection: Selection, above: set[tuple[int, 
         name = prefix + _text(entry.name)
         # os.path.isdir knows links in a circle; is_dir needs no look at the disk for what is no link
         if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():  # noqa: PTH112
-            yield from _walk(entry.path, f"{name}/", selection, above | {identity})
+            yield from _walk(entry.path, f"{name}/", selection, above | {identity}, visits)
         else:
             yield from _file(name, entry.path, selection)
 

@@ -40,6 +40,7 @@ class OutputFolder:
     def settle(self) -> None:
         """What is here now, init() has written: each mini-batch begins with it."""
         with _storage_errors(self.path):
+            Path(self.path).mkdir(exist_ok=True)  # a script may clear it away
             shutil.copytree(self.path, self._first)
         self._watch.settle()
 
@@ -74,6 +75,7 @@ class OutputFolder:
     def reset(self) -> None:
         """Leave here what init() left, and nothing else."""
         with _storage_errors(self.path):
+            Path(self.path).mkdir(exist_ok=True)
             _restore(Path(self.path), self._first)
         self._watch.forget()
 

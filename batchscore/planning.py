@@ -18,7 +18,7 @@ from batchscore.errors import FileRefused, UsageError
 from batchscore.inputs import Listing, Selection, list_inputs
 from batchscore.job import Job, ScoringSettings
 from batchscore.journal import Header, read_header
-from batchscore.modelfolder import ModelFolder, is_registered, read_any_model, read_model_folder
+from batchscore.modelfolder import ModelFolder, check_digest, is_registered, read_any_model, read_model_folder
 from batchscore.resuming import Earlier, Identity, identify, take_over
 from batchscore.schema import ModelSignature
 from batchscore.schema.params import parse_params
@@ -59,10 +59,16 @@ class FoundModel:
 def find_model(job: Job, workspace: Workspace) -> FoundModel:
     """The model folder that the job names; with a scoring script any folder or file, or none.
 
-    An alias keeps the version it had when the job was planned.
-
-    Raises UsageError: no such model, not an MLflow model, a URL.
+    An alias keeps the version it had when the job was planned. None of the model's code has run. Raises UsageError: no
+    such model, not an MLflow model, a URL, another digest than the job expects.
     """
+    found = _found_model(job, workspace)
+    if job.model_digest is not None:
+        check_digest(found.folder, job.model_digest)
+    return found
+
+
+def _found_model(job: Job, workspace: Workspace) -> FoundModel:
     read = read_model_folder
     if job.script:
         check_script(job.script, workspace)
@@ -72,10 +78,9 @@ def find_model(job: Job, workspace: Workspace) -> FoundModel:
     if not is_registered(job.model):
         path = os.path.realpath(local_path(job.model, "MODEL"))
         folder = read(path)
-        if Path(workspace.root).is_relative_to(path):
-            raise UsageError(
-                f"OUTPUT {workspace.root} lies in MODEL {path}, which it would change; give another folder"
-            )
+        for what, place in (("OUTPUT", workspace.root), ("--work-dir", workspace.work_dir)):
+            if place and Path(place).is_relative_to(path):
+                raise UsageError(f"{what} {place} lies in MODEL {path}, which it would change; give another folder")
         return FoundModel(job.model, path, folder)
     workspace.require_writing()
     pinned = _pinned_model(job, workspace)

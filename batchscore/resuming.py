@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
@@ -75,7 +76,9 @@ def identify(job: Job, model_digest: str) -> Identity:
 def _beside_the_code(job: Job) -> frozenset[str]:
     """What may lie in the folder of a scoring script without being code; of globs, the folder of what they match."""
     places = [*job.inputs, job.output, *([job.model] if job.model and not is_registered(job.model) else [])]
-    return frozenset(local_path(re.sub(r"/?[^/]*[*?[].*", "", place) or ".", "PATH") for place in places)
+    return frozenset(
+        os.path.realpath(local_path(re.sub(r"/?[^/]*[*?[].*", "", place) or ".", "PATH")) for place in places
+    )
 
 
 def finished_before(workspace: Workspace, identity: Identity, listing: Listing) -> Json | None:
@@ -117,7 +120,8 @@ def take_over(workspace: Workspace, job: Job, planned: Header, listing: Listing)
     if header and manifest and manifest["status"] == "Completed" and manifest["job"] == header.job:
         header = None  # it was finished; the run was stopped before it could tidy up
     if header is None:
-        return Earlier(replace(planned, replaces=_replaced(workspace, job, planned, manifest, listing)), is_new=True)
+        replaces = _replaced(workspace, job, planned, manifest, listing)
+        return Earlier(replace(planned, replaces=replaces), is_new=True, notes=_lost_work(workspace, manifest))
     different = Identity(**planned.identity).differences(header.identity)
     if different and has_receipts(workspace.journal) and not job.overwrite:
         raise UsageError(_another_job(workspace, "an unfinished job", different))
@@ -129,6 +133,13 @@ def take_over(workspace: Workspace, job: Job, planned: Header, listing: Listing)
     if header.threads != planned.threads:
         notes.append(f"this job goes on with {header.threads} threads per worker, as planned")
     return Earlier(header, is_new=False, notes=tuple(notes))
+
+
+def _lost_work(workspace: Workspace, manifest: Json | None) -> tuple[str, ...]:
+    """A note where job.json tells of an unfinished job whose work is elsewhere, or gone."""
+    if manifest is None or manifest["status"] == "Completed":
+        return ()
+    return (f"the work of the unfinished job in OUTPUT isn't in {workspace.folder}: all files are scored again",)
 
 
 def _replaced(

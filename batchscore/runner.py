@@ -14,6 +14,7 @@ from batchscore.interpreter import check_interpreter
 from batchscore.job import Job
 from batchscore.joblog import JobLog
 from batchscore.journal import Journal
+from batchscore.locking import utc
 from batchscore.manifest import Ending
 from batchscore.minibatch import MiniBatch, Outcome
 from batchscore.planning import Prepared, find_inputs, find_model, prepare, worker_spec
@@ -29,7 +30,7 @@ from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
 from batchscore.staging import late_words, stage
 from batchscore.summary import JobSummary, Verdicts, already_finished
-from batchscore.workspace import Workspace, utc
+from batchscore.workspace import Workspace
 
 
 def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
@@ -40,7 +41,7 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
     it raises Stopped.
     """
     watch = watch or Silent()
-    with Workspace(job.output) as workspace, StopSignals() as signals:
+    with Workspace.of(job) as workspace, StopSignals() as signals:
         model = find_model(job, workspace)
         listing = find_inputs(job, workspace)
         identity = identify(job, model.folder.digest)
@@ -156,8 +157,8 @@ def _record(
     """Journal each outcome as it comes; stop early where the job is to fail fast."""
     for mini_batch, outcomes in results:
         for outcome in outcomes:
+            written.take(outcome)  # first: a receipt would have the next run take what can't be published as done
             receipts.record(outcome)
-            written.take(outcome)
             for note in outcome.notes:
                 log.note(note)
         log.recorded(mini_batch, outcomes)

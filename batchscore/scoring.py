@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,7 @@ from batchscore.minibatch import Failed, Failure, FileSlice, InputFile, Json, Mi
 from batchscore.model import Model, load
 from batchscore.model.requirements import differences
 from batchscore.readers import Chunk
-from batchscore.redaction import redact
+from batchscore.redaction import secret_values, without
 from batchscore.signature.modelinput import model_input
 
 Progress: TypeAlias = Callable[[int], None]
@@ -99,7 +100,7 @@ class Ledger:
 
     def failed(self, piece: FileSlice, error: FileRefused) -> None:
         self._failed[piece] = Failure(
-            piece.file.name, redact(error.reason), error.row, error.column, error.value, error.record
+            piece.file.name, _without_secrets(error.reason), error.row, error.column, error.value, error.record
         )
 
     def note(self, notes: Iterable[str]) -> None:
@@ -121,9 +122,13 @@ class Ledger:
             tuple(entries),
             part.columns,
             seconds=seconds,
-            notes=tuple(self._notes),
+            notes=tuple(map(_without_secrets, self._notes)),
             is_mixed=part.is_mixed,
         )
+
+
+def _without_secrets(text: str) -> str:
+    return without(secret_values(os.environ), text)
 
 
 def _chunks(scorer: ModelScorer, ledger: Ledger) -> Iterator[tuple[FileSlice, Chunk | None]]:

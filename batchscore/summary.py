@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Status = Literal["Completed", "Failed", "Canceled"]
 
-MAX_HEADLINE = 300
+_MAX_HEADLINE = 300
 """Characters of a reason on the terminal."""
 _LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
 """Beyond ASCII, whose control characters JSON escapes."""
@@ -226,7 +226,7 @@ class JobSummary:
         if self.status == "Canceled" or not self.counts.files_failed:
             return []
         records = list(islice(self._failure_records(), count))
-        lines = [_headline(record) for record in records]
+        lines = [headline(record) for record in records]
         more = self.counts.files_failed - sum(record.get("count", 1) for record in records)
         return [*lines, f"… and {more:,} more, see failures.jsonl"] if more else lines
 
@@ -241,9 +241,10 @@ class JobSummary:
         return f"<table><caption>{self.status}</caption>{rows}</table>"
 
 
-def _headline(record: Json) -> str:
+def headline(record: Json) -> str:
+    """A line of failures.jsonl for people: the file, and how the reason begins."""
     reason = (record["reason"].splitlines() or [""])[0]
-    shown = reason if len(reason) <= MAX_HEADLINE else f"{reason[:MAX_HEADLINE]} …"
+    shown = reason if len(reason) <= _MAX_HEADLINE else f"{reason[:_MAX_HEADLINE]} …"
     others = len(record.get("files", ())) - 1
     name = f"{record['file']} and {others:,} more" if others > 0 else record["file"]
     return f"{name}: {shown}".replace("\n", "\\n")

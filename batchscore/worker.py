@@ -155,11 +155,12 @@ def _texts(error: BaseException) -> Json:
 
 def clean(text: str) -> str:
     """The text as valid Unicode, without secrets, its middle left out where it is very long."""
-    text = without(secret_values(os.environ), str(text))
+    text = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = without(secret_values(os.environ), text)
     if len(text) > _MAX_TEXT:
         half = _MAX_TEXT // 2
         text = f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text
 
 
 def _named(loader: str) -> Load:

@@ -34,7 +34,7 @@ code_configuration:
   scoring_script: score.py
 environment:
   conda_file: conda.yml
-  image: mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest
+  image: continuumio/miniconda3:24.7.1-0
 compute: azureml:cpu-cluster
 resources:
   instance_count: 2
@@ -93,7 +93,7 @@ def test_the_style_with_settings_is_read(folder):
         model=LocalModel(str(folder / "model"), "mlflow_model", is_type_stated=True),
         code_configuration=CodeConfiguration(str(folder / "src"), "score.py"),
         environment=EnvironmentReference(
-            conda_file=str(folder / "conda.yml"), image="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest"
+            conda_file=str(folder / "conda.yml"), image="continuumio/miniconda3:24.7.1-0"
         ),
         instance_count=2,
         max_concurrency_per_instance=3,
@@ -477,7 +477,7 @@ def test_a_scripts_model_is_any_folder_or_file_or_none(folder):
         ("model: {path: 'runs:/abc/model'}", "isn't on this machine; set MLFLOW_TRACKING_URI"),
         ("model: azureml://jobs/j/outputs/o/paths/model", "lies in Azure, which batchscore doesn't reach; download it"),
         ("model: azureml:heart:1", ("azureml:heart:1 is registered in Azure, and nothing says where it is here: "
-         "--model-store names no folder of models (name/version in it), and MLFLOW_TRACKING_URI isn't set")),
+         "no folder of models (name/version) was given (--model-store), and MLFLOW_TRACKING_URI isn't set")),
     ],
 )  # fmt: skip
 def test_what_cannot_be_had_says_what_to_do(folder, model, expected):

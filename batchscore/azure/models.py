@@ -35,9 +35,9 @@ def resolve_model(deployment: Deployment, *, model_store: str | None, tracking_u
             return f"models:/{model.name}/{model.version or 'latest'}", ()
         case RegisteredModel():
             raise UsageError(
-                f"{deployment.file}: model: {model.reference} is registered in Azure, and nothing says where it "
-                "is here: --model-store names no folder of models (name/version in it), and MLFLOW_TRACKING_URI isn't "
-                f"set; give the model's folder with -m{_offer(deployment)}"
+                f"{deployment.file}: model: {model.reference} is registered in Azure, and nothing says where it is "
+                "here: no folder of models (name/version) was given (--model-store), and MLFLOW_TRACKING_URI isn't set"
+                f"; give the model's folder with -m{_offer(deployment)}"
             )
         case CloudModel():
             raise UsageError(

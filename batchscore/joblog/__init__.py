@@ -18,12 +18,13 @@ from batchscore.job import Job
 from batchscore.joblog import report, texts
 from batchscore.joblog.capped import CappedFile
 from batchscore.joblog.process import Attempt, ProcessLog, one_line
+from batchscore.locking import utc
 from batchscore.minibatch import Failed, MiniBatch, Outcome
 from batchscore.progress import LINE_SECONDS, Watcher, opening_line
 from batchscore.redaction import secret_values, without
-from batchscore.storage import storage_errors
+from batchscore.storage import copy, storage_errors
 from batchscore.summary import Counts, Status
-from batchscore.workspace import Workspace, utc
+from batchscore.workspace import Workspace
 
 __all__ = ["JobLog", "ProcessLog"]
 
@@ -52,6 +53,7 @@ class JobLog:
 
     They lie in OUTPUT/logs from the beginning. Only where another job's are there still, they take their place when
     this job ends, as job.json does; until then they are in OUTPUT/.batchscore. A run that goes on with the job appends.
+    With a work directory they are there, and OUTPUT/logs is their copy when a run of the job ends.
     A file that can't be written ends no job: it is told once.
     """
 
@@ -67,7 +69,7 @@ class JobLog:
             )
         self._staged = Path(workspace.staged_logs)
         is_staged = holder != name and (holder != "" or owner(self._staged) == name)
-        self.folder = self._staged if is_staged else self._place
+        self.folder = self._staged if is_staged or workspace.is_apart else self._place
         """Where the logs are now."""
         self._secrets = secret_values({**os.environ, **dict(job.environment)})
         self._lock = threading.RLock()
@@ -76,7 +78,9 @@ class JobLog:
         self._noted: set[str] = set()
         self._mini_batches = self._done = self._before = 0
         self._begun = self._said = self._finished = time.monotonic()
-        self._is_concluded = False
+        self._status: Status | None = None
+        """What the job was said to have ended with."""
+        self._counts = Counts()
 
     def __enter__(self) -> JobLog:
         is_resumed = owner(self.folder) == self._name
@@ -101,11 +105,11 @@ class JobLog:
         if self._workspace.is_done and isinstance(error, UsageError):
             self._close()
             shutil.rmtree(self.folder, ignore_errors=True)  # a job that never was leaves nothing
-        elif error is not None and not self._is_concluded:
+        elif error is not None and self._status in {None, "Completed"}:  # job.json may be what can't be written
             known = error if isinstance(error, BatchscoreError) else None
             message = str(known) if known else f"{type(error).__name__}: {error}"
             status: Status = "Canceled" if isinstance(error, (Stopped, KeyboardInterrupt)) else "Failed"
-            self.conclude(status, message, Counts(), known.exit_code if known else 1, known)
+            self.conclude(status, message, self._counts, known.exit_code if known else 1, known)
         self._close()
 
     # What the runner tells
@@ -166,7 +170,7 @@ class JobLog:
         self, status: Status, message: str, counts: Counts, exit_code: int, error: BatchscoreError | None = None
     ) -> None:
         """Write down how the job ended, and put the logs into their place."""
-        self._is_concluded = True
+        self._status, self._counts = status, counts
         if status == "Completed":
             seconds = time.monotonic() - self._finished
             self._say(f"Finished concatenating {counts.mini_batches} parts in {seconds:.2f} seconds.")
@@ -249,11 +253,14 @@ class JobLog:
             return
         self._close()
         try:
-            if owner(self._place) != self._name:
+            if self._workspace.is_apart or owner(self._place) != self._name:
                 _clear(self._place)
             self._place.mkdir(exist_ok=True)
-            _move(self._staged, self._place)
-            self.folder = self._place
+            if self._workspace.is_apart:
+                _copy_all(self._staged, self._place)
+            else:
+                _move(self._staged, self._place)
+                self.folder = self._place
         except OSError as error:
             self.incomplete(self._place, error)
 
@@ -287,6 +294,17 @@ def _move(source: Path, target: Path) -> None:
     for path in sorted(source.iterdir(), key=_overview_first) if source.exists() else ():
         if not (target / path.name).exists():
             shutil.move(path, target / path.name)
+
+
+def _copy_all(source: Path, target: Path) -> None:
+    """Copy logs, first of all the file that says whose they are."""
+    copy(source / OVERVIEW, target / OVERVIEW)
+    for path in sorted(source.rglob("*")):
+        place = target / path.relative_to(source)
+        if path.is_dir():
+            place.mkdir(exist_ok=True)
+        elif path.is_file() and path != source / OVERVIEW:
+            copy(path, place)
 
 
 def _span(seconds: float) -> str:

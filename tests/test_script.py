@@ -20,6 +20,7 @@ import pytest
 
 import batchscore
 from batchscore import staging
+from batchscore.deployment import CodeConfiguration, Deployment, EnvironmentReference
 from batchscore.errors import ModelLoadError, UsageError
 from batchscore.face import run
 from batchscore.job import Job, MiniBatchSize, Script
@@ -483,6 +484,38 @@ def test_a_script_that_does_not_come_up_ends_the_job(project: Project, text: str
     project.inputs(a="1")
     with pytest.raises(ModelLoadError, match=message):
         project.run()
+
+
+@pytest.mark.parametrize(
+    ("environment", "env_manager", "advice"),
+    [
+        (
+            EnvironmentReference(conda_json="{}"),
+            "local",
+            "--env-manager uv builds the environment of its conda_file; or",
+        ),
+        (EnvironmentReference(conda_json="{}"), "uv", "Add the package under pip: in the environment's conda_file"),
+        (None, "local", "Install the package there, or name the interpreter .* --python PATH"),
+    ],
+)
+def test_a_package_that_a_script_misses_is_told_with_what_to_do(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: EnvironmentReference | None,
+    env_manager: str,
+    advice: str,
+) -> None:
+    monkeypatch.setattr("batchscore.provisioning._built", lambda *_: sys.executable)
+    project.script("def init():\n    import no_such_module\ndef run(m):\n    return m\n")
+    project.inputs(a="1")
+    code = CodeConfiguration(code=str(project.folder / "code"), scoring_script="score.py")
+    deployment = Deployment(
+        file="d.yml", style="settings", name="d", endpoint_name="e", code_configuration=code, environment=environment
+    )
+    expected = f"can't be loaded with .*No module named 'no_such_module'\n{advice}"
+    with pytest.raises(ModelLoadError, match=expected) as caught:
+        project.run(deployment=deployment, env_manager=env_manager)
+    assert "line 2, in init" in str(caught.value)
 
 
 def test_validate_calls_init_and_leaves_the_rest(project: Project) -> None:

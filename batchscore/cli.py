@@ -183,13 +183,13 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
 def _publishing_command(date: str | None) -> str:
     """The command that was given, with --error-threshold -1, for the same day whenever it is run.
 
-    Without environment variables: they may be secrets.
+    Without environment variables, storage options and the keys in addresses: they are or may be secrets.
     """
     words = ["batchscore"]
     arguments = iter(sys.argv[1:])
     for word in arguments:
         option_name = word.partition("=")[0]
-        if option_name in {"--error-threshold", "--environment-variable", "--date", "--set"}:
+        if option_name in {"--error-threshold", "--environment-variable", "--storage-option", "--date", "--set"}:
             value = word[len(option_name) + 1 :] if option_name != word else next(arguments, "")
             if option_name == "--set" and "environment_variables" not in value:
                 words += ["--set", value]
@@ -197,7 +197,7 @@ def _publishing_command(date: str | None) -> str:
             words.append(word)
     end = words.index("--") if "--" in words else len(words)
     ours = [*(["--date", date] if date else []), "--error-threshold", "-1"]
-    return " ".join(map(_quoted, [*words[:end], *ours, *words[end:]]))
+    return " ".join(_quoted(redact(word)) for word in [*words[:end], *ours, *words[end:]])
 
 
 def _quoted(word: str) -> str:

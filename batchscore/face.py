@@ -73,6 +73,7 @@ def run(  # noqa: PLR0913 (the command line's options)
     env_manager: EnvManager = "local",
     python: Location | None = None,
     environment: Mapping[str, str] | None = None,
+    storage_options: Mapping[str, object] | None = None,
     allow_empty: bool = False,
     overwrite: bool = False,
     work_dir: Location | None = None,
@@ -182,6 +183,9 @@ def _optional(given: Mapping[str, Any]) -> dict[str, Any]:
         "python": os.fspath(given["python"]) if given["python"] else None,
         "work_dir": None if given["work_dir"] is None else os.fspath(given["work_dir"]),
         "environment": tuple((given["environment"] or {}).items()) or None,
+        "storage_options": tuple(
+            (name, _param(name, value)) for name, value in (given["storage_options"] or {}).items()
+        ),
     }
 
 

@@ -240,6 +240,8 @@ class Job:
     """Interpreter of the workers; None: the running one, or that of the environment that is built."""
     environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Environment variables of the workers; may be secrets."""
+    storage_options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """For the stores of inputs and model, (name, text); may be secrets."""
     allow_empty: bool = False
     overwrite: bool = False
     date: str | None = None

@@ -17,7 +17,7 @@ from batchscore.journal import Journal
 from batchscore.locking import utc
 from batchscore.manifest import Ending
 from batchscore.minibatch import MiniBatch, Outcome
-from batchscore.planning import Prepared, find_inputs, find_model, prepare, worker_spec
+from batchscore.planning import Prepared, access_to_stores, find_inputs, find_model, prepare, worker_spec
 from batchscore.progress import Silent, Watcher
 from batchscore.provisioning import interpreter_for
 from batchscore.publishing import conclude, cut_short, sign_off
@@ -29,6 +29,7 @@ from batchscore.signals import StopSignals
 from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
 from batchscore.staging import late_words, stage
+from batchscore.storage import using
 from batchscore.summary import JobSummary, Verdicts, already_finished
 from batchscore.workspace import Workspace
 
@@ -41,7 +42,7 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
     it raises Stopped.
     """
     watch = watch or Silent()
-    with Workspace.of(job) as workspace, StopSignals() as signals:
+    with using(access_to_stores(job)), Workspace.of(job) as workspace, StopSignals() as signals:
         model = find_model(job, workspace)
         listing = find_inputs(job, workspace)
         identity = identify(job, model.folder.digest)
@@ -94,14 +95,7 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
     log.planned(begun.bytes, begun.bytes_todo)
     if python is None:
         return
-    policy = RetryPolicy(
-        job.max_retries,
-        job.timeout,
-        not job.times_mini_batches,
-        job.timeout_name,
-        stops_repeating=job.script is None,
-        splits_files=job.script is None,
-    )
+    policy = _retry_policy(job)
     written = WrittenFiles.of(receipts, workspace.parts)
     if job.script:
         stage(workspace, prepared.model.folder.path, prepared.model.name)
@@ -126,6 +120,18 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
             _record(results, job, receipts, written, log)
     for note in late_words(workspace):
         log.note(note)
+
+
+def _retry_policy(job: Job) -> RetryPolicy:
+    """How a mini-batch is tried: a scoring script's as often as stated, and as a whole."""
+    return RetryPolicy(
+        job.max_retries,
+        job.timeout,
+        not job.times_mini_batches,
+        job.timeout_name,
+        stops_repeating=job.script is None,
+        splits_files=job.script is None,
+    )
 
 
 def _run_plan(

@@ -20,6 +20,7 @@ from batchscore.model.requirements import differences
 from batchscore.readers import Chunk
 from batchscore.redaction import secret_values, without
 from batchscore.signature.modelinput import model_input
+from batchscore.storage import facts_of, is_remote
 
 Progress: TypeAlias = Callable[[int], None]
 """Called with the number of rows after each call of predict."""
@@ -141,20 +142,36 @@ def _chunks(scorer: ModelScorer, ledger: Ledger) -> Iterator[tuple[FileSlice, Ch
                     yield piece, chunk
             _refuse_changed(piece.file)
         except FileRefused as error:
-            ledger.failed(piece, error)
+            ledger.failed(piece, _change_or(error, piece.file))
             yield piece, None
 
 
-def _refuse_changed(file: InputFile) -> None:
-    """Refuse a file that isn't as long as when it was listed: what was read may be of two minds."""
+def _change_or(error: FileRefused, file: InputFile) -> FileRefused:
+    """That a file on a store changed, where it did: it was read in parts, of which no whole can be made."""
     try:
-        size = Path(file.path).stat().st_size
+        if is_remote(file.path):
+            _refuse_changed(file)
+    except FileRefused as change:
+        return change
+    return error
+
+
+def _refuse_changed(file: InputFile) -> None:
+    """Refuse a file that isn't as it was when it was listed: what was read may be of two minds.
+
+    A local one is known by its length, one on a store by its version, too.
+    """
+    try:
+        facts = facts_of(file.path)
     except OSError as error:
         raise FileRefused(f"the file went while it was scored: {error.strerror}; run the same command again") from error
-    if size != file.size:
+    if facts.size != file.size:
         raise FileRefused(
-            f"the file changed while it was scored, from {file.size:,} to {size:,} bytes; run the same command again"
+            f"the file changed while it was scored, from {file.size:,} to {facts.size:,} bytes; "
+            "run the same command again"
         )
+    if is_remote(file.path) and facts.version != file.version:
+        raise FileRefused("the file was written again while it was scored; run the same command again")
 
 
 def _calls(chunks: Iterator[tuple[FileSlice, Chunk | None]], settings: ScoringSettings) -> Iterator[list[Chunk]]:

@@ -12,6 +12,7 @@ from batchscore.child import Child, WorkerSpec
 from batchscore.faults import Abandoned, ModelNotLoaded, ScoringRaised, WorkerDied, WorkerFault, WorkerTimedOut
 from batchscore.joblog.process import Attempt, ProcessLog
 from batchscore.minibatch import Json, MiniBatch, Outcome
+from batchscore.storage import in_use
 
 Progress = Callable[[int], None]
 
@@ -28,6 +29,7 @@ class Slot:
 
     def __init__(self, spec: WorkerSpec, log: ProcessLog) -> None:
         self._spec = spec
+        self._access = in_use()
         self._log = log
         self._child: Child | None = None
         self._facts: Json | None = None
@@ -54,7 +56,7 @@ class Slot:
             child.kill()
             raise Abandoned
         try:
-            child.channel.send(self._spec.request(), self._spec.load_timeout)
+            child.channel.send(self._spec.request(self._access.to_json()), self._spec.load_timeout)
         except (ChannelClosed, ChannelTimeout):
             return  # ready() will find out why
 

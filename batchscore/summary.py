@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from batchscore import readers, writers
-from batchscore.errors import AnswerRefused, FileRefused, UsageError
+from batchscore.errors import AnswerRefused, FileRefused, StorageError, UsageError
 from batchscore.job import CsvOptions, Writer
 from batchscore.minibatch import Column, Failure, FileSlice, InputFile, Json, MiniBatch
 from batchscore.receipts import Extra, FailedAt, Receipts, Segment
@@ -150,7 +150,7 @@ def rows_of_failed(verdict: FileVerdict, csv: CsvOptions) -> int:
     try:
         most = verdict.slices[-1].max_rows
         rows = readers.count_rows(verdict.file, csv, most)
-    except (FileRefused, OSError):
+    except (FileRefused, StorageError, OSError):
         return 0
     return rows if most is None else min(rows, most)
 

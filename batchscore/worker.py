@@ -20,6 +20,7 @@ from batchscore.channel import BadMessage, Channel, ChannelClosed, frame
 from batchscore.errors import BatchscoreError, ModelLoadError, StorageError, UsageError
 from batchscore.minibatch import Json, MiniBatch, Outcome
 from batchscore.redaction import secret_values, without
+from batchscore.storage import Access, using
 
 _MAX_TEXT = 20_000
 """Characters of a message or traceback that cross to the parent."""
@@ -69,10 +70,15 @@ def main() -> NoReturn:
 
 def serve(channel: Channel, load: Load) -> None:
     """Load, say ``ready``, answer mini-batches; raises ChannelClosed when the parent hangs up."""
-    pid = os.getpid()
     request = channel.receive()
     entrylog.set_level(request.get("logging_level", "info"))
-    answer, scorer = _load(load, request["setup"])
+    with using(Access.from_json(request.get("access", {}))):
+        _serve(channel, load, request["setup"])
+
+
+def _serve(channel: Channel, load: Load, setup: Json) -> None:
+    pid = os.getpid()
+    answer, scorer = _load(load, setup)
     _leave_if_forked(pid)
     entrylog.flush()
     channel.send_frame(answer)

@@ -504,6 +504,7 @@ def test_a_model_one_folder_above_the_yaml_is_offered_and_a_scripts_own_folder_m
     Path("model/MLmodel").unlink()
     with pytest.raises(UsageError, match="-f deployments/d.yml -m model -i INPUT"):
         resolve_model(read_deployment("deployments/d.yml"), model_store=None, tracking_uri_is_set=False)
+    Path("model/MLmodel").touch()
     Path("deployments/model").mkdir()
     with pytest.raises(UsageError, match="-m deployments/model -i INPUT"):
         resolve_model(read_deployment("deployments/d.yml"), model_store=None, tracking_uri_is_set=False)

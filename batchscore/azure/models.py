@@ -118,10 +118,12 @@ def _offer(deployment: Deployment) -> str:
     """
     file = Path(deployment.file)
     beside, above = file.parent, Path(os.path.normpath(file.parent / os.pardir))
-    places = [beside.glob("*/MLmodel"), beside.glob("*/*/MLmodel"), above.glob("*/MLmodel")]
-    found = [entry.parent for place in places for entry in sorted(place)]
-    if deployment.code_configuration:
-        found += [folder for folder in (beside / "model", above / "model") if folder.is_dir()]
+    found = []
+    for folder in (beside, above):
+        patterns = ("*/MLmodel", "*/*/MLmodel") if folder == beside else ("*/MLmodel",)
+        found += [entry.parent for pattern in patterns for entry in sorted(folder.glob(pattern))]
+        if deployment.code_configuration and (folder / "model").is_dir():
+            found.append(folder / "model")
     if not found:
         return ""
     command = shlex.join(["batchscore", "run", "-f", deployment.file, "-m", str(found[0])])

@@ -155,7 +155,7 @@ def test_the_older_style_is_read_and_what_it_leaves_out_is_the_default(folder):
         ("settings:>environment_variables: {A: b}\nsettings:", "write settings.environment_variables instead"),
         ("settings:>mini_batch_size: 5\nsettings:", (":17: mini_batch_size: unknown key; mini_batch_size stands at "
          "settings.mini_batch_size")),
-        ("type: model\n>", "settings: settings: goes with type: model, which is missing"),
+        ("type: model\n>", "settings: goes with type: model, which is missing"),
         ("type: model>type: modle", "expected one of model; did you mean model?"),
         ("compute: azureml:cpu-cluster\n>", "deployment.yml:1: compute is missing; Azure asks for it"),
         ("endpoint_name: heart-batch\n>", "deployment.yml:1: endpoint_name is missing"),
@@ -267,7 +267,7 @@ def test_whatever_a_file_holds_it_is_read_or_refused(folder, content):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("type: pipeline\ncomponent: azureml:c:1\n", "deployment.yml:1: type: type: pipeline is a pipeline component"),
+        ("type: pipeline\ncomponent: azureml:c:1\n", "deployment.yml:1: type: pipeline is a pipeline component"),
         ("type: Parallel\n", "write its task as a deployment: task.code and task.entry_script become"),
         ("type: command\ncommand: ls\n", "a command component or job; run its command itself"),
         ("jobs: {a: b}\n", "deployment.yml:1: jobs: jobs: makes this a pipeline component deployment"),
@@ -330,7 +330,7 @@ def test_an_instance_count_that_stands_below_settings_is_overridden_there(folder
         ("error_treshold=1", "--set error_treshold: unknown key; did you mean settings.error_threshold?"),
         ("compute.x=1", "--set compute.x: there are no keys to set below compute (deployment.yml:13: compute)"),
         ("settings..a=1", "--set settings..a: expected a key with dots between its parts"),
-        ("type=pipeline", "--set type: type: pipeline is a pipeline component deployment"),
+        ("type=pipeline", "--set type: pipeline is a pipeline component deployment"),
         ("settings.output_action=summary_only", "deployment.yml:21: settings.output_file_name: found 'scores.csv'"),
     ],
 )  # fmt: skip

@@ -54,6 +54,7 @@ SAME_LAYER = {
     ("scoring", "calls"),
     ("scoring", "setaside"),
     ("script", "answers"),
+    ("outputfolder", "appends"),
     ("script", "outputfolder"),
     ("script", "writers"),
     ("scriptfiles", "planning"),
@@ -97,7 +98,7 @@ DOORS = {
 
 BESIDE_THE_MODEL = {
     *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
-    "deployment", "versions", "script", "outputfolder", "limits", "storage",
+    "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "fsspec"}
 

@@ -58,7 +58,7 @@ def test_a_column_of_text_has_the_bad_values_that_it_has_one_by_one(
 @given(st.lists(st.sampled_from([0, 1, 2, 2.5, None, float("nan"), 1e300]), max_size=20))
 def test_a_typed_column_has_them_too(kind: pa.DataType, spec: str, values: list[float | None]) -> None:
     if kind == pa.int64():
-        values = [None if value is None or value != value or value > 9 else int(value) for value in values]
+        values = [None if value is None or not value <= 9 else int(value) for value in values]
     column = pa.array(values, kind)
     alone = {row: said for row in range(len(values)) if (said := refusal(column, ColumnSpec("c", spec), row))}
     found = sift(column, ColumnSpec("c", spec), name="c", numbers=np.arange(len(values)))

@@ -28,6 +28,7 @@ from batchscore.job import (
     Job,
     MiniBatchSize,
     output_name_and_format,
+    parse_memory_limit,
 )
 from batchscore.placeholders import Places, parse_date
 from batchscore.streams import flush_streams, prepare_streams, show, tell
@@ -304,6 +305,31 @@ def shared(stack: Callable[[], None]) -> Callable[[Command], Command]:
 )
 @option(
     FAILURES,
+    "--memory-limit",
+    default=None,
+    metavar="SIZE",
+    help="Memory that a worker with its children may hold, such as 4GB; one that holds more is killed.  "
+    "[default: no limit]",
+)
+@option(
+    FAILURES,
+    "--recycle-after",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Mini-batches after which a worker is replaced, for models that leak memory.  [default: never]",
+)
+@option(
+    FAILURES,
+    "--grace",
+    type=click.FloatRange(min=0),
+    default=20.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For mini-batches in flight to finish when Ctrl-C or SIGTERM stops the job; a second signal stops at once.",
+)
+@option(
+    FAILURES,
     "--error-threshold",
     type=click.IntRange(min=-1),
     default=0,
@@ -426,7 +452,8 @@ def job_of(given: dict[str, Any]) -> Job:
     delimiter = given["delimiter"].replace("\\t", "\t")
     same = (
         "model", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries",
-        "error_threshold", "fail_fast", "output_files", "rename", "predict_fn", "params", "include", "exclude",
+        "recycle_after", "grace", "error_threshold", "fail_fast", "output_files", "rename", "predict_fn", "params",
+        "include", "exclude",
         "limit", "env_manager", "python", "environment", "allow_empty", "overwrite", "layout",
         "logging_level",
     )  # fmt: skip
@@ -436,6 +463,7 @@ def job_of(given: dict[str, Any]) -> Job:
         add=places.add,
         date=None if places == asked else day.isoformat(),
         mini_batch_size=MiniBatchSize.parse(given["mini_batch_size"]),
+        memory_limit=parse_memory_limit(given["memory_limit"]),
         format=kind,
         output_file_name=name,
         keep=("*",) if keep == ("all",) else keep,

@@ -23,6 +23,7 @@ from batchscore.job import (
     MiniBatchSize,
     OutputFiles,
     output_name_and_format,
+    parse_memory_limit,
 )
 from batchscore.placeholders import Places, parse_date
 from batchscore.progress import watcher
@@ -46,6 +47,9 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     threads_per_worker: int = 1,
     timeout: float = 600.0,
     max_retries: int = 3,
+    memory_limit: str | None = None,
+    recycle_after: int | None = None,
+    grace: float = 20.0,
     error_threshold: int = 0,
     fail_fast: bool = False,
     layout: Layout = "table",
@@ -137,6 +141,9 @@ def _job(given: Mapping[str, Any]) -> Job:
         threads_per_worker=given["threads_per_worker"],
         timeout=given["timeout"],
         max_retries=given["max_retries"],
+        memory_limit=parse_memory_limit(given["memory_limit"]),
+        recycle_after=given["recycle_after"],
+        grace=given["grace"],
         error_threshold=given["error_threshold"],
         fail_fast=given["fail_fast"],
         layout=given["layout"],

@@ -164,6 +164,8 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "times_mini_batches": job.times_mini_batches,
             "warns_beyond": job.warns_beyond,
             "max_retries": job.max_retries,
+            "memory_limit": job.memory_limit,
+            "recycle_after": job.recycle_after,
             "error_threshold": job.error_threshold,
             "fail_fast": job.fail_fast,
             "date": job.date,

@@ -233,5 +233,7 @@ def worker_spec(prepared: Prepared) -> WorkerSpec:
         },
         threads=prepared.settings.threads,
         environment=prepared.job.environment,
+        memory_limit=prepared.job.memory_limit,
+        recycle_after=prepared.job.recycle_after,
         logging_level=prepared.job.logging_level,
     )

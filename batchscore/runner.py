@@ -6,10 +6,13 @@ import contextlib
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TypeAlias
 
 from batchscore import attempts, engines
 from batchscore.attempts import RetryPolicy
 from batchscore.errors import BatchscoreError
+from batchscore.faults import Abandoned
+from batchscore.grace import Grace
 from batchscore.interpreter import check_interpreter
 from batchscore.job import Job
 from batchscore.joblog import JobLog
@@ -29,13 +32,16 @@ from batchscore.splitting import Cutting, split
 from batchscore.summary import JobSummary, Verdicts, already_finished
 from batchscore.workspace import Workspace, utc
 
+Scoring: TypeAlias = tuple[MiniBatch, tuple[Outcome, ...]]
+"""A mini-batch and what became of its slices; without outcomes it wasn't scored to the end."""
+
 
 def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
     """Score every row of the inputs once and publish the predictions, going on where an earlier run stopped.
 
     Raises BatchscoreError: UsageError (2), ModelLoadError (3), StorageError (4), OutputLocked (75). A signal
-    (SIGINT, SIGTERM; heard on the main thread only) ends the job as Canceled, to be resumed; before the job has begun
-    it raises Stopped.
+    (SIGINT, SIGTERM; heard on the main thread only) ends the job as Canceled, to be resumed, once the mini-batches in
+    flight are done or their time of grace is up; before the job has begun it raises Stopped.
     """
     watch = watch or Silent()
     with Workspace(job.output) as workspace, StopSignals() as signals:
@@ -69,7 +75,7 @@ def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, log: 
         cutting = Cutting(job.mini_batch_size, job.csv, prepared.model.folder.has_signature, job.limit)
         plan = split(prepared.listing.files, cutting)
         receipts = Receipts(plan, journal, warns_beyond=job.warns_beyond)
-        _score(prepared, plan, receipts, log)
+        _score(prepared, plan, receipts, signals, log)
         return conclude(prepared, Verdicts(plan, receipts))
     except BatchscoreError as error:
         signals.listen()  # a second one ends even this
@@ -78,7 +84,9 @@ def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, log: 
         log.closed()
 
 
-def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, log: JobLog) -> None:
+def _score(
+    prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, signals: StopSignals, log: JobLog
+) -> None:
     """Have every mini-batch that isn't done scored and its receipt journaled."""
     job, workspace = prepared.job, prepared.workspace
     todo = remaining(plan, receipts, workspace.part_names(), job.error_threshold)
@@ -98,21 +106,36 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
         slots.start()
         for note in slots.ready().get("notes", ()):
             log.note(note)
+        with Grace(signals, job.grace, log.note, slots.kill_all) as grace:
 
-        def task(mini_batch: MiniBatch) -> tuple[MiniBatch, tuple[Outcome, ...]]:
-            seen = 0
+            def task(mini_batch: MiniBatch) -> Scoring:
+                return _scored(mini_batch, slots, policy, grace, log)
 
-            def progress(rows: int) -> None:
-                nonlocal seen
-                seen += rows
-                log.scored(rows)
+            with contextlib.closing(engines.fan_out(task, grace.feed(todo), workers)) as results:
+                _record(results, job, receipts, log)
+    grace.check()
 
+
+def _scored(mini_batch: MiniBatch, slots: Slots, policy: RetryPolicy, grace: Grace, log: JobLog) -> Scoring:
+    """A mini-batch with what became of it; with nothing where the job is being stopped."""
+    seen = 0
+
+    def progress(rows: int) -> None:
+        nonlocal seen
+        seen += rows
+        log.scored(rows)
+
+    if grace.is_stopping:
+        return mini_batch, ()
+    try:
+        with grace.flight():
             outcomes = attempts.score(slots, mini_batch, policy, progress)
-            log.scored(sum(outcome.rows for outcome in outcomes) - seen)  # rows of failed attempts don't count
-            return mini_batch, outcomes
-
-        with contextlib.closing(engines.fan_out(task, todo, workers)) as results:
-            _record(results, job, receipts, log)
+    except Abandoned:
+        if grace.is_over:
+            return mini_batch, ()
+        raise
+    log.scored(sum(outcome.rows for outcome in outcomes) - seen)  # rows of failed attempts don't count
+    return mini_batch, outcomes
 
 
 def _run_plan(
@@ -134,11 +157,11 @@ def _run_plan(
     )
 
 
-def _record(
-    results: Iterable[tuple[MiniBatch, tuple[Outcome, ...]]], job: Job, receipts: Receipts, log: JobLog
-) -> None:
+def _record(results: Iterable[Scoring], job: Job, receipts: Receipts, log: JobLog) -> None:
     """Journal each outcome as it comes; stop early where the job is to fail fast."""
     for mini_batch, outcomes in results:
+        if not outcomes:
+            continue
         for outcome in outcomes:
             receipts.record(outcome)
             for note in outcome.notes:

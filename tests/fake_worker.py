@@ -48,6 +48,8 @@ def load(setup):
             os._exit(3)
         case "H":
             time.sleep(60)
+        case "P":
+            print("loading and chatting" * 10_000)  # more than a pipe holds
     return FakeModel(**{name: value for name, value in setup.items() if name != "loads"})
 
 
@@ -227,6 +229,40 @@ def leaves_children(folder, *_):
     os._exit(3)
 
 
+def hoards(*_):
+    """Take ever more memory, slowly enough to be caught."""
+    hoard = []
+    while True:
+        hoard.append(b"x" * (8 << 20))
+        time.sleep(0.01)
+
+
+def has_a_child_hoard(*_):
+    """Let a child take the memory."""
+    code = "import time; hoard = b'x' * (200 << 20); time.sleep(60)"
+    subprocess.run([sys.executable, "-c", code], check=False)
+
+
+KEPT: list[bytes] = []
+
+
+def leaks(*_):
+    KEPT.append(b"x" * (30 << 20))
+
+
+def ends_its_children(folder, *_):
+    """Tell a child and a fork of its own to end."""
+    child = subprocess.Popen(["sleep", "60"])
+    fork = os.fork()
+    if fork == 0:
+        time.sleep(60)
+        os._exit(0)
+    time.sleep(0.3)
+    child.terminate()
+    os.kill(fork, signal.SIGTERM)
+    Path(folder, "ends").write_text(f"{child.wait()} {os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])}")
+
+
 ACTIONS = {
     "S": scores,
     "A": scores,
@@ -250,6 +286,10 @@ ACTIONS = {
     "R": is_slow,
     "T": answers_no_json,
     "U": finds_the_disk_full,
+    "2": hoards,
+    "3": has_a_child_hoard,
+    "4": leaks,
+    "5": ends_its_children,
     "V": leaves_children,
     "W": answers_for_another,
     "X": exits,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from batchscore.child import WorkerSpec
@@ -33,6 +34,12 @@ def spec(prepared, environment):
         loader=f"{__file__}:load",
         environment=tuple(environment.items()),
     )
+
+
+def tied(prepared, environment):
+    """As ``spec``, with the limits that the job sets."""
+    limits = {"memory_limit": prepared.job.memory_limit, "recycle_after": prepared.job.recycle_after}
+    return replace(spec(prepared, environment), **limits)
 
 
 def job(folder: Path, **settings) -> Job:
@@ -75,6 +82,9 @@ class Doubled:
 
     def score(self, mini_batch, progress):
         numbers = {piece: rows_of(piece) for piece in mini_batch.slices}
+        if log := os.environ.get("BEGUN"):
+            with Path(log).open("a") as stream:
+                stream.write(f"{mini_batch.number}\n")
         for words in numbers.values():
             act_out(words)
         kinds = [kind for words in numbers.values() if "oops" not in words for kind in map(kind_of, words)]

@@ -29,6 +29,8 @@ class RetryPolicy:
     """When a chunk is done."""
     timeout_name: str = "--timeout"
     """The setting to change, for messages."""
+    stops_repeating: bool = True
+    """An exception that comes back with the same text isn't tried a third time."""
     splits_files: bool = True
     """Files are tried one by one in the end; False where a mini-batch fails as a whole."""
 
@@ -86,7 +88,7 @@ def _tried(workers: Workers, mini_batch: MiniBatch, policy: RetryPolicy, on_prog
             result = _asked(workers, mini_batch, policy, on_progress)
         except WorkerFault as fault:
             longest = max(longest, fault.seconds)
-            if attempts > policy.max_retries or _came_back(fault, last):
+            if attempts > policy.max_retries or (policy.stops_repeating and _came_back(fault, last)):
                 return _Tried(fault, attempts, time.monotonic() - begun, longest)
             last = fault
         else:
@@ -121,9 +123,12 @@ def _one_by_one(
 def _failed(mini_batch: MiniBatch, fault: WorkerFault, policy: RetryPolicy) -> Outcome:
     reason = _reason(fault, policy)
     slices = mini_batch.slices
-    names = () if policy.splits_files else tuple(piece.file.name for piece in slices)
-    failures = (Failure(piece.file.name, reason, detail=fault.detail or None, files=names) for piece in slices)
-    failed = tuple(Failed(piece, failure) for piece, failure in zip(slices, failures, strict=True))
+    detail = fault.detail or None
+    if policy.splits_files:
+        failed = tuple(Failed(piece, Failure(piece.file.name, reason, detail=detail)) for piece in slices)
+    else:
+        failure = Failure.of_files([piece.file.name for piece in slices], reason, len(slices), detail)
+        failed = tuple(Failed(piece, failure) for piece in slices)
     return Outcome(mini_batch.number, failed)
 
 

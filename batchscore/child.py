@@ -76,6 +76,10 @@ class WorkerSpec:
     """Bytes that the worker and its children may have resident."""
     recycle_after: int | None = None
     """Mini-batches that one worker is sent."""
+    loads: str = "the model"
+    """What is loaded, for messages."""
+    grace: float = 1.0
+    """Seconds that an idle worker has to end when it isn't needed any more."""
     logging_level: str = "info"
     """Of Python's logging in the worker."""
 
@@ -128,7 +132,8 @@ class Child:
     """A worker process; it leads a group of its own, which dies with it and with this process.
 
     What it prints and logs goes to ``log``, where it ``waits`` once it takes over. ``kill`` may be called from
-    any thread and, the locks being re-entrant, from a signal handler. Raises UsageError where the interpreter can't be started.
+    any thread and, the locks being re-entrant, from a signal handler. Raises UsageError where the interpreter can't be
+    started.
     """
 
     def __init__(self, spec: WorkerSpec, log: ProcessLog, *, waits: bool = False) -> None:

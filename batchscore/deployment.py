@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
 from batchscore.errors import UsageError
+from batchscore.redaction import redact
 
 Style = Literal["settings", "root"]
 """Where the settings stand: under `settings:` (with `type: model`), or at the root (older, without a type)."""
@@ -140,3 +141,31 @@ class Deployment:
         for name, words in (("output_action", get_args(OutputAction)), ("logging_level", get_args(LoggingLevel))):
             if getattr(self, name) not in words:
                 raise UsageError(f"{name} must be one of {', '.join(words)}; found {getattr(self, name)!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        """What job.json says of it: of environment variables the names alone."""
+        code = self.code_configuration
+        return {
+            "file": self.file,
+            "name": self.name,
+            "endpoint_name": self.endpoint_name,
+            "model": _shown(self.model),
+            "scoring_script": code.scoring_script if code else None,
+            "settings": {
+                "instance_count": self.instance_count,
+                "max_concurrency_per_instance": self.max_concurrency_per_instance,
+                "mini_batch_size": self.mini_batch_size,
+                "output_action": self.output_action,
+                "output_file_name": self.output_file_name,
+                "retry_settings": asdict(self.retry_settings),
+                "error_threshold": self.error_threshold,
+                "logging_level": self.logging_level,
+                "environment_variables": [name for name, _ in self.environment_variables],
+            },
+        }
+
+
+def _shown(model: ModelReference | None) -> str | None:
+    if model is None:
+        return None
+    return redact(model.path if isinstance(model, LocalModel) else model.reference)

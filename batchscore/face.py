@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from batchscore.deployment import OutputAction
 from batchscore.errors import Stopped, UsageError
 from batchscore.job import (
     CsvOptions,
@@ -36,30 +37,35 @@ Location = str | os.PathLike[str]
 _CSV = CsvOptions()
 
 
-def run(  # noqa: PLR0913 (the command line's options, each with its default)
-    model: Location,
-    inputs: Location | Sequence[Location],
-    output: Location,
+def run(  # noqa: PLR0913 (the command line's options)
+    model: Location | None = None,
+    inputs: Location | Sequence[Location] = (),
+    output: Location | None = None,
     *,
+    deployment: Location | None = None,
+    deployment_name: str | None = None,
+    set: Mapping[str, object] | None = None,  # noqa: A002 (the command line's word)
+    model_store: Location | None = None,
     workers: int | None = None,
-    mini_batch_size: str | int = "auto",
+    mini_batch_size: str | int | None = None,
     rows_per_call: int | None = None,
-    threads_per_worker: int = 1,
-    timeout: float = 600.0,
-    max_retries: int = 3,
+    threads_per_worker: int | None = None,
+    timeout: float | None = None,
+    max_retries: int | None = None,
     memory_limit: str | None = None,
     recycle_after: int | None = None,
     grace: float = 20.0,
-    error_threshold: int = 0,
-    fail_fast: bool = False,
-    layout: Layout = "table",
+    error_threshold: int | None = None,
+    fail_fast: bool | None = None,
+    layout: Layout | None = None,
     format: Format | None = None,  # noqa: A002 (the command line's word)
     output_file_name: str | None = None,
-    output_files: OutputFiles = "one",
+    output_files: OutputFiles | None = None,
+    output_action: OutputAction | None = None,
     keep: str | Sequence[str] = (),
     add: Mapping[str, object] | None = None,
     rename: Mapping[str, str] | None = None,
-    predict_fn: str = "predict",
+    predict_fn: str | None = None,
     params: Mapping[str, Any] | None = None,
     delimiter: str = _CSV.delimiter,
     encoding: str = _CSV.encoding,
@@ -73,15 +79,17 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     environment: Mapping[str, str] | None = None,
     allow_empty: bool = False,
     overwrite: bool = False,
-    logging_level: LoggingLevel = "info",
+    logging_level: LoggingLevel | None = None,
     date: str | dt.date | None = None,
     progress: bool = False,
 ) -> JobSummary:
     """Score every row of `inputs` with `model` into the folder `output`; arguments as on the command line.
 
-    `keep="all"` keeps all input columns. `progress` shows a bar on stderr. `{date}` and `{date:%Y/%m/%d}` in `inputs`,
-    `output`, `output_file_name` and the values of `add` stand for `date`: a datetime.date, "2026-11-03", "yesterday" or
-    "today". A job with too many failures gives a summary whose status is Failed; it isn't raised.
+    None stands for the command line's default, or with `deployment`, the YAML file of a batch deployment or endpoint,
+    for what it says. `keep="all"` keeps all input columns. `progress` shows a bar on stderr. `{date}` and
+    `{date:%Y/%m/%d}` in `inputs`, `output`, `output_file_name` and the values of `add` stand for `date`: a
+    datetime.date, "2026-11-03", "yesterday" or "today". A job with too many failures gives a summary whose status is
+    Failed; it isn't raised.
 
     Raises UsageError, ModelLoadError, StorageError, OutputLocked (batchscore.errors), and KeyboardInterrupt where
     Ctrl-C stopped the job. Run again with the same arguments, the job goes on. SIGTERM gives a summary whose status is
@@ -92,7 +100,7 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
     from batchscore.runner import run_job
 
     try:
-        summary = run_job(job, watcher(sys.stderr, quiet=not progress, colour=True, logging_level=logging_level))
+        summary = run_job(job, watcher(sys.stderr, quiet=not progress, colour=True, logging_level=job.logging_level))
     except Stopped as stopped:
         if stopped.signal_number == signal.SIGINT:
             raise KeyboardInterrupt(str(stopped)) from None
@@ -103,7 +111,12 @@ def run(  # noqa: PLR0913 (the command line's options, each with its default)
 
 
 def validate(
-    model: Location, inputs: Location | Sequence[Location], output: Location, *, progress: bool = False, **options: Any
+    model: Location | None = None,
+    inputs: Location | Sequence[Location] = (),
+    output: Location | None = None,
+    *,
+    progress: bool = False,
+    **options: Any,
 ) -> Report:
     """What `run` with the same arguments would stumble over, and the first predictions; writes nothing to `output`.
 
@@ -125,48 +138,54 @@ def validate(
 
 def _job(given: Mapping[str, Any]) -> Job:
     """The Job that the arguments of `run` mean. Raises UsageError."""
-    day = parse_date(given["date"])
-    asked = Places(
+    if given["output"] is None:
+        raise UsageError("no output: give a folder as output")
+    stated = {name: value for name, value in _optional(given).items() if value is not None}
+    places = Places(
         _strings(given["inputs"]), os.fspath(given["output"]), given["output_file_name"], _texts(given["add"])
     )
-    places = asked.on(day)
-    name, kind = output_name_and_format(places.output_file_name, given["format"])
-    return Job(
-        model=os.fspath(given["model"]),
-        inputs=places.inputs,
-        output=places.output,
-        workers=given["workers"],
-        mini_batch_size=MiniBatchSize.parse(given["mini_batch_size"]),
-        rows_per_call=given["rows_per_call"],
-        threads_per_worker=given["threads_per_worker"],
-        timeout=given["timeout"],
-        max_retries=given["max_retries"],
-        memory_limit=parse_memory_limit(given["memory_limit"]),
-        recycle_after=given["recycle_after"],
-        grace=given["grace"],
-        error_threshold=given["error_threshold"],
-        fail_fast=given["fail_fast"],
-        layout=given["layout"],
-        format=kind,
-        output_file_name=name,
-        output_files=given["output_files"],
-        keep=("*",) if given["keep"] == "all" else _strings(given["keep"]),
-        add=places.add,
-        rename=tuple((given["rename"] or {}).items()),
-        predict_fn=given["predict_fn"],
-        params=tuple((name, _param(name, value)) for name, value in (given["params"] or {}).items()),
-        csv=CsvOptions(given["delimiter"], given["encoding"], tuple(given["missing_values"]), given["header"]),
-        include=_strings(given["include"]),
-        exclude=_strings(given["exclude"]),
-        limit=given["limit"],
-        env_manager=given["env_manager"],
-        python=os.fspath(given["python"]) if given["python"] else None,
-        environment=tuple((given["environment"] or {}).items()),
-        allow_empty=given["allow_empty"],
-        overwrite=given["overwrite"],
-        logging_level=given["logging_level"],
-        date=None if places == asked else day.isoformat(),
-    )
+    stated |= places.stated_on(parse_date(given["date"]))
+    of_deployments = ("deployment_name", "set", "model_store")
+    if given["deployment"] is not None:
+        from batchscore.deploying import DeploymentFile, job_of_deployment
+
+        name, overrides, store = (given[each] for each in of_deployments)
+        return job_of_deployment(
+            DeploymentFile(os.fspath(given["deployment"]), name, _texts(overrides), store and os.fspath(store)), stated
+        )
+    if any(given[each] for each in of_deployments):
+        raise UsageError(f"{', '.join(of_deployments)} go with deployment, and there is none")
+    if "model" not in stated:
+        raise UsageError("no model: give model, or deployment, whose YAML names one")
+    name, kind = output_name_and_format(stated.pop("output_file_name", None), stated.pop("format", None))
+    return Job(**stated, output_file_name=name, format=kind)
+
+
+_AS_GIVEN = (
+    "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries", "error_threshold", "fail_fast",
+    "layout", "format", "output_files", "output_action", "predict_fn", "limit", "env_manager", "allow_empty",
+    "overwrite", "logging_level", "recycle_after", "grace",
+)  # fmt: skip
+
+
+def _optional(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of Job as their types; None where the argument leaves them to the default, or to the deployment."""
+    csv = CsvOptions(given["delimiter"], given["encoding"], tuple(given["missing_values"]), given["header"])
+    size = given["mini_batch_size"]
+    return {
+        **{name: given[name] for name in _AS_GIVEN},
+        "memory_limit": parse_memory_limit(given["memory_limit"]),
+        "model": None if given["model"] is None else os.fspath(given["model"]),
+        "mini_batch_size": None if size is None else MiniBatchSize.parse(size),
+        "keep": ("*",) if given["keep"] == "all" else _strings(given["keep"]) or None,
+        "rename": tuple((given["rename"] or {}).items()) or None,
+        "params": tuple((name, _param(name, value)) for name, value in (given["params"] or {}).items()) or None,
+        "csv": None if csv == _CSV else csv,
+        "include": _strings(given["include"]),
+        "exclude": _strings(given["exclude"]),
+        "python": os.fspath(given["python"]) if given["python"] else None,
+        "environment": tuple((given["environment"] or {}).items()) or None,
+    }
 
 
 def _param(name: str, value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from batchscore.child import WorkerSpec
@@ -35,25 +36,34 @@ def check_interpreter(job: Job) -> None:
     """
     if job.python in {None, sys.executable}:
         return
+    needed = _needed(job)
     spec = WorkerSpec({}, python=str(job.python), environment=job.environment)
     name = f"--python {spec.python}"
-    answer = _answer(spec, name)
+    answer = _answer(spec, name, needed)
     found = re.search(r"^Python (\d+)\.(\d+)\n(.*)", answer, re.MULTILINE)  # site packages may print, too
     if not found:
         raise UsageError(f"{name} isn't a Python interpreter{_said(answer)}{_nearby(spec.python)}")
     version = int(found[1]), int(found[2])
     if version < OLDEST:
         raise UsageError(f"{name} is Python {found[1]}.{found[2]}; the workers need Python 3.10 or later")
-    if missing := [NEEDED[module] for module in found[3].split()]:
+    if missing := [needed[module] for module in found[3].split()]:
         raise ModelLoadError(
-            f"{name} lacks {', '.join(missing)}; the workers need {', '.join(NEEDED.values())} there, and the "
+            f"{name} lacks {', '.join(missing)}; the workers need {', '.join(needed.values())} there, and the "
             f'model its own libraries. Install what is missing: "{spec.python}" -m pip install {" ".join(missing)}'
         )
 
 
-def _answer(spec: WorkerSpec, name: str) -> str:
+def _needed(job: Job) -> Mapping[str, str]:
+    """What the workers import; a scoring script's only what the script itself does, unless a table is made of it."""
+    if job.script is None:
+        return NEEDED
+    is_text = job.layout == "azure" or job.output_action == "summary_only"
+    return {} if is_text else {name: package for name, package in NEEDED.items() if name != "mlflow"}
+
+
+def _answer(spec: WorkerSpec, name: str, needed: Iterable[str]) -> str:
     """What it answers to the question for its version and for the modules that it lacks."""
-    command = [spec.python, "-c", _PROBE, *NEEDED]
+    command = [spec.python, "-c", _PROBE, *needed]
     try:
         answer = subprocess.run(
             command,

@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from batchscore.deployment import Deployment, OutputAction
 from batchscore.errors import UsageError
 from batchscore.minibatch import Json
 
@@ -15,20 +16,20 @@ OutputFiles = Literal["one", "parts", "mirror"]
 LoggingLevel = Literal["warning", "info", "debug"]
 EnvManager = Literal["local", "uv"]
 Layout = Literal["table", "azure"]
-OutputAction = Literal["append_row", "summary_only"]
 
 FORMATS: tuple[Format, ...] = ("csv", "parquet", "jsonl")
 SUFFIXES: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".pqt": "parquet", ".jsonl": "jsonl"}
 Writer = Literal["csv", "parquet", "jsonl", "headerless"]
 """What encodes the parts: a format, or layout azure's CSV without a header."""
 LAYOUTS: tuple[Layout, ...] = ("table", "azure")
+OUTPUT_ACTIONS: tuple[OutputAction, ...] = ("append_row", "summary_only")
 OUTPUT_FILES: tuple[OutputFiles, ...] = ("one", "parts", "mirror")
 LOGGING_LEVELS: tuple[LoggingLevel, ...] = ("warning", "info", "debug")
 ENV_MANAGERS: tuple[EnvManager, ...] = ("local", "uv")
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "layout": LAYOUTS, "format": FORMATS, "output_files": OUTPUT_FILES, "env_manager": ENV_MANAGERS,
-    "logging_level": LOGGING_LEVELS,
+    "layout": LAYOUTS, "format": FORMATS, "output_files": OUTPUT_FILES, "output_action": OUTPUT_ACTIONS,
+    "env_manager": ENV_MANAGERS, "logging_level": LOGGING_LEVELS,
 }  # fmt: skip
 
 MISSING_VALUES = (
@@ -268,6 +269,10 @@ class Job:
     """Score by this script instead of the model's predict."""
     logging_level: LoggingLevel = "info"
     """Of Python's logging in the workers; debug: each step is logged and told, too."""
+    deployment: Deployment | None = None
+    """Where the settings come from, if a deployment's YAML was given."""
+    notes: tuple[str, ...] = ()
+    """What to tell the user once."""
 
     def __post_init__(self) -> None:
         if os.name == "nt":
@@ -309,11 +314,41 @@ class Job:
                 "--env-manager uv has the workers run in the environment that it builds, --python in that of "
                 f"{self.python}; drop one of them"
             )
+        if self.output_action == "summary_only" and self.script is None:
+            raise UsageError(
+                "output_action summary_only leaves all output to a scoring script, and there is none; use append_row"
+            )
         if self.layout == "azure" and (self.format != "csv" or self.keep or self.add):
             raise UsageError(
                 "layout azure is CSV without a header and has row, predictions and file only; "
                 "other formats, --keep and --add need --layout table"
             )
+
+        self._check_script()
+
+    def _check_script(self) -> None:
+        """A scoring script reads its files itself: refuse what batchscore can't do for it."""
+        if self.script is None:
+            return
+        if self.mini_batch_size.files is None:
+            raise UsageError(
+                f"a scoring script gets whole files: mini_batch_size is a number of files, found {self.mini_batch_size}"
+            )
+        if self.output_files == "mirror":
+            raise UsageError(
+                "output_files mirror needs to know whose rows are whose, which a scoring script doesn't tell; "
+                "the script can write a file for each input itself, with output_action summary_only"
+            )
+        names = ("keep", "add", "rename", "params", "limit", "rows_per_call")
+        given = [name for name in names if getattr(self, name) not in ((), None)]
+        given += ["predict_fn"] if self.predict_fn != "predict" else []
+        if given:
+            raise UsageError(f"{given[0]} has no effect on a scoring script, which reads and scores its files itself")
+
+    @property
+    def prediction_target(self) -> str:
+        """The file or folder of the predictions in OUTPUT."""
+        return self.output_file_name if self.output_files == "one" else self.output_folder
 
     @property
     def output_folder(self) -> str:

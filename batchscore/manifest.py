@@ -32,11 +32,15 @@ class Ending:
     counts: Counts
     outputs: tuple[Json, ...] = ()
     """Of each prediction file: path, rows, bytes, sha256."""
+    files: tuple[Json, ...] = ()
+    """Of each file that a scoring script wrote itself: path, bytes, sha256."""
     columns: tuple[Column, ...] = ()
     """Of the prediction files."""
     exit_code: int = 0
     error: BatchscoreError | None = None
     """What ended it before its time."""
+    is_whole: bool = True
+    """Each file was scored or has failed."""
     slow: int = 0
     """Mini-batches with an attempt that took longer than Azure would have let it."""
     warnings: tuple[str, ...] = ()
@@ -48,11 +52,14 @@ class Ending:
 
 
 def count(prepared: Prepared, verdicts: Verdicts) -> Counts:
-    """The counts of the whole job; rows of files that are still to do are in neither sum."""
+    """The counts of the whole job; rows of files that are still to do are in neither sum.
+
+    Rows of a scoring script are what it returned: nobody knows of more.
+    """
     rows_scored = rows_failed = files_failed = files_unsupported = 0
     for verdict in verdicts:
-        if verdict.is_failed:
-            files_failed += 1
+        files_failed += verdict.files_failed
+        if verdict.is_failed and prepared.job.script is None:
             files_unsupported += not is_readable(verdict.file.name)
             rows_failed += rows_of_failed(verdict, prepared.job.csv)
         else:
@@ -86,11 +93,15 @@ def standing_out(prepared: Prepared, verdicts: Verdicts) -> Json:
     }
 
 
-def completed(counts: Counts, outputs: tuple[Json, ...], columns: tuple[Column, ...]) -> Ending:
-    """The ending of a job whose predictions are in place."""
+def completed(
+    counts: Counts, outputs: tuple[Json, ...], columns: tuple[Column, ...], files: tuple[Json, ...] = ()
+) -> Ending:
+    """The ending of a job whose predictions, and what a scoring script wrote itself, are in place."""
     to = outputs[0]["path"] if len(outputs) == 1 else _files(len(outputs))
+    places = [f", to {to}"] if outputs else []
+    places += [f", {_files(len(files))} written by the script"] if files else []
     failed = f"; {_failed(counts)}, see failures.jsonl" if counts.files_failed else ""
-    return Ending("Completed", f"{_scored(counts)}, to {to}{failed}", counts, outputs, columns)
+    return Ending("Completed", f"{_scored(counts)}{''.join(places)}{failed}", counts, outputs, files, columns)
 
 
 def failed(job: Job, counts: Counts, *, is_whole: bool) -> Ending:
@@ -103,13 +114,13 @@ def failed(job: Job, counts: Counts, *, is_whole: bool) -> Ending:
         message = f"{files} and no row was scored, see failures.jsonl"
     else:
         message = f"{files}, {allowed}; {_scored(counts)} but not published, see failures.jsonl"
-    return Ending("Failed", message, counts, exit_code=1)
+    return Ending("Failed", message, counts, exit_code=1, is_whole=is_whole)
 
 
 def cut_short(error: BatchscoreError, counts: Counts) -> Ending:
     """The ending of a job that a signal stopped, or that an error ended."""
     status: Status = "Canceled" if isinstance(error, Stopped) else "Failed"
-    return Ending(status, str(error), counts, exit_code=error.exit_code, error=error)
+    return Ending(status, str(error), counts, exit_code=error.exit_code, error=error, is_whole=False)
 
 
 def _scored(counts: Counts) -> str:
@@ -149,6 +160,7 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "resolved": redact(prepared.model.resolved),
             "digest": header.identity["model_digest"],
         },
+        **({"deployment": job.deployment.to_json()} if job.deployment else {}),
         "inputs": {
             "given": [redact(entry) for entry in job.inputs],
             "include": list(job.include),
@@ -181,6 +193,7 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
         },
         "skipped": [asdict(entry) for entry in prepared.listing.skipped],
         "outputs": list(ending.outputs),
+        "files": list(ending.files),
         "columns": [asdict(column) for column in published(ending.columns)],
         **ending.standing_out,
         "job": header.job,
@@ -190,7 +203,12 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
 
 
 def empty_columns(prepared: Prepared) -> tuple[Column, ...]:
-    """The output columns of a job without rows: prediction names from the output signature, else `prediction`."""
+    """The output columns of a job without rows: prediction names from the output signature, else `prediction`.
+
+    A scoring script's lines in layout azure have no columns, whatever there is of them.
+    """
+    if prepared.job.script and prepared.job.layout == "azure":
+        return ()
     settings, outputs = prepared.settings, prepared.model.folder.signature.outputs
     specs = outputs.specs if outputs and settings.predict_fn == "predict" else ()
     names = [spec.name for spec in specs]
@@ -198,6 +216,8 @@ def empty_columns(prepared: Prepared) -> tuple[Column, ...]:
         names = ["prediction"] if len(names) <= 1 else [f"prediction_{position}" for position in range(len(names))]
     file, row = Column("file", "string", "file"), Column("row", "int64", "row")
     predictions = [Column(str(name), kind, "prediction") for name, kind in zip(names, _kinds(specs), strict=False)]
+    if prepared.job.script:
+        return tuple(predictions)
     if settings.layout == "azure":
         return (row, *predictions, file)
     kept = [Column(name, "string", "kept") for name in settings.keep]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -81,6 +82,11 @@ class MiniBatch:
         return f"{self.number:06d}-{digest.hexdigest()[:12]}"
 
     @property
+    def files_name(self) -> str:
+        """The folder beside the part of what a scoring script wrote itself."""
+        return f"{self.part_name}.files"
+
+    @property
     def size(self) -> int:
         """Bytes of input, roughly."""
         return sum(piece.bytes for piece in self.slices)
@@ -137,12 +143,17 @@ class Failure:
             "reason": self.reason,
             "record": self.record,
             **({"detail": self.detail} if self.detail else {}),
-            **({"files": list(self.files)} if self.files else {}),
+            **({"files": list(self.files), "count": self.count} if self.files else {}),
         }
 
     @classmethod
     def from_json(cls, record: Json) -> Failure:
         return cls(**{**record, "files": tuple(record.get("files", ()))})
+
+    @classmethod
+    def of_files(cls, files: Sequence[str], reason: str, count: int, detail: str | None = None) -> Failure:
+        """Why a scoring script's mini-batch failed with that many of its files."""
+        return cls(files[0], reason, detail=detail, files=tuple(files), count=count)
 
 
 @dataclass(frozen=True, slots=True)

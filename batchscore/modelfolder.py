@@ -62,6 +62,15 @@ def read_model_folder(path: str) -> ModelFolder:
     )
 
 
+def read_any_model(path: str) -> ModelFolder:
+    """A scoring script's model, a folder or a file, MLflow's or not: the script loads it. Raises UsageError."""
+    if not os.path.exists(path):  # noqa: PTH110  # as above
+        raise UsageError(
+            f"MODEL {path} isn't there; give the folder or file of the model that the scoring script loads"
+        )
+    return ModelFolder(path, ModelSignature(), has_signature=False, digest=digest(path))
+
+
 def read_yaml(file: Path) -> dict[str, Any]:
     """The keys and values of a YAML file; an empty one has none. Raises UsageError."""
     try:
@@ -82,13 +91,16 @@ def _nearby(folder: Path) -> str:
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
-def digest(path: str) -> str:
-    """`sha256:…` over the relative names and contents of the folder's files, without bytecode.
+def digest(path: str, *, leave_out: frozenset[str] = frozenset(), leaves_hidden: bool = False) -> str:
+    """`sha256:…` over the relative names and contents of the folder's files, without bytecode; or of one file.
 
-    Pipes and links that lead nowhere count by their names. Raises UsageError for a file that can't be read.
+    Pipes and links that lead nowhere count by their names. Files and folders of `leave_out` (absolute paths) and, with
+    `leaves_hidden`, hidden folders don't count. Raises UsageError for a file that can't be read.
     """
     total = hashlib.sha256()
-    for name in sorted(_files(path), key=os.fsencode):
+    if Path(path).is_file():
+        total.update(os.fsencode(Path(path).name) + b"\0" + _content(Path(path)))
+    for name in sorted(_files(path, leave_out, leaves_hidden=leaves_hidden), key=os.fsencode):
         total.update(os.fsencode(name) + b"\0" + _content(Path(path, name)))
     return f"sha256:{total.hexdigest()}"
 
@@ -101,13 +113,19 @@ def _content(file: Path) -> bytes:
                 while block := stream.read(1 << 20):
                     content.update(block)
     except OSError as error:
-        raise UsageError(f"the model's file {file} can't be read: {error.strerror or error}") from error
+        raise UsageError(f"the file {file} can't be read: {error.strerror or error}") from error
     return content.digest()
 
 
-def _files(path: str) -> Iterator[str]:
+def _files(path: str, leave_out: frozenset[str], *, leaves_hidden: bool) -> Iterator[str]:
     for folder, folders, names in os.walk(path, followlinks=True):
-        folders[:] = [name for name in folders if name != "__pycache__"]
+        folders[:] = [
+            name
+            for name in folders
+            if name != "__pycache__"
+            and not (leaves_hidden and name.startswith("."))
+            and os.path.join(folder, name) not in leave_out  # noqa: PTH118 (as os.walk has them)
+        ]
         for name in names:
-            if not name.endswith(".pyc"):
+            if not name.endswith(".pyc") and os.path.join(folder, name) not in leave_out:  # noqa: PTH118
                 yield os.path.relpath(Path(folder, name), path)

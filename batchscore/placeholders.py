@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from batchscore.errors import UsageError
 
@@ -87,3 +88,10 @@ class Places:
             output_file_name=None if name is None else fill_in(name, date, "--output-file-name"),
             add=tuple((name, fill_in(value, date, "--add")) for name, value in self.add),
         )
+
+    def stated_on(self, date: dt.date) -> dict[str, Any]:
+        """The fields of Job that say the same: without a name that isn't given, and with the day where it counts."""
+        places = self.on(date)
+        named = {} if places.output_file_name is None else {"output_file_name": places.output_file_name}
+        dated = {} if places == self else {"date": date.isoformat()}
+        return {"inputs": places.inputs, "output": places.output, "add": places.add, **named, **dated}

@@ -18,10 +18,12 @@ from batchscore.errors import FileRefused, UsageError
 from batchscore.inputs import Listing, Selection, list_inputs
 from batchscore.job import Job, ScoringSettings
 from batchscore.journal import Header, read_header
-from batchscore.modelfolder import ModelFolder, is_registered, read_model_folder
+from batchscore.modelfolder import ModelFolder, is_registered, read_any_model, read_model_folder
 from batchscore.resuming import Earlier, Identity, identify, take_over
+from batchscore.schema import ModelSignature
 from batchscore.schema.params import parse_params
 from batchscore.slots import Slots
+from batchscore.staging import check_script, script_spec
 from batchscore.storage import local_path
 from batchscore.workspace import Workspace
 
@@ -42,15 +44,29 @@ class FoundModel:
     folder: ModelFolder
     notes: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What its folder or file is called where the user has it."""
+        is_named = self.reference and not is_registered(self.reference)
+        return Path(local_path(self.reference, "MODEL") if is_named else self.folder.path).name
+
 
 def find_model(job: Job, workspace: Workspace) -> FoundModel:
-    """The model folder that the job names; an alias keeps the version it had when the job was planned.
+    """The model folder that the job names; with a scoring script any folder or file, or none.
+
+    An alias keeps the version it had when the job was planned.
 
     Raises UsageError: no such model, not an MLflow model, a URL.
     """
+    read = read_model_folder
+    if job.script:
+        check_script(job.script, workspace)
+        read = read_any_model
+        if not job.model:
+            return FoundModel("", "", ModelFolder("", ModelSignature(), has_signature=False, digest=""))
     if not is_registered(job.model):
         path = os.path.realpath(local_path(job.model, "MODEL"))
-        folder = read_model_folder(path)
+        folder = read(path)
         if Path(workspace.root).is_relative_to(path):
             raise UsageError(
                 f"OUTPUT {workspace.root} lies in MODEL {path}, which it would change; give another folder"
@@ -65,7 +81,7 @@ def find_model(job: Job, workspace: Workspace) -> FoundModel:
     notes: tuple[str, ...] = ()
     if facts["newest"] != facts["resolved"]:
         notes = (f"{job.model} is {facts['newest']} now; this job goes on with {facts['resolved']}, as planned",)
-    return FoundModel(job.model, facts["resolved"], read_model_folder(facts["path"]), notes)
+    return FoundModel(job.model, facts["resolved"], read(facts["path"]), notes)
 
 
 def _pinned_model(job: Job, workspace: Workspace) -> str | None:
@@ -84,15 +100,17 @@ def find_inputs(job: Job, workspace: Workspace) -> Listing:
     """The files to score. Raises UsageError where there are none, unless the job allows it."""
     if any(os.path.realpath(local_path(entry, "INPUT")) == workspace.root for entry in job.inputs):
         raise UsageError(f"OUTPUT {workspace.root} is an INPUT, too; give a folder of its own")
-    selection = Selection(workspace.root, job.include, job.exclude, job.allow_empty, job.fails_unsupported)
+    takes_unsupported = job.fails_unsupported or job.script is not None
+    selection = Selection(workspace.root, job.include, job.exclude, job.allow_empty, takes_unsupported)
     listing = list_inputs(job.inputs, selection)
-    if job.layout == "azure":
+    if job.layout == "azure" and job.script is None:
         _refuse_same_base_names(listing)
     if not listing.files and not job.allow_empty:
         number = len(listing.skipped)
         skipped = f" ({number} other {'file was' if number == 1 else 'files were'} skipped)" if number else ""
+        kind = "file" if takes_unsupported else "CSV or Parquet file"
         raise UsageError(
-            f"no input: {', '.join(job.inputs)} holds no CSV or Parquet file to score{skipped}; "
+            f"no input: {', '.join(job.inputs)} holds no {kind} to score{skipped}; "
             "check -i, --include and --exclude, or use --allow-empty if that may be"
         )
     return listing
@@ -125,7 +143,7 @@ class Prepared:
     @property
     def notes(self) -> tuple[str, ...]:
         """What to tell the user before the job begins."""
-        return (*self.model.notes, *self.earlier.notes)
+        return (*self.job.notes, *self.model.notes, *self.earlier.notes)
 
 
 def prepare(job: Job, workspace: Workspace, model: FoundModel, listing: Listing, identity: Identity) -> Prepared:
@@ -141,7 +159,7 @@ def prepare(job: Job, workspace: Workspace, model: FoundModel, listing: Listing,
         resolved=model.resolved,
         threads=job.threads_per_worker,
         keep=_kept_columns(listing, job, model.folder),
-        targets=(job.output_file_name if job.output_files == "one" else job.output_folder,),
+        targets=() if job.output_action == "summary_only" else (job.prediction_target,),
         replaces=(),
     )
     earlier = take_over(workspace, job, planned, listing)
@@ -224,6 +242,8 @@ def _refuse_clashes(settings: ScoringSettings, predictions: list[str]) -> None:
 
 def worker_spec(prepared: Prepared) -> WorkerSpec:
     """How the workers of a job are started, but for their interpreter."""
+    if prepared.job.script:
+        return script_spec(prepared.job, prepared.job.script, prepared.workspace, prepared.settings)
     return WorkerSpec(
         {
             "model": prepared.model.folder.path,
@@ -233,7 +253,5 @@ def worker_spec(prepared: Prepared) -> WorkerSpec:
         },
         threads=prepared.settings.threads,
         environment=prepared.job.environment,
-        memory_limit=prepared.job.memory_limit,
-        recycle_after=prepared.job.recycle_after,
         logging_level=prepared.job.logging_level,
     )

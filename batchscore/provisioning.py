@@ -21,9 +21,10 @@ def interpreter_for(job: Job, model: FoundModel, note: Note) -> str:
     Raises, where an environment has to be built, UsageError: no uv, files that can't be read; ModelLoadError: no
     interpreter or no packages that fit; StorageError: an index can't be reached, the cache can't be written.
     """
-    if job.env_manager == "uv":
-        return _built(environment_of(model.folder.path), note)
-    return job.python or sys.executable
+    is_built = job.env_manager == "uv"
+    if job.script and job.deployment and not job.python:
+        return interpreter_for_script(job.deployment, note) if is_built else _local(job.deployment, note)
+    return _built(environment_of(model.folder.path), note) if is_built else job.python or sys.executable
 
 
 def interpreter_for_script(deployment: Deployment, note: Note) -> str:
@@ -42,6 +43,17 @@ def interpreter_for_script(deployment: Deployment, note: Note) -> str:
         f"{deployment.file} states {what}: the scoring script runs with what is installed here ({sys.executable}). "
         "With a conda_file in its environment, that is built for it"
     )
+    return sys.executable
+
+
+def _local(deployment: Deployment, note: Note) -> str:
+    """The running interpreter; an environment that is only named has been noted where the YAML was read."""
+    stated = deployment.environment
+    here = f"the scoring script runs with what is installed here ({sys.executable})"
+    if stated is None:
+        note(f"{deployment.file} states no environment: {here}")
+    elif stated.conda_file or stated.conda_json:
+        note(f"{deployment.file}: {here}; --env-manager uv builds the environment of its conda_file")
     return sys.executable
 
 

@@ -17,6 +17,7 @@ from batchscore.manifest import Ending
 from batchscore.minibatch import Column, Failure, Json
 from batchscore.planning import Prepared
 from batchscore.receipts import Part, Segment
+from batchscore.scriptfiles import announce, ready_files
 from batchscore.storage import Ready, commit, prepare, publish, storage_errors, sync_folder
 from batchscore.summary import JobSummary, Verdicts, failure_lines, judge
 from batchscore.workspace import Workspace
@@ -32,7 +33,12 @@ class OutputFile:
 
 
 def output_files(job: Job, verdicts: Verdicts) -> Iterator[OutputFile]:
-    """The prediction files of a job: one, one a mini-batch, or one an input file. Failed files are left out."""
+    """The prediction files of a job: one, one a mini-batch, one an input file, or none (summary_only).
+
+    Failed files are left out.
+    """
+    if job.output_action == "summary_only":
+        return
     good = (verdict for verdict in verdicts if not verdict.is_failed)
     if job.output_files == "one":
         yield OutputFile(job.output_file_name, (segment for verdict in good for segment in verdict.scored))
@@ -63,21 +69,27 @@ def merged(segments: Iterable[Segment]) -> Iterator[tuple[Segment, Part]]:
         yield last
 
 
-def publish_predictions(prepared: Prepared, verdicts: Verdicts, columns: tuple[Column, ...]) -> tuple[Json, ...]:
+def publish_outputs(
+    prepared: Prepared, verdicts: Verdicts, columns: tuple[Column, ...]
+) -> tuple[tuple[Json, ...], tuple[Json, ...]]:
     """Join the parts into prediction files, and put all of them into the places of what was there before.
 
-    What job.json says of each: path, rows, bytes, sha256.
+    With them go the files that a scoring script wrote itself. What job.json says of the ones (path, rows, bytes,
+    sha256) and of the others (path, bytes, sha256). Raises UsageError where a script's file would replace a stranger.
     """
-    job, workspace = prepared.job, prepared.workspace
+    job, root = prepared.job, prepared.workspace.root
     ready = [_joined(prepared, file, columns) for file in output_files(job, verdicts)]
-    withdraw(prepared)
-    outputs = []
-    for file, rows in ready:
-        commit(workspace.root, file)
-        outputs.append({"path": file.name, "rows": rows, "bytes": file.bytes, "sha256": file.sha256})
-    for folder in {str(Path(workspace.root, file.name).parent) for file, _ in ready}:
+    files = list(ready_files(prepared, verdicts))
+    earlier = prepared.workspace.announced()
+    announce(prepared, files, earlier)
+    withdraw(prepared, earlier)
+    everything = [*(file for file, _ in ready), *files]
+    for file in everything:
+        commit(root, file)
+    for folder in {str(Path(root, file.name).parent) for file in everything}:
         sync_folder(folder)
-    return tuple(outputs)
+    outputs = tuple({"path": file.name, "rows": rows, **file.facts} for file, rows in ready)
+    return outputs, tuple({"path": file.name, **file.facts} for file in files)
 
 
 def _joined(prepared: Prepared, file: OutputFile, columns: tuple[Column, ...]) -> tuple[Ready, int]:
@@ -96,15 +108,17 @@ def _joined(prepared: Prepared, file: OutputFile, columns: tuple[Column, ...]) -
     return prepare(workspace.ready, file.name, join), rows
 
 
-def withdraw(prepared: Prepared) -> None:
+def withdraw(prepared: Prepared, earlier: Iterable[str]) -> None:
     """Take away job.json and the outputs of jobs before, now that this one's are ready to take their places.
 
-    With many prediction files also those of an earlier attempt, whose inputs may have been others.
+    With many prediction files, and with a script's files (`earlier`), also those of an earlier attempt to publish,
+    whose inputs may have been others.
     """
     root, header = Path(prepared.workspace.root), prepared.earlier.header
     with storage_errors(f"can't replace the outputs in {root}"):
         Path(root, "job.json").unlink(missing_ok=True)
-        for name in (*header.replaces, *(header.targets if prepared.job.output_files != "one" else ())):
+        several = header.targets if prepared.job.output_files != "one" else ()
+        for name in (*header.replaces, *several, *earlier):
             path = Path(root, name).resolve()
             if root not in path.parents:
                 continue  # a manifest is a file that anyone may have edited
@@ -136,9 +150,10 @@ def conclude(prepared: Prepared, verdicts: Verdicts) -> Ending:
     """Judge the job and publish predictions, where it completed, and failures.jsonl."""
     job, counts = prepared.job, manifest.count(prepared, verdicts)
     is_whole = not any(verdict.is_pending for verdict in verdicts)
-    if is_whole and judge(counts, job.error_threshold) == "Completed":
+    if is_whole and judge(counts, job.error_threshold, has_success=_has_success(job, verdicts)) == "Completed":
         columns = verdicts.columns or manifest.empty_columns(prepared)
-        ending = manifest.completed(counts, publish_predictions(prepared, verdicts, columns), columns)
+        outputs, files = publish_outputs(prepared, verdicts, columns)
+        ending = manifest.completed(counts, outputs, columns, files)
     else:
         ending = manifest.failed(job, counts, is_whole=is_whole)
     publish_failures(prepared.workspace, verdicts.failures())
@@ -151,6 +166,13 @@ def _with_highlights(ending: Ending, prepared: Prepared, verdicts: Verdicts) -> 
         rows_recorded=verdicts.receipts.rows_recorded,
         standing_out=manifest.standing_out(prepared, verdicts),
     )
+
+
+def _has_success(job: Job, verdicts: Verdicts) -> bool | None:
+    """Whether any mini-batch was scored, where a script's results are only counted; else rows tell."""
+    if job.script and job.output_action == "summary_only":
+        return any(not verdict.is_failed for verdict in verdicts)
+    return None
 
 
 def cut_short(prepared: Prepared, verdicts: Verdicts, error: BatchscoreError) -> Ending:
@@ -180,4 +202,12 @@ def sign_off(prepared: Prepared, ending: Ending) -> JobSummary:
     if ending.error is not None and ending.status != "Canceled":
         raise ending.error
     workspace.is_done = ending.status == "Completed"
-    return JobSummary(ending.status, ending.counts, workspace.root, ending.message, ending.exit_code, content)
+    return JobSummary(
+        ending.status,
+        ending.counts,
+        workspace.root,
+        ending.message,
+        ending.exit_code,
+        content,
+        is_whole=ending.is_whole,
+    )

@@ -25,6 +25,18 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Extra:
+    """What a scoring script's mini-batch has besides its rows."""
+
+    place: int
+    """Of its receipt in the journal."""
+    folder: str
+    """Below the parts folder: the files that the script wrote itself; empty where there are none."""
+    missing: int
+    """Files that count as failed, because the script returned fewer elements."""
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """The predictions of a slice: [start, stop) of a part, in bytes of text or rows of Parquet."""
 
@@ -33,6 +45,8 @@ class Segment:
     """None where there is no row."""
     start: int
     stop: int
+    extra: Extra | None = None
+    """With the first slice of a scoring script's mini-batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +63,21 @@ class Receipts:
     """The receipts of a plan's slices, the last word winning; small, since failures stay in the journal.
 
     What the journal says of slices that aren't in the plan (their files changed or went) counts for its retries alone.
+    With `is_whole` (scoring scripts) a mini-batch is known as a whole or not at all: it had just these slices.
     """
 
-    def __init__(self, plan: Iterable[MiniBatch], journal: Journal, *, warns_beyond: float | None = None) -> None:
+    def __init__(
+        self,
+        plan: Collection[MiniBatch],
+        journal: Journal,
+        *,
+        is_whole: bool = False,
+        warns_beyond: float | None = None,
+    ) -> None:
         self._journal = journal
         self._warns_beyond = warns_beyond
+        self.is_whole = is_whole
+        self._wholes = {mini_batch.slices for mini_batch in plan} if is_whole else set()
         self._known: dict[FileSlice, Receipt | None] = dict.fromkeys(
             piece for mini_batch in plan for piece in mini_batch.slices
         )
@@ -76,16 +100,21 @@ class Receipts:
 
     def _take(self, outcome: Outcome, place: int) -> None:
         self.retries += outcome.retries
+        if self.is_whole and tuple(entry.slice for entry in outcome.slices) not in self._wholes:
+            return
         if any(entry.slice in self._known for entry in outcome.slices):
             self.highlights.take(outcome)
             if self._warns_beyond is not None and outcome.longest > self._warns_beyond:
                 self.slow.add(outcome.number)
         parts = self._parts(outcome, place)
+        extra = self._extra(outcome, place) if self.is_whole else None
         for entry in outcome.slices:
             if entry.slice not in self._known:
                 continue
             if isinstance(entry, Scored):
-                self._known[entry.slice] = Segment(entry.rows, parts.get(entry.part), entry.start, entry.stop)
+                part = parts.get(entry.part)
+                self._known[entry.slice] = Segment(entry.rows, part, entry.start, entry.stop, extra)
+                extra = None
             else:
                 self._known[entry.slice] = FailedAt(place)
                 self.failed_files.add(entry.slice.file.name)
@@ -96,6 +125,12 @@ class Receipts:
         rowless = sum(isinstance(entry, Scored) and not entry.part for entry in outcome.slices)
         needs = len(outcome.slices) - rowless if outcome.is_mixed else 0
         return {name: Part(name, columns, place, needs) for name in names}
+
+    def _extra(self, outcome: Outcome, place: int) -> Extra:
+        missing = outcome.shortfall.count if outcome.shortfall else 0
+        self.failed_files.update(entry.slice.file.name for entry in outcome.slices[:missing])
+        whole = MiniBatch(outcome.number, tuple(entry.slice for entry in outcome.slices))
+        return Extra(place, whole.files_name if outcome.files else "", missing)
 
     @property
     def end(self) -> int:
@@ -122,6 +157,23 @@ class Receipts:
         entries = self._journal.outcome_at(found.place).slices
         return next(entry.failure for entry in entries if isinstance(entry, Failed) and entry.slice == piece)
 
+    def shortfall(self, extra: Extra) -> Failure:
+        """Why files count as failed whose mini-batch is scored, from the journal."""
+        found = self._journal.outcome_at(extra.place).shortfall
+        if found is None:
+            raise TypeError("nothing is missing there")
+        return found
+
+    def written(self, extra: Extra) -> tuple[str, ...]:
+        """The files that a scoring script wrote itself, relative to their folder."""
+        return self._journal.outcome_at(extra.place).files if extra.folder else ()
+
+    def extras(self) -> Iterator[Extra]:
+        """Of the mini-batches that are scored, in no certain order."""
+        for found in self._known.values():
+            if isinstance(found, Segment) and found.extra:
+                yield found.extra
+
     def failed_mini_batches(self, plan: Iterable[MiniBatch]) -> tuple[int, tuple[Glimpse, ...]]:
         """How many mini-batches hold a slice that failed, and the first of them."""
         places = [
@@ -133,7 +185,7 @@ class Receipts:
 
     def forget_failures(self) -> None:
         """Have all failed slices scored again."""
-        self._forget(piece for piece, found in self._known.items() if isinstance(found, FailedAt))
+        self._forget(piece for piece, found in self._known.items() if _is_failure(found))
         self.failed_files.clear()
 
     def forget_lost(self, there: Collection[str]) -> None:
@@ -145,17 +197,33 @@ class Receipts:
         held = Counter(found.place for found in self._known.values() if isinstance(found, FailedAt))
         held.update(part.place for _, part in self._placed())
         self._forget(piece for piece, part in self._placed() if part.name not in there or held[part.place] < part.needs)
+        self._forget(piece for piece, folder in self._folders() if folder not in there)
 
     def _forget(self, pieces: Iterable[FileSlice]) -> None:
         for piece in tuple(pieces):
             self._known[piece] = None
+        for whole in self._wholes:
+            if any(self._known[piece] is None for piece in whole):
+                self._known.update(dict.fromkeys(whole))
 
     @property
     def part_names(self) -> set[str]:
-        """Of the parts that hold predictions."""
-        return {part.name for _, part in self._placed()}
+        """Of the parts that hold predictions, and of the folders of what scoring scripts wrote."""
+        return {part.name for _, part in self._placed()} | {folder for _, folder in self._folders()}
 
     def _placed(self) -> Iterator[tuple[FileSlice, Part]]:
         for piece, found in self._known.items():
             if isinstance(found, Segment) and found.part:
                 yield piece, found.part
+
+    def _folders(self) -> Iterator[tuple[FileSlice, str]]:
+        for piece, found in self._known.items():
+            if isinstance(found, Segment) and found.extra and found.extra.folder:
+                yield piece, found.extra.folder
+
+
+def _is_failure(found: Receipt | None) -> bool:
+    """Whether a slice failed, or is the first of a mini-batch for which a scoring script returned too little."""
+    if isinstance(found, Segment):
+        return found.extra is not None and found.extra.missing > 0
+    return isinstance(found, FailedAt)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from batchscore.inputs import Listing
 from batchscore.job import Job
 from batchscore.journal import Header, has_receipts, read_header
 from batchscore.minibatch import Json, MiniBatch, compact
+from batchscore.modelfolder import digest, is_registered
 from batchscore.receipts import Receipts
-from batchscore.storage import storage_errors
+from batchscore.storage import local_path, storage_errors
 from batchscore.workspace import Workspace
 
 _NAMED = 10
@@ -59,8 +61,21 @@ def _short(digest: str) -> str:
 
 
 def identify(job: Job, model_digest: str) -> Identity:
-    """The identity of a job, as it reads back from JSON."""
-    return Identity(model_digest, json.loads(json.dumps(job.shaping())))
+    """The identity of a job, as it reads back from JSON; a scoring script's covers its folder, whose files it hashes.
+
+    What lies in that folder and isn't its code doesn't count: INPUT, OUTPUT and MODEL, hidden folders.
+    """
+    settings = job.shaping()
+    if job.script:
+        code = digest(job.script.code, leave_out=_beside_the_code(job), leaves_hidden=True)
+        settings["script"] = {"scoring_script": job.script.scoring_script, "code": code}
+    return Identity(model_digest, json.loads(json.dumps(settings)))
+
+
+def _beside_the_code(job: Job) -> frozenset[str]:
+    """What may lie in the folder of a scoring script without being code; of globs, the folder of what they match."""
+    places = [*job.inputs, job.output, *([job.model] if job.model and not is_registered(job.model) else [])]
+    return frozenset(local_path(re.sub(r"/?[^/]*[*?[].*", "", place) or ".", "PATH") for place in places)
 
 
 def finished_before(workspace: Workspace, identity: Identity, listing: Listing) -> Json | None:
@@ -74,8 +89,13 @@ def finished_before(workspace: Workspace, identity: Identity, listing: Listing) 
 
 def _lost_outputs(workspace: Workspace, manifest: Json) -> list[str]:
     """Outputs that aren't there any more, or not as they were written."""
-    paths = [(entry["path"], Path(workspace.root, entry["path"]), entry["bytes"]) for entry in manifest["outputs"]]
+    paths = [(entry["path"], Path(workspace.root, entry["path"]), entry["bytes"]) for entry in _outputs(manifest)]
     return [name for name, path, size in paths if not path.is_file() or path.stat().st_size != size]
+
+
+def _outputs(manifest: Json) -> list[Json]:
+    """The prediction files, and what a scoring script wrote itself."""
+    return [*manifest["outputs"], *manifest.get("files", ())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +135,7 @@ def _replaced(
     workspace: Workspace, job: Job, planned: Header, manifest: Json | None, listing: Listing
 ) -> tuple[str, ...]:
     """What goes when this job's outputs are ready; refused without --overwrite where that is another's work."""
-    outputs = tuple(entry["path"] for entry in manifest["outputs"]) if manifest else ()
+    outputs = tuple(entry["path"] for entry in _outputs(manifest)) if manifest else ()
     if manifest and manifest["status"] == "Completed" and not job.overwrite:
         if different := _since(workspace, planned, manifest, listing):
             raise UsageError(_another_job(workspace, "a finished job", different))

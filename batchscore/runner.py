@@ -26,9 +26,11 @@ from batchscore.publishing import conclude, cut_short, sign_off
 from batchscore.receipts import Receipts
 from batchscore.resuming import finished_before, identify, remaining, write_inputs
 from batchscore.runplan import RunPlan
+from batchscore.scriptfiles import WrittenFiles
 from batchscore.signals import StopSignals
 from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
+from batchscore.staging import late_words, stage
 from batchscore.summary import JobSummary, Verdicts, already_finished
 from batchscore.workspace import Workspace, utc
 
@@ -69,12 +71,12 @@ def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, log: 
     """Score what isn't scored yet and publish all but job.json; an error that ends the job is in what this gives."""
     job = prepared.job
     plan: tuple[MiniBatch, ...] = ()
-    receipts = Receipts(plan, journal)
+    receipts = Receipts(plan, journal, is_whole=job.script is not None)
     try:
         write_inputs(prepared.workspace, prepared.listing)
         cutting = Cutting(job.mini_batch_size, job.csv, prepared.model.folder.has_signature, job.limit)
         plan = split(prepared.listing.files, cutting)
-        receipts = Receipts(plan, journal, warns_beyond=job.warns_beyond)
+        receipts = Receipts(plan, journal, is_whole=job.script is not None, warns_beyond=job.warns_beyond)
         _score(prepared, plan, receipts, signals, log)
         return conclude(prepared, Verdicts(plan, receipts))
     except BatchscoreError as error:
@@ -99,10 +101,13 @@ def _score(
     log.planned(begun.bytes, begun.bytes_todo)
     if python is None:
         return
-    policy = RetryPolicy(
-        job.max_retries, job.timeout, not job.times_mini_batches, job.timeout_name, splits_files=job.script is None
-    )
-    with Slots(replace(worker_spec(prepared), python=python), workers, log.folder, log) as slots:
+    policy = _policy(job)
+    written = WrittenFiles.of(receipts, workspace.parts)
+    if job.script:
+        stage(workspace, prepared.model.folder.path, prepared.model.name)
+    spec = worker_spec(prepared)
+    spec = replace(spec, python=python, memory_limit=job.memory_limit, recycle_after=job.recycle_after)
+    with Slots(spec, workers, log.folder, log) as slots:
         slots.start()
         for note in slots.ready().get("notes", ()):
             log.note(note)
@@ -112,8 +117,21 @@ def _score(
                 return _scored(mini_batch, slots, policy, grace, log)
 
             with contextlib.closing(engines.fan_out(task, grace.feed(todo), workers)) as results:
-                _record(results, job, receipts, log)
+                _record(results, job, receipts, written, log)
+    for note in late_words(workspace):
+        log.note(note)
     grace.check()
+
+
+def _policy(job: Job) -> RetryPolicy:
+    return RetryPolicy(
+        job.max_retries,
+        job.timeout,
+        not job.times_mini_batches,
+        job.timeout_name,
+        stops_repeating=job.script is None,
+        splits_files=job.script is None,
+    )
 
 
 def _scored(mini_batch: MiniBatch, slots: Slots, policy: RetryPolicy, grace: Grace, log: JobLog) -> Scoring:
@@ -157,13 +175,20 @@ def _run_plan(
     )
 
 
-def _record(results: Iterable[Scoring], job: Job, receipts: Receipts, log: JobLog) -> None:
+def _record(
+    results: Iterable[Scoring],
+    job: Job,
+    receipts: Receipts,
+    written: WrittenFiles,
+    log: JobLog,
+) -> None:
     """Journal each outcome as it comes; stop early where the job is to fail fast."""
     for mini_batch, outcomes in results:
         if not outcomes:
             continue
         for outcome in outcomes:
             receipts.record(outcome)
+            written.take(outcome)
             for note in outcome.notes:
                 log.note(note)
         log.recorded(mini_batch, outcomes)

@@ -37,6 +37,9 @@ class ModelScorer:
     def facts(self) -> Json:
         return {"notes": list(self.notes)}
 
+    def close(self) -> None:
+        """Nothing to clean up: the process ends."""
+
     def score(self, mini_batch: MiniBatch, progress: Progress) -> Outcome:
         return score_mini_batch(self, mini_batch, progress)
 

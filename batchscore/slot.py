@@ -70,7 +70,7 @@ class Slot:
         """End a worker, one that was recycled by hanging up."""
         if self._is_worn:
             child.stop(gently=True)
-            child.kill(_LAST_WORDS)
+            child.kill(self._spec.grace)
         else:
             child.kill()
         self._earlier_peak = self.peak_rss
@@ -111,13 +111,14 @@ class Slot:
         try:
             reply = child.channel.receive(limit)
         except ChannelTimeout:
-            raise ModelNotLoaded(f"the model wasn't loaded within {limit:g} s", child.stuck_frames()) from None
+            raise ModelNotLoaded(f"{self._spec.loads} wasn't loaded within {limit:g} s", child.stuck_frames()) from None
         except ChannelClosed:
             ending = child.ending(_LAST_WORDS)
             if outgrown := child.outgrown:
                 raise ModelNotLoaded(_too_big(outgrown), outgrown.frames) from None
             hint = _OUT_OF_MEMORY if "SIGKILL" in ending else ""
-            raise ModelNotLoaded(f"the worker {ending} while it loaded the model{hint}", child.log_tail()) from None
+            what = f"the worker {ending} while it loaded {self._spec.loads}{hint}"
+            raise ModelNotLoaded(what, child.log_tail()) from None
         except BadMessage as error:
             raise ModelNotLoaded(f"the worker sent what is no message: {error}", child.log_tail()) from None
         match reply:

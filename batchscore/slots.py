@@ -26,8 +26,6 @@ _FIRST_PAUSE = 0.2
 _DESCRIPTORS = 28
 """That a slot has open at most: pipes, socket, log files; those of a worker that is about to take over, too."""
 _OTHER_DESCRIPTORS = 200
-_GRACE = 1.0
-"""Seconds that an idle worker has to end when the pool is closed."""
 
 
 class Slots:
@@ -35,6 +33,7 @@ class Slots:
 
     def __init__(self, spec: WorkerSpec, count: int, logs: Path, listener: Listener | None = None) -> None:
         """``count`` slots whose workers' output and failures go to files below ``logs``; see ProcessLog."""
+        self._grace = spec.grace
         lifeline.allow_descriptors(_DESCRIPTORS * count + _OTHER_DESCRIPTORS)
         secrets = secret_values(spec.variables())
         self._slots = [Slot(spec, ProcessLog(logs, number, secrets, listener)) for number in range(count)]
@@ -135,8 +134,9 @@ class Slots:
         self._memory.stop()
         for slot in self._slots:
             slot.stop(gently=True)
+        deadline = time.monotonic() + self._grace
         for slot in self._slots:
-            slot.kill(_GRACE)
+            slot.kill(max(deadline - time.monotonic(), 0))
 
     def kill_all(self) -> None:
         """Kill all workers and their children at once; from any thread or a signal handler; again does nothing."""

@@ -7,12 +7,14 @@ import hashlib
 import itertools
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from batchscore.errors import StorageError, UsageError
+from batchscore.minibatch import Json
 
 
 def is_remote(location: str) -> bool:
@@ -56,6 +58,11 @@ class Ready:
     bytes: int
     sha256: str
 
+    @property
+    def facts(self) -> Json:
+        """What job.json says of it."""
+        return {"bytes": self.bytes, "sha256": self.sha256}
+
 
 def prepare(scratch: str, name: str, write: Callable[[BinaryIO], object]) -> Ready:
     """Write a file in `scratch`, a private folder; synced and hashed. Raises StorageError."""
@@ -72,6 +79,31 @@ def prepare(scratch: str, name: str, write: Callable[[BinaryIO], object]) -> Rea
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def link_or_copy(source: str, target: str) -> bool:
+    """A hard link to a file; False where it had to be copied: another disk, another owner."""
+    try:
+        Path(target).hardlink_to(os.path.realpath(source))
+    except OSError:
+        shutil.copyfile(source, target)
+        return False
+    return True
+
+
+def prepare_link(scratch: str, name: str, source: str) -> Ready:
+    """A file that is there already, and stays there, for another place: linked where the disk can, else copied.
+
+    Raises StorageError.
+    """
+    temporary = Path(scratch, f"{next(_numbers):06d}")
+    with storage_errors(f"can't write {name} (in {scratch})"):
+        if not link_or_copy(source, str(temporary)):
+            sync_file(str(temporary))
+        with temporary.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(0)
+            return Ready(name, str(temporary), size, _sha256(stream))
 
 
 def commit(root: str, ready: Ready) -> None:
@@ -103,6 +135,15 @@ def sync_folder(path: str) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def sync_file(path: str) -> None:
+    """Make a file's content survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from batchscore import readers, writers
 from batchscore.errors import AnswerRefused, FileRefused, UsageError
 from batchscore.job import CsvOptions, Writer
 from batchscore.minibatch import Column, Failure, FileSlice, InputFile, Json, MiniBatch
-from batchscore.receipts import FailedAt, Receipts, Segment
+from batchscore.receipts import Extra, FailedAt, Receipts, Segment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,9 +46,13 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class FileVerdict:
-    """A file's slices in order: all scored, or the whole file failed, or the job was stopped before."""
+    """A file's slices in order: all scored, or the whole file failed, or the job was stopped before.
+
+    Of a scoring script, a mini-batch's slices: it is scored or fails as a whole.
+    """
 
     file: InputFile
+    """The first one of a scoring script's mini-batch."""
     slices: tuple[FileSlice, ...]
     scored: tuple[Segment, ...]
     """Of the slices that are done; none where the file failed."""
@@ -62,13 +66,31 @@ class FileVerdict:
         return self.failed is not None or self.refusal is not None
 
     @property
+    def extra(self) -> Extra | None:
+        """What a scoring script's mini-batch that is scored has besides its rows."""
+        return self.scored[0].extra if self.scored else None
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(piece.file.name for piece in self.slices))
+
+    @property
+    def files_failed(self) -> int:
+        """Files that count as failed."""
+        if self.is_failed:
+            return len(self.file_names)
+        return self.extra.missing if self.extra else 0
+
+    @property
     def is_pending(self) -> bool:
         """Neither scored nor failed."""
         return not self.is_failed and len(self.scored) < len(self.slices)
 
 
 class Verdicts:
-    """What became of each file of a plan: iterate, in input order, as often as needed; one at a time is in memory.
+    """What became of each file of a plan, with a scoring script of each mini-batch.
+
+    Iterate, in input order, as often as needed; one at a time is in memory.
 
     One failed slice fails its whole file. Numbers of different types in different files are widened; a file whose
     columns can't be reconciled with those of the good files before it in input order fails, whenever it was scored.
@@ -91,6 +113,9 @@ class Verdicts:
                 absorbed.update(kinds)
 
     def __iter__(self) -> Iterator[FileVerdict]:
+        if self.receipts.is_whole:
+            yield from (self._verdict(each.slices[0].file, each.slices) for each in self.plan)
+            return
         slices = (piece for mini_batch in self.plan for piece in mini_batch.slices)
         for file, group in groupby(slices, key=attrgetter("file")):
             yield self._verdict(file, tuple(group))
@@ -108,12 +133,16 @@ class Verdicts:
         return FileVerdict(file, slices, tuple(scored))
 
     def failures(self) -> Iterator[Failure]:
-        """One for each failed file."""
+        """One for each failed file, with a scoring script one for each mini-batch with failed files."""
         for verdict in self:
             if verdict.failed is not None:
                 yield self.receipts.failure(verdict.failed)
+            elif verdict.refusal is not None and self.receipts.is_whole:
+                yield Failure.of_files(verdict.file_names, verdict.refusal, verdict.files_failed)
             elif verdict.refusal is not None:
                 yield Failure(verdict.file.name, verdict.refusal)
+            elif verdict.extra and verdict.extra.missing:
+                yield self.receipts.shortfall(verdict.extra)
 
 
 def rows_of_failed(verdict: FileVerdict, csv: CsvOptions) -> int:
@@ -126,11 +155,16 @@ def rows_of_failed(verdict: FileVerdict, csv: CsvOptions) -> int:
     return rows if most is None else min(rows, most)
 
 
-def judge(counts: Counts, error_threshold: int) -> Status:
-    """Completed or Failed. A job that had rows to score and scored none has failed whatever the threshold."""
+def judge(counts: Counts, error_threshold: int, *, has_success: bool | None = None) -> Status:
+    """Completed or Failed. A job that had something to score and no success has failed whatever the threshold.
+
+    A success is a row that was scored, unless the caller knows better.
+    """
+    if has_success is None:
+        has_success = counts.rows_scored > 0
     if error_threshold >= 0 and counts.files_failed > error_threshold:
         return "Failed"
-    if counts.files_failed and not counts.rows_scored:
+    if counts.files_failed and not has_success:
         return "Failed"
     return "Completed"
 
@@ -150,11 +184,18 @@ class JobSummary:
     """The content of job.json."""
     is_fresh: bool = True
     """False where the job had been finished before and nothing was done."""
+    is_whole: bool = True
+    """False where the job was stopped before each file was scored or had failed."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Paths of the prediction files."""
         return tuple(str(Path(self.output, entry["path"])) for entry in self.manifest["outputs"])
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of what a scoring script wrote itself."""
+        return tuple(str(Path(self.output, entry["path"])) for entry in self.manifest.get("files", ()))
 
     def read(self) -> pd.DataFrame:
         """All predictions as one frame, in input order; text such as `007` stays text, whatever the format.
@@ -163,8 +204,13 @@ class JobSummary:
         """
         if self.status != "Completed":
             raise UsageError(f"there are no predictions to read, the job is {self.status}: {self.message}")
-        columns = [Column(**column) for column in self.manifest["columns"]]
         settings = self.manifest["settings"]
+        if settings.get("script") and settings["layout"] == "azure":
+            raise UsageError(
+                "the lines of a scoring script in layout azure have neither names nor types; "
+                "--layout table has them, or read the file as the script writes it"
+            )
+        columns = [Column(**column) for column in self.manifest["columns"]]
         form: Writer = "headerless" if settings["layout"] == "azure" else settings["format"]
         return writers.read_frame(self.outputs, form, columns)
 
@@ -179,8 +225,9 @@ class JobSummary:
         """The first failures, a line each with the file and the reason, and how many more there are."""
         if self.status == "Canceled" or not self.counts.files_failed:
             return []
-        lines = [_headline(record) for record in islice(self._failure_records(), count)]
-        more = self.counts.files_failed - len(lines)
+        records = list(islice(self._failure_records(), count))
+        lines = [_headline(record) for record in records]
+        more = self.counts.files_failed - sum(record.get("count", 1) for record in records)
         return [*lines, f"… and {more:,} more, see failures.jsonl"] if more else lines
 
     def _failure_records(self) -> Iterator[Json]:
@@ -197,7 +244,9 @@ class JobSummary:
 def _headline(record: Json) -> str:
     reason = (record["reason"].splitlines() or [""])[0]
     shown = reason if len(reason) <= MAX_HEADLINE else f"{reason[:MAX_HEADLINE]} …"
-    return f"{record['file']}: {shown}".replace("\n", "\\n")
+    others = len(record.get("files", ())) - 1
+    name = f"{record['file']} and {others:,} more" if others > 0 else record["file"]
+    return f"{name}: {shown}".replace("\n", "\\n")
 
 
 def failure_lines(failures: Iterable[Failure]) -> Iterator[bytes]:

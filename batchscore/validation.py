@@ -25,6 +25,7 @@ from batchscore.resuming import finished_before, identify, take_over
 from batchscore.sampling import sampled_first, take_sample, with_peak
 from batchscore.signals import StopSignals
 from batchscore.slots import Slots
+from batchscore.staging import stage
 from batchscore.workspace import Glance
 
 Result = TypeVar("Result")
@@ -144,6 +145,8 @@ class Draft:
         python = self.attempt("model", lambda: _interpreter(prepared, watch))
         with contextlib.ExitStack() as stack:
             slots = None
+            if self.job.script:
+                stage(prepared.workspace, prepared.model.folder.path, prepared.model.name)
             if python is not None:
                 slots = stack.enter_context(Slots(replace(spec, python=python), 1, Path(self.glance.logs)))
                 self.attempt("model", slots.start)

@@ -32,6 +32,10 @@ class Scorer(Protocol):
         """What the parent is told once about the loaded model; JSON values."""
         ...
 
+    def close(self) -> None:
+        """Called once when there is nothing more to score, unless the worker is killed; may raise anything."""
+        ...
+
     def score(self, mini_batch: MiniBatch, progress: Callable[[int], None]) -> Outcome:
         """Score a mini-batch and write its part; call ``progress`` with the number of rows after each chunk.
 
@@ -89,11 +93,23 @@ def serve(channel: Channel, load: Load) -> None:
     entrylog.flush()
     channel.send_frame(answer)
     while scorer is not None:
-        mini_batch = MiniBatch.from_json(channel.receive()["mini_batch"])
+        try:
+            mini_batch = MiniBatch.from_json(channel.receive()["mini_batch"])
+        except ChannelClosed:
+            _close(scorer)
+            raise
         answer = _score(scorer, mini_batch, channel)
         _leave_if_forked(pid)
         entrylog.flush()
         channel.send_frame(answer)
+
+
+def _close(scorer: Scorer) -> None:
+    """Let the scorer clean up; what goes wrong there is told in the log alone, since all is scored."""
+    try:
+        scorer.close()
+    except BaseException:  # noqa: BLE001  # a scoring script may raise anything
+        traceback.print_exc()
 
 
 def _load(load: Load, setup: Json) -> tuple[bytes, Scorer | None]:

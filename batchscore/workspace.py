@@ -75,6 +75,16 @@ class Workspace:
         self._refusal: StorageError | None = None
         _refuse_file(output, self.root)
 
+    @property
+    def models(self) -> str:
+        """AZUREML_MODEL_DIR of a scoring script."""
+        return str(Path(self.folder, "models"))
+
+    @property
+    def workers(self) -> str:
+        """Where each worker has the folder that its scoring script writes to."""
+        return str(Path(self.folder, "workers"))
+
     def __enter__(self) -> Workspace:
         try:
             with storage_errors(f"can't create OUTPUT {self.root}"):
@@ -152,7 +162,11 @@ class Workspace:
         """Remove parts and temporary files that no receipt speaks of, and what an earlier run had ready."""
         with storage_errors(f"can't clear {self.folder}"):
             for name in self.part_names() - set(names):
-                Path(self.parts, name).unlink()
+                path = Path(self.parts, name)
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
         self.clear_ready()
 
     def clear_ready(self) -> None:
@@ -160,6 +174,25 @@ class Workspace:
         with storage_errors(f"can't clear {self.ready}"):
             for path in Path(self.ready).iterdir():
                 path.unlink()
+
+    def announce(self, names: Collection[str]) -> None:
+        """Write down which files of a scoring script are about to be put into OUTPUT, before the first one is."""
+        if names or self.announced():
+            with storage_errors(f"can't write {self._announcement}"):
+                temporary = self._announcement.with_suffix(".tmp")
+                temporary.write_text(json.dumps(sorted(names)))
+                temporary.replace(self._announcement)
+
+    def announced(self) -> tuple[str, ...]:
+        """The files of a scoring script that this unfinished job, or the one before it, may have put into OUTPUT."""
+        try:
+            return tuple(json.loads(self._announcement.read_text()))
+        except (OSError, ValueError):
+            return ()
+
+    @property
+    def _announcement(self) -> Path:
+        return Path(self.folder, "files.json")
 
     def manifest(self) -> Json | None:
         """The content of job.json; None where there is none."""

@@ -86,6 +86,9 @@ class FakeModel:
         self.letters = letters
         self._facts = facts
 
+    def close(self):
+        pass
+
     def facts(self):
         return {"pid": os.getpid(), **self._facts}
 

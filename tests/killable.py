@@ -23,7 +23,7 @@ from batchscore.progress import Notes
 def main() -> None:
     folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
     environment = settings.pop("environment", {})
-    runner.worker_spec = lambda prepared: quick.tied(prepared, environment)  # type: ignore[attr-defined]
+    runner.worker_spec = lambda prepared: quick.spec(prepared, environment)  # type: ignore[attr-defined]
     try:
         summary = runner.run_job(quick.job(folder, **settings), Notes(sys.stderr))
     except BatchscoreError as error:

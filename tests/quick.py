@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from batchscore.child import WorkerSpec
@@ -34,12 +33,6 @@ def spec(prepared, environment):
         loader=f"{__file__}:load",
         environment=tuple(environment.items()),
     )
-
-
-def tied(prepared, environment):
-    """As ``spec``, with the limits that the job sets."""
-    limits = {"memory_limit": prepared.job.memory_limit, "recycle_after": prepared.job.recycle_after}
-    return replace(spec(prepared, environment), **limits)
 
 
 def job(folder: Path, **settings) -> Job:
@@ -76,6 +69,9 @@ def load(setup):
 class Doubled:
     def __init__(self, parts: Path):
         self.parts = parts
+
+    def close(self):
+        pass
 
     def facts(self):
         return {"notes": [f"runs with {sys.executable}"] if "SAY_PYTHON" in os.environ else []}

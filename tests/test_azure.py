@@ -34,7 +34,7 @@ code_configuration:
   scoring_script: score.py
 environment:
   conda_file: conda.yml
-  image: mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest
+  image: continuumio/miniconda3:24.7.1-0
 compute: azureml:cpu-cluster
 resources:
   instance_count: 2
@@ -93,7 +93,7 @@ def test_the_style_with_settings_is_read(folder):
         model=LocalModel(str(folder / "model"), "mlflow_model", is_type_stated=True),
         code_configuration=CodeConfiguration(str(folder / "src"), "score.py"),
         environment=EnvironmentReference(
-            conda_file=str(folder / "conda.yml"), image="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest"
+            conda_file=str(folder / "conda.yml"), image="continuumio/miniconda3:24.7.1-0"
         ),
         instance_count=2,
         max_concurrency_per_instance=3,

@@ -24,7 +24,7 @@ from batchscore.errors import UsageError
 pytestmark = pytest.mark.slow
 
 Document = dict[str, Any]
-Ask = Callable[[str, Document], dict[str, Any]]
+Ask = Callable[[str, Document | Path], dict[str, Any]]
 
 LEAST = {
     "max_concurrency_per_instance": 1,
@@ -91,7 +91,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
         {},
         optional={
             "conda_file": st.sampled_from(["conda.yml", "nowhere.yml", {"dependencies": ["pip"]}]),
-            "image": st.just("mcr.microsoft.com/x") | oddities,
+            "image": st.just("continuumio/miniconda3") | oddities,
             "name": st.just("e"),
             "build": st.sampled_from([{"path": "src"}, {"path": "nowhere"}, {"path": "src", "file": "x"}]),
             "os_type": st.sampled_from(["linux", "LINUX", "windows", "mac"]),
@@ -180,9 +180,11 @@ def ask(folder: Path, tmp_path_factory) -> Iterator[Ask]:
         env=environment, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
 
-        def ask(style: str, document: Document) -> dict[str, Any]:
-            (folder / "asked.yml").write_text(yaml.safe_dump(document, sort_keys=False))
-            process.stdin.write(json.dumps({"style": style, "file": str(folder / "asked.yml")}) + "\n")
+        def ask(style: str, document: Document | Path) -> dict[str, Any]:
+            file = document if isinstance(document, Path) else folder / "asked.yml"
+            if not isinstance(document, Path):
+                file.write_text(yaml.safe_dump(document, sort_keys=False))
+            process.stdin.write(json.dumps({"style": style, "file": str(file)}) + "\n")
             process.stdin.flush()
             answer = json.loads(process.stdout.readline())
             assert answer.pop("connections") == [], "Azure's client reached for a network"
@@ -382,3 +384,16 @@ def test_every_key_that_is_known_here_is_known_to_azures_client(folder: Path, as
             document = {part: document}
         answer = ask(style, {**({"type": "model"} if style == "settings" else {}), **document})
         assert f"'{dotted.rpartition('.')[2]}': ['Unknown field.']" not in answer["error"], dotted
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "configs").glob("*/deployment*.yml")), ids=lambda file: file.parent.name
+)
+def test_azures_client_takes_the_example_deployments_with_the_same_values(ask: Ask, file: Path) -> None:
+    found = read_deployment(str(file))
+    answer = ask(found.style, file)
+    assert answer["accepted"], answer
+    expected = settled_values(answer["values"], {})
+    model = Path(file.parent, expected["model"]["path"]).resolve()
+    assert Path(found.model.path).resolve() == model
+    assert {**values_of(found), "model": None} == {**expected, "model": None}

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from batchscore.cli import job_of, main_group
+from batchscore.cli import main_group
 from batchscore.job import CsvOptions, Job, MiniBatchSize
+from batchscore.translating import job_of
 
 
 def parsed(*arguments: str, env: dict[str, str] | None = None) -> Job:
@@ -24,7 +25,7 @@ def parsed(*arguments: str, env: dict[str, str] | None = None) -> Job:
     finally:
         os.environ.clear()
         os.environ.update(before)
-    return job_of(context.params)
+    return job_of(context)
 
 
 def test_without_options_a_job_has_the_documented_defaults() -> None:

@@ -24,6 +24,7 @@ DOCUMENTS = [
     "docs/scheduling.md",
     "docs/validation.md",
     "sample_data/README.md",
+    "configs/README.md",
 ]
 needs_cli = pytest.mark.skipif(not (ROOT / "batchscore" / "cli.py").exists(), reason="batchscore.cli isn't there yet")
 
@@ -106,8 +107,9 @@ def test_no_placeholder_is_left():
 
 @needs_cli
 def test_the_commands_of_the_readme_print_what_it_shows(tmp_path, clean_environment):
-    """All blocks run in order, in one folder that holds sample_data/."""
+    """All blocks run in order, in one folder that holds sample_data/ and configs/."""
     shutil.copytree(SAMPLE_DATA, tmp_path / "sample_data", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
     command = tmp_path / "bin" / "batchscore"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m batchscore "$@"\n')

@@ -20,6 +20,9 @@ SAME_LAYER = {
     ("channel", "minibatch"),
     ("child", "joblog"),
     ("child", "scoring"),
+    ("cli", "headings"),
+    ("cli", "options"),
+    ("cli", "translating"),
     ("environments", "modelfolder"),
     ("estimating", "sampling"),
     ("examination", "planning"),
@@ -28,15 +31,18 @@ SAME_LAYER = {
     ("grace", "signals"),
     ("inputs", "readers"),
     ("interpreter", "child"),
+    ("job", "deployment"),
     ("joblog", "progress"),
     ("manifest", "planning"),
     ("memorywatch", "child"),
     ("model", "answers"),
     ("readers", "writers"),
+    ("options", "headings"),
     ("planning", "resuming"),
     ("publishing", "manifest"),
     ("provisioning", "planning"),
     ("publishing", "planning"),
+    ("publishing", "scriptfiles"),
     ("receipts", "highlights"),
     ("receipts", "journal"),
     ("runner", "manifest"),
@@ -44,6 +50,11 @@ SAME_LAYER = {
     ("runner", "provisioning"),
     ("runner", "publishing"),
     ("runner", "resuming"),
+    ("runner", "scriptfiles"),
+    ("script", "answers"),
+    ("script", "outputfolder"),
+    ("script", "writers"),
+    ("scriptfiles", "planning"),
     ("report", "inputs"),
     ("sampling", "planning"),
     ("signature", "job"),
@@ -54,6 +65,7 @@ SAME_LAYER = {
     ("slots", "joblog"),
     ("slots", "memorywatch"),
     ("slots", "slot"),
+    ("staging", "child"),
     ("summary", "readers"),
     ("summary", "receipts"),
     ("summary", "writers"),
@@ -69,7 +81,7 @@ SAME_LAYER = {
 
 FRAMES = {"signature", "readers", "writers", "model", "answers", "scoring"}
 DOORS = {
-    "click": {"cli"},
+    "click": {"cli", "headings", "options", "translating"},
     "yaml": {"azure", "modelfolder"},
     "fsspec": {"storage"},
     "joblib": {"engines"},
@@ -84,7 +96,7 @@ DOORS = {
 
 BESIDE_THE_MODEL = {
     *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
-    "versions",
+    "deployment", "versions", "script", "outputfolder",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
 
@@ -100,13 +112,17 @@ LATE = {
     ("cli", "showing"),
     ("cli", "validation"),
     ("examination", "examining"),
+    ("face", "deploying"),
     ("face", "runner"),
     ("face", "summary"),
     ("face", "validation"),
     ("engines", "engines"),
+    ("translating", "deploying"),
     ("planning", "model"),
     ("validation", "trial"),
     ("readers", "readers"),
+    ("script", "answers"),
+    ("staging", "script"),
     ("writers", "writers"),
 }
 """(importer, imported) of the house's modules that a function opens, or that are opened by name, when needed."""
@@ -426,5 +442,21 @@ def test_a_jobs_own_process_loads_neither_mlflow_nor_pandas(sample_models, sampl
         "for form in ('parquet', 'jsonl'):\n"
         f" job = Job({arguments}, format=form, output_file_name='p.' + form)\n"
         " assert run_job(job).status == 'Completed'"
+    )
+    assert loaded_by(program, clean_environment) & {"mlflow", "pandas"} == set()
+
+
+@pytest.mark.parametrize("layout", ["azure", "table"])
+def test_the_process_of_a_scoring_scripts_job_loads_neither_mlflow_nor_pandas(layout, tmp_path, clean_environment):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.txt").write_text("1")
+    (tmp_path / "score.py").write_text("def run(mini_batch):\n    return mini_batch\n")
+    arguments = (
+        f"model='', inputs=({str(tmp_path / 'in')!r},), output={str(tmp_path / 'out')!r}, layout={layout!r}, "
+        f"mini_batch_size=MiniBatchSize(files=1), script=Script({str(tmp_path)!r}, 'score.py')"
+    )
+    program = (
+        "from batchscore.job import Job, MiniBatchSize, Script\nfrom batchscore.runner import run_job\n"
+        f"assert run_job(Job({arguments})).status == 'Completed'"
     )
     assert loaded_by(program, clean_environment) & {"mlflow", "pandas"} == set()

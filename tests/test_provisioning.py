@@ -19,9 +19,9 @@ from packages import wheel
 from batchscore.deployment import Deployment, EnvironmentReference
 from batchscore.errors import ModelLoadError, UsageError
 from batchscore.face import run
-from batchscore.job import ScoringSettings
+from batchscore.job import ScoringSettings, Script
 from batchscore.progress import Silent
-from batchscore.provisioning import interpreter_for_script
+from batchscore.provisioning import interpreter_for, interpreter_for_script
 from batchscore.runner import run_job
 from batchscore.scoring import load_scorer
 
@@ -173,6 +173,27 @@ def test_a_script_without_a_conda_file_runs_here_with_a_note(environment, said, 
     assert interpreter_for_script(deployment(tmp_path, **environment), told.note) == sys.executable
     (note,) = told.notes
     assert re.search(said, note)
+
+
+def test_a_jobs_script_runs_in_its_environment_only_with_uv(folder, index):
+    """With --env-manager local, and with --python, nothing is built; a note says what would build it."""
+    wheel(index, "six", "1.0")
+    pip = ["--no-index", "--find-links ./index", "six"]
+    (folder / "conda.yaml").write_text(json.dumps({"dependencies": ["python", {"pip": pip}]}))
+    stated = {"deployment": deployment(folder, conda_file=str(folder / "conda.yaml")), "script": Script("code", "s.py")}
+    told = Listening()
+    built = interpreter_for(quick.job(folder, env_manager="uv", **stated), None, told.note)
+    assert built != sys.executable
+    assert "--env-manager uv builds" not in " ".join(told.notes)
+    told = Listening()
+    assert interpreter_for(quick.job(folder, **stated), None, told.note) == sys.executable
+    assert "--env-manager uv builds the environment of its conda_file" in told.notes[0]
+    told = Listening()
+    assert interpreter_for(quick.job(folder, python="/there/python", **stated), None, told.note) == "/there/python"
+    assert told.notes == []
+    bare = quick.job(folder, deployment=deployment(folder), script=Script("code", "s.py"))
+    assert interpreter_for(bare, None, told.note) == sys.executable
+    assert "states no environment: the scoring script runs with what is installed here" in told.notes[0]
 
 
 # The running environment

@@ -161,3 +161,27 @@ def test_a_server_that_is_down_is_worth_another_try(tmp_path: Path, run_batchsco
         )  # fmt: skip
     assert result.returncode == 4, result.stderr
     assert "s3cret" not in result.stderr
+
+
+def test_a_deployments_latest_model_stays_the_one_that_the_job_began_with(
+    server: str, tmp_path: Path, run_batchscore, sample_models: Path
+) -> None:
+    model = Path(shutil.copytree(sample_models / "wine_label", tmp_path / "model"))
+    register(server, model)
+    (tmp_path / "deployment.yml").write_text(
+        "{name: d, endpoint_name: e, type: model, compute: c, model: 'azureml:wine@latest', settings: {}}"
+    )
+    shutil.copytree(SAMPLE_DATA / "wine", tmp_path / "in")
+    (tmp_path / "in/bad.csv").write_text("id,alcohol\nx,much\n")
+    command = ["run", "-f", tmp_path / "deployment.yml", "-i", tmp_path / "in", "-o", tmp_path / "out"]
+    env = {**QUIET, "MLFLOW_TRACKING_URI": server}
+    assert run_batchscore(*command, "--error-threshold", "0", env=env).returncode == 1
+    planned = json.loads((tmp_path / "out/job.json").read_text())["model"]
+    assert planned["uri"] == "models:/wine/latest"
+    (model / "note.txt").write_text("another version")
+    register(server, model)
+    resumed = run_batchscore(*command, env=env)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"this job goes on with {planned['resolved']}, as planned" in resumed.stderr
+    assert json.loads((tmp_path / "out/job.json").read_text())["model"]["resolved"] == planned["resolved"]
+    assert planned["resolved"].removeprefix("models:/wine/").isdigit()

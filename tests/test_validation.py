@@ -19,7 +19,7 @@ import quick
 from conftest import ROOT
 
 from batchscore import errors, validate
-from batchscore.cli import job_of, main_group
+from batchscore.cli import main_group
 from batchscore.estimating import Room, estimate, rows_of_a_call, shortages
 from batchscore.job import CsvOptions, Job
 from batchscore.minibatch import InputFile
@@ -29,6 +29,7 @@ from batchscore.runner import run_job
 from batchscore.sampling import Fitting
 from batchscore.schema import ColumnSpec
 from batchscore.signature import convert, never_fits
+from batchscore.translating import job_of
 from batchscore.validation import validate_job
 from batchscore.workspace import Workspace
 
@@ -338,7 +339,7 @@ def test_validate_takes_runs_options_with_variables_of_its_own(monkeypatch):
     assert [each.opts for each in command.params] == [each.opts for each in main_group.commands["run"].params]
     monkeypatch.setenv("BATCHSCORE_RUN_TIMEOUT", "1")
     monkeypatch.setenv("BATCHSCORE_VALIDATE_KEEP", "a")
-    job = job_of(command.make_context("validate", ["-m", "m", "-i", "a", "-o", "out"]).params)
+    job = job_of(command.make_context("validate", ["-m", "m", "-i", "a", "-o", "out"]))
     assert (job.timeout, job.keep) == (600, ("a",))
 
 

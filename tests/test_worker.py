@@ -23,6 +23,9 @@ class Scripted:
         self._error = error
         self._facts = facts or {"columns": 3}
 
+    def close(self):
+        pass
+
     def facts(self):
         return self._facts
 

@@ -92,7 +92,7 @@ class JobLog:
             (self.folder / "readme.txt").write_text(texts.README, encoding="utf-8")
         self._report(b"")
         named = ", ".join(self._job.inputs[:_NAMED]) + (", …" if len(self._job.inputs) > _NAMED else "")
-        self._say(f"Model {self._job.model}, inputs {named}, output {self._workspace.root}")
+        self._say(f"Model {self._job.model or 'none'}, inputs {named}, output {self._workspace.root}")
         return self
 
     def __exit__(
@@ -142,9 +142,12 @@ class JobLog:
             self._done += 1
             self._finished = now = time.monotonic()
         for outcome in outcomes:
-            for entry in outcome.slices:
-                if isinstance(entry, Failed):
-                    self._error(f"file {entry.failure.file} failed: {entry.failure.reason}")
+            failures = [entry.failure for entry in outcome.slices if isinstance(entry, Failed)]
+            if outcome.shortfall:
+                failures.append(outcome.shortfall)
+            for failure in dict.fromkeys(failures):  # a scoring script's is one for all its files
+                of = f"{failure.count} of {len(failure.files)} files from " if len(failure.files) > 1 else "file "
+                self._error(f"{of}{failure.file} failed: {failure.reason}")
         if now - self._said >= LINE_SECONDS or self._done == self._mini_batches:
             self._said = now
             left = (now - self._begun) * (self._mini_batches - self._done) / (self._done - self._before)

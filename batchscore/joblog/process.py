@@ -172,11 +172,12 @@ class Attempt:
         return tuple(dict.fromkeys(piece.file.name for piece in self.mini_batch.slices))
 
     @property
-    def failed_files(self) -> set[str]:
-        """Names of those that came to nothing."""
+    def files_failed(self) -> int:
+        """How many of them came to nothing, or fell short of a scoring script's elements."""
         if not isinstance(self.result, Outcome):
-            return set(self.files)
-        return {entry.slice.file.name for entry in self.result.slices if isinstance(entry, Failed)}
+            return len(self.files)
+        missing = self.result.shortfall.count if self.result.shortfall else 0
+        return missing + len({entry.slice.file.name for entry in self.result.slices if isinstance(entry, Failed)})
 
     @property
     def title(self) -> str:

@@ -27,7 +27,7 @@ def header() -> bytes:
 
 def attempt_row(attempt: Attempt) -> bytes:
     """RUN_DONE, RUN_EXCEPTION or RUN_TIMEOUT: an item is a file, and each attempt is a pick."""
-    total, failed = len(attempt.files), len(attempt.failed_files)
+    total, failed = len(attempt.files), attempt.files_failed
     is_done = isinstance(attempt.result, Outcome)
     status = "RUN_TIMEOUT" if isinstance(attempt.result, WorkerTimedOut) else "RUN_EXCEPTION"
     return _line(

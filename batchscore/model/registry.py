@@ -48,6 +48,9 @@ class Reference:
         """`path`: the local folder; `resolved`: the address with its version; `newest`: what it would be today."""
         return self._facts
 
+    def close(self) -> None:
+        """Nothing to clean up."""
+
     def score(self, mini_batch: MiniBatch, progress: Callable[[int], None]) -> Outcome:
         raise NotImplementedError("a reference only resolves")
 

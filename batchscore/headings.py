@@ -1,0 +1,71 @@
+"""Options that --help lists under headings, and that the environment can give."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class GroupedOption(click.Option):
+    """An option that --help lists under a heading."""
+
+    def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.heading = heading
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        """The variable's value; an option that may be repeated takes one value a line."""
+        text = self.resolve_envvar_value(ctx)
+        if text is None or not self.multiple:
+            return text
+        return [line for line in text.splitlines() if line]
+
+
+class GroupedCommand(click.Command):
+    """A command whose --help lists its options under headings, and whose options come from the environment too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = list(map(copy.copy, self.params))  # which commands may share
+        for parameter in self.params:
+            if isinstance(parameter, GroupedOption):
+                words = max(parameter.opts, key=len).lstrip("-")
+                parameter.envvar = f"BATCHSCORE_{self.name}_{words}".replace("-", "_").upper()
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options by heading, in the order of their first appearance."""
+        headings: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Argument):
+                continue
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                headings.setdefault(getattr(parameter, "heading", "Help"), []).append(record)
+        for heading, records in headings.items():
+            with formatter.section(heading):
+                formatter.write_dl(records, col_max=26)
+
+
+def option(heading: str, *names: str, **settings: Any) -> Callable[[Command], Command]:
+    """A click option under a heading."""
+    return click.option(*names, cls=GroupedOption, heading=heading, **settings)
+
+
+class Pair(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
+    """NAME=VALUE as a pair."""
+
+    name = "pair"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Split at the first `=`."""
+        if isinstance(value, tuple):
+            return value
+        name, sign, rest = str(value).partition("=")
+        if not name or not sign:
+            self.fail(f"expected NAME=VALUE, found {value!r}", param, ctx)
+        return name, rest

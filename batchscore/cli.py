@@ -116,7 +116,8 @@ def _print(report: Report, given: dict[str, Any]) -> None:
 @main_group.command("show", cls=GroupedCommand)
 @click.argument("output", type=click.Path())
 @option(WATCHING, "--json", "as_json", is_flag=True, help="Print JSON.")
-def show_job(output: str, *, as_json: bool) -> None:
+@option(WATCHING, "--work-dir", type=click.Path(), default=None, metavar="DIR", help="That of the run, if it had one.")
+def show_job(output: str, *, as_json: bool, work_dir: str | None) -> None:
     """Say what the job in OUTPUT did, or how far it has come.
 
     \b
@@ -131,7 +132,7 @@ def show_job(output: str, *, as_json: bool) -> None:
     from batchscore.progress import printable
     from batchscore.showing import look, text
 
-    report = look(output)
+    report = look(output, work_dir)
     if as_json:
         show(_as_json(report.to_json()))
     else:

@@ -4,6 +4,7 @@ BatchscoreError                 shown without a traceback
 ├── UsageError            2     wrong options, no such model, no input, OUTPUT holds another job
 ├── ModelLoadError        3     the model can't be loaded
 ├── StorageError          4     the output can't be written, a store can't be reached; worth trying again
+│   └── StoreUnfit              a store that can't lock, rename or append
 ├── OutputLocked         75     another run holds this output
 ├── Stopped         130/143     stopped by a signal; resumable
 ├── FileRefused                 this file can't be scored; the others can
@@ -40,6 +41,10 @@ class StorageError(BatchscoreError):
     """The output can't be written or a store can't be reached."""
 
     exit_code = 4
+
+
+class StoreUnfit(StorageError):
+    """The store lacks what a job in progress needs; the message names the way round."""
 
 
 class OutputLocked(BatchscoreError):

@@ -79,6 +79,7 @@ def run(  # noqa: PLR0913 (the command line's options)
     environment: Mapping[str, str] | None = None,
     allow_empty: bool = False,
     overwrite: bool = False,
+    work_dir: Location | None = None,
     logging_level: LoggingLevel | None = None,
     date: str | dt.date | None = None,
     progress: bool = False,
@@ -184,6 +185,7 @@ def _optional(given: Mapping[str, Any]) -> dict[str, Any]:
         "include": _strings(given["include"]),
         "exclude": _strings(given["exclude"]),
         "python": os.fspath(given["python"]) if given["python"] else None,
+        "work_dir": None if given["work_dir"] is None else os.fspath(given["work_dir"]),
         "environment": tuple((given["environment"] or {}).items()) or None,
     }
 

@@ -209,6 +209,8 @@ class Job:
     model: str
     inputs: tuple[str, ...]
     output: str
+    work_dir: str | None = None
+    """Where the work in progress lies; None: in OUTPUT."""
     workers: int | None = None
     """None: one for each core, at most one for each mini-batch."""
     mini_batch_size: MiniBatchSize = MiniBatchSize()

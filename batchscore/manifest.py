@@ -12,13 +12,13 @@ from batchscore import __version__
 from batchscore.errors import BatchscoreError, Stopped
 from batchscore.highlights import Highlights
 from batchscore.job import Job
+from batchscore.locking import utc
 from batchscore.minibatch import Column, Json
 from batchscore.planning import Prepared
 from batchscore.readers import is_readable
 from batchscore.redaction import redact
 from batchscore.schema import ColumnSpec, TensorSpec
 from batchscore.summary import Counts, Status, Verdicts, rows_of_failed
-from batchscore.workspace import utc
 from batchscore.writers import published
 
 

@@ -90,6 +90,14 @@ _JOB = (
         show_default=True,
         help="summary_only: a scoring script writes its files itself.",
     ),
+    option(
+        OUTPUT,
+        "--work-dir",
+        type=click.Path(),
+        default=None,
+        metavar="DIR",
+        help="Local folder for the work in progress, where OUTPUT can't lock or rename.  [default: in OUTPUT]",
+    ),
     option(OUTPUT, "--overwrite", is_flag=True, help="Replace another job's outputs, once the new ones are ready."),
     option(
         MODEL,

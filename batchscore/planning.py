@@ -67,10 +67,9 @@ def find_model(job: Job, workspace: Workspace) -> FoundModel:
     if not is_registered(job.model):
         path = os.path.realpath(local_path(job.model, "MODEL"))
         folder = read(path)
-        if Path(workspace.root).is_relative_to(path):
-            raise UsageError(
-                f"OUTPUT {workspace.root} lies in MODEL {path}, which it would change; give another folder"
-            )
+        for what, place in (("OUTPUT", workspace.root), ("--work-dir", workspace.work_dir)):
+            if place and Path(place).is_relative_to(path):
+                raise UsageError(f"{what} {place} lies in MODEL {path}, which it would change; give another folder")
         return FoundModel(job.model, path, folder)
     workspace.require_writing()
     pinned = _pinned_model(job, workspace)

@@ -137,6 +137,9 @@ def _remove_empty(folder: Path, root: Path) -> None:
 
 def publish_failures(workspace: Workspace, failures: Iterator[Failure]) -> None:
     """Write failures.jsonl in input order, or take away an old one where nothing failed."""
+    if workspace.is_apart:  # what it says must not stand beside half a copy
+        with storage_errors("can't remove an old job.json"):
+            Path(workspace.root, "job.json").unlink(missing_ok=True)
     first = next(failures, None)
     if first is not None:
         lines = failure_lines(chain([first], failures))

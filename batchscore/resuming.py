@@ -117,7 +117,8 @@ def take_over(workspace: Workspace, job: Job, planned: Header, listing: Listing)
     if header and manifest and manifest["status"] == "Completed" and manifest["job"] == header.job:
         header = None  # it was finished; the run was stopped before it could tidy up
     if header is None:
-        return Earlier(replace(planned, replaces=_replaced(workspace, job, planned, manifest, listing)), is_new=True)
+        replaces = _replaced(workspace, job, planned, manifest, listing)
+        return Earlier(replace(planned, replaces=replaces), is_new=True, notes=_lost_work(workspace, manifest))
     different = Identity(**planned.identity).differences(header.identity)
     if different and has_receipts(workspace.journal) and not job.overwrite:
         raise UsageError(_another_job(workspace, "an unfinished job", different))
@@ -129,6 +130,13 @@ def take_over(workspace: Workspace, job: Job, planned: Header, listing: Listing)
     if header.threads != planned.threads:
         notes.append(f"this job goes on with {header.threads} threads per worker, as planned")
     return Earlier(header, is_new=False, notes=tuple(notes))
+
+
+def _lost_work(workspace: Workspace, manifest: Json | None) -> tuple[str, ...]:
+    """A note where job.json tells of an unfinished job whose work is elsewhere, or gone."""
+    if manifest is None or manifest["status"] == "Completed":
+        return ()
+    return (f"the work of the unfinished job in OUTPUT isn't in {workspace.folder}: all files are scored again",)
 
 
 def _replaced(

@@ -17,6 +17,7 @@ from batchscore.interpreter import check_interpreter
 from batchscore.job import Job
 from batchscore.joblog import JobLog
 from batchscore.journal import Journal
+from batchscore.locking import utc
 from batchscore.manifest import Ending
 from batchscore.minibatch import MiniBatch, Outcome
 from batchscore.planning import Prepared, find_inputs, find_model, prepare, worker_spec
@@ -32,7 +33,7 @@ from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
 from batchscore.staging import late_words, stage
 from batchscore.summary import JobSummary, Verdicts, already_finished
-from batchscore.workspace import Workspace, utc
+from batchscore.workspace import Workspace
 
 Scoring: TypeAlias = tuple[MiniBatch, tuple[Outcome, ...]]
 """A mini-batch and what became of its slices; without outcomes it wasn't scored to the end."""
@@ -46,7 +47,7 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
     flight are done or their time of grace is up; before the job has begun it raises Stopped.
     """
     watch = watch or Silent()
-    with Workspace(job.output) as workspace, StopSignals() as signals:
+    with Workspace.of(job) as workspace, StopSignals() as signals:
         model = find_model(job, workspace)
         listing = find_inputs(job, workspace)
         identity = identify(job, model.folder.digest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import os
@@ -106,16 +107,44 @@ def prepare_link(scratch: str, name: str, source: str) -> Ready:
             return Ready(name, str(temporary), size, _sha256(stream))
 
 
+_NO_RENAME = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EINVAL}
+"""How file systems say that they don't rename, or not from another one."""
+
+
 def commit(root: str, ready: Ready) -> None:
-    """Move a ready file into its place below root. Raises StorageError."""
+    """Move a ready file into its place below root: whole, or by one sequential copy where it can't be renamed there.
+
+    A copy that fails is removed; one that is cut short by the end of the process stays, so that what the files are
+    worth is told by one that is written last. Raises StorageError.
+    """
     target = Path(root, ready.name)
     with storage_errors(f"can't write {target}"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        Path(ready.temporary).replace(target)
+        try:
+            Path(ready.temporary).replace(target)
+        except OSError as error:
+            if error.errno not in _NO_RENAME:
+                raise
+            copy(Path(ready.temporary), target)
+            Path(ready.temporary).unlink()
+
+
+def copy(source: Path, target: Path) -> None:
+    """Write a file from its beginning to its end, and nothing where that fails. Raises OSError."""
+    try:
+        with source.open("rb") as read, target.open("wb") as written:
+            shutil.copyfileobj(read, written, 1 << 20)
+            written.flush()
+            with contextlib.suppress(OSError):  # not every store can; closing tells whether it has everything
+                os.fsync(written.fileno())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            target.unlink(missing_ok=True)
+        raise
 
 
 def publish(root: str, name: str, scratch: str, write: Callable[[BinaryIO], object]) -> None:
-    """Write `name` below root whole or not at all; `scratch` is a private folder of the same file system."""
+    """Write `name` below root, whole or not at all where `scratch`, a private folder, is in the same file system."""
     commit(root, prepare(scratch, name, write))
     sync_folder(root)
 

@@ -41,7 +41,7 @@ def validate_job(job: Job, watch: Watcher | None = None) -> Report:
     """
     watch = watch or Silent()
     with StopSignals(), tempfile.TemporaryDirectory(prefix="batchscore-") as scratch:
-        glance = Glance(job.output, scratch)
+        glance = Glance(job.output, scratch, job.work_dir)
         draft = Draft(job, glance)
         model = draft.attempt("model", lambda: find_model(job, glance), is_wrong_use=True)
         listing = draft.list_inputs()

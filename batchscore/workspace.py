@@ -1,66 +1,46 @@
-"""OUTPUT/.batchscore: the lock, the journal and the parts of a job that isn't finished."""
+"""OUTPUT/.batchscore, or its like in a work directory: the lock, the journal and the parts of an unfinished job."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
+import hashlib
 import json
 import os
 import shlex
 import shutil
 import socket
 import time
-from collections.abc import Collection
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from collections.abc import Collection, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
-from batchscore.errors import OutputLocked, StorageError, UsageError
-from batchscore.job import SUFFIXES
+from batchscore.errors import OutputLocked, StorageError, StoreUnfit, UsageError
+from batchscore.job import SUFFIXES, Job
+from batchscore.locking import LOCK, Holder, held_by, is_at, lock, utc
 from batchscore.minibatch import Json, compact
 from batchscore.storage import local_path, storage_errors
 
 FOLDER = ".batchscore"
-LOCK = "lock"
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _MANIFEST_KEYS = {"status", "job", "identity", "inputs", "outputs", "counts"}
-_GLANCE_SECONDS = 0.02
-_GLANCES = 5
-"""So often a run asks for the lock, since who only looks (`held_by`) holds it for an instant."""
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """The process that holds the lock of an output folder, as far as the lock says."""
-
-    pid: int | None = None
-    host: str | None = None
-    since: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Holder:
-        try:
-            record = json.loads(text)
-            return cls(record["pid"], record["host"], record.get("since"))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return cls()
-
-    def __str__(self) -> str:
-        return "another process" if self.pid is None else f"process {self.pid} on {self.host}"
+_MANIFEST_START = '{\n  "status": "'
 
 
 class Workspace:
     """The output folder while this process holds its lock.
 
     The lock is the kernel's (flock), so it goes with the process, however that ends. On leaving, the folder is
-    removed where the job is done or never began. An OUTPUT with a result that may only be read isn't locked.
+    removed where the job is done or never began. An OUTPUT with a result that may only be read, or that can't lock,
+    isn't locked. With a work directory OUTPUT gets finished files alone: it needs neither locks nor renaming.
     """
 
-    def __init__(self, output: str) -> None:
+    def __init__(self, output: str, work_dir: str | None = None) -> None:
         self.root = os.path.realpath(local_path(output, "OUTPUT"))
-        self.folder = str(Path(self.root, FOLDER))
+        self.work_dir = None if work_dir is None else os.path.realpath(local_path(work_dir, "--work-dir"))
+        self.folder = _folder(self.root, self.work_dir)
         self.parts = str(Path(self.folder, "parts"))
         self.ready = str(Path(self.folder, "ready"))
         """Finished files that aren't in their places yet."""
@@ -70,10 +50,17 @@ class Workspace:
         self.journal = str(Path(self.folder, "journal.jsonl"))
         self.is_done = False
         """Whether nothing in the folder is needed any more."""
-        self._made_root = False
+        self._made: list[Path] = []
         self._lock: int | None = None
         self._refusal: StorageError | None = None
         _refuse_file(output, self.root)
+        if self.work_dir is not None:
+            _refuse_work_dir(self.work_dir, self.root)
+
+    @classmethod
+    def of(cls, job: Job) -> Workspace:
+        """The workspace that a job asks for."""
+        return cls(job.output, job.work_dir)
 
     @property
     def models(self) -> str:
@@ -86,32 +73,69 @@ class Workspace:
         return str(Path(self.folder, "workers"))
 
     def __enter__(self) -> Workspace:
+        roots = [Path(path) for path in (self.root, self.work_dir) if path]
+        self._made = [path for path in roots if not path.exists()]
         try:
             with storage_errors(f"can't create OUTPUT {self.root}"):
-                self._made_root = not Path(self.root).exists()
-                self._lock = self._acquire()
+                Path(self.root).mkdir(parents=True, exist_ok=True)
+            with storage_errors(f"can't create {self._place}"):
+                self._acquire()
                 for folder in (self.parts, self.ready, self.logs):
                     Path(folder).mkdir(mode=0o700, exist_ok=True)
+                self._try_out()
         except StorageError as error:
-            if (
-                not isinstance(error.__cause__, OSError)
-                or error.__cause__.errno not in _READ_ONLY
-                or not self._has_result
-            ):
+            self._leave()
+            cause = error.__cause__
+            is_unfit = isinstance(error, StoreUnfit) or (isinstance(cause, OSError) and cause.errno in _READ_ONLY)
+            if not is_unfit or not Path(self.root, "job.json").is_file():
                 raise
             self._refusal = error
         return self
 
     @property
-    def _has_result(self) -> bool:
-        return Path(self.root, "job.json").is_file()
+    def is_apart(self) -> bool:
+        """Whether the work lies in a work directory, so that OUTPUT may get its files by copies."""
+        return self.work_dir is not None
+
+    @property
+    def _place(self) -> str:
+        """Where the lock, the journal and the parts lie, in words."""
+        return f"OUTPUT {self.root}" if self.work_dir is None else f"the work directory {self.work_dir}"
+
+    @contextlib.contextmanager
+    def _needing(self, ability: str) -> Iterator[None]:
+        """Turn the refusal of what a job in progress needs into StoreUnfit."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+            advice = "give one" if self.work_dir is not None else "give --work-dir DIR, a folder"
+            raise StoreUnfit(
+                f"{self._place} is in a store that can't {ability} ({error.strerror or error}), as a job in progress "
+                f"must; {advice} on a local disk"
+            ) from error
+
+    def _try_out(self) -> None:
+        """Rename and append once, as the journal and the parts will."""
+        probe, renamed = Path(self.folder, "probe.tmp"), Path(self.folder, "probe")
+        probe.write_bytes(b"")
+        with self._needing("rename files"):
+            probe.replace(renamed)
+        with self._needing("append to files"), renamed.open("a+b") as stream:
+            stream.write(b"\n")
+        renamed.unlink()
 
     def require_writing(self) -> None:
-        """Raise StorageError where OUTPUT may only be read."""
+        """Raise StorageError where OUTPUT may only be read, or can't do without a work directory."""
         if self._refusal:
             raise self._refusal
+        if self.is_apart and Path(self.root).exists() and not os.access(self.root, os.W_OK | os.X_OK):
+            raise StorageError(
+                f"can't write OUTPUT {self.root}: it may only be read; give a folder that can be written"
+            )
 
-    def _acquire(self) -> int:
+    def _acquire(self) -> None:
         path = Path(self.folder, LOCK)
         while True:
             Path(self.folder).mkdir(parents=True, exist_ok=True)
@@ -119,28 +143,40 @@ class Workspace:
                 handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             except FileNotFoundError:
                 continue  # the run before removed its folder this moment
-            if not _is_locked(handle):
+            self._lock = handle
+            with self._needing("lock files"):
+                is_ours = lock(handle)
+            if not is_ours:
+                self._lock = None
                 holder = Holder.parse(os.read(handle, 1000).decode("utf-8", "replace"))
                 os.close(handle)
                 who = "" if holder.pid is None else f" ({holder})"
                 raise OutputLocked(f"another run holds OUTPUT {self.root}{who}; wait for it or stop it")
-            if _is_at(path, handle):
+            if is_at(path, handle):
                 break
+            self._lock = None
             os.close(handle)  # the run before removed it between our open and flock
-        os.ftruncate(handle, 0)
         this = Holder(os.getpid(), socket.gethostname(), utc(time.time()))
-        os.write(handle, compact(asdict(this)).encode())
-        return handle
+        with self._needing("truncate files"):
+            os.ftruncate(handle, 0)
+            os.write(handle, compact(asdict(this)).encode())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._lock is None:
-            return
-        if self.is_done or not Path(self.journal).exists():
-            with contextlib.suppress(OSError):  # what is left does no harm
-                self._remove()
-        os.close(self._lock)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Let go of the lock; where nothing is to be kept, remove the folder and what was made for it."""
+        if self._lock is not None:
+            if self.is_done or not Path(self.journal).exists():
+                with contextlib.suppress(OSError):  # what is left does no harm
+                    self._remove()
+            os.close(self._lock)
+            self._lock = None
+        for path in self._made:
+            with contextlib.suppress(OSError):  # it isn't empty
+                path.rmdir()
 
     def _remove(self) -> None:
         """Remove the folder, the lock last: from then on the next run may make its own."""
@@ -151,8 +187,6 @@ class Workspace:
                 Path(entry.path).unlink()
         Path(self.folder, LOCK).unlink()
         Path(self.folder).rmdir()
-        if self._made_root:
-            Path(self.root).rmdir()
 
     def part_names(self) -> set[str]:
         with storage_errors(f"can't list {self.parts}"):
@@ -195,13 +229,17 @@ class Workspace:
         return Path(self.folder, "files.json")
 
     def manifest(self) -> Json | None:
-        """The content of job.json; None where there is none."""
+        """The content of job.json; None where there is none, or one whose copying was stopped halfway."""
         path = Path(self.root, "job.json")
+        text = ""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8", errors="replace")
+            content = json.loads(text)
         except FileNotFoundError:
             return None
         except (ValueError, OSError) as error:
+            if self.is_apart and isinstance(error, json.JSONDecodeError) and _begins_alike(text, _MANIFEST_START):
+                return None
             raise UsageError(
                 f"{path} isn't a summary of batchscore ({error}); give another OUTPUT or remove it"
             ) from error
@@ -213,11 +251,11 @@ class Workspace:
 class Glance(Workspace):
     """OUTPUT looked at without touching it: what a job writes beside its results goes to a private folder.
 
-    It is never entered. The journal is the one in OUTPUT.
+    It is never entered. The journal is the run's.
     """
 
-    def __init__(self, output: str, scratch: str) -> None:
-        super().__init__(output)
+    def __init__(self, output: str, scratch: str, work_dir: str | None = None) -> None:
+        super().__init__(output, work_dir)
         self.holder: Holder | None = None
         """Who holds OUTPUT now, as far as that may be known."""
         with contextlib.suppress(OSError):
@@ -228,60 +266,31 @@ class Glance(Workspace):
             Path(folder).mkdir(mode=0o700, exist_ok=True)
 
     def obstacle(self) -> str | None:
-        """Why OUTPUT couldn't be written, as far as permissions tell; None where they allow it."""
-        folder = Path(self.root)
-        while not folder.exists():
-            folder = folder.parent
-        if not folder.is_dir():
-            return f"can't create OUTPUT {self.root}: {folder} is a file"
-        if not os.access(folder, os.W_OK | os.X_OK):
-            return f"can't write to {folder}: permission denied or read-only"
-        return None
+        """Why OUTPUT or the work directory couldn't be written, as far as permissions tell; None where they may be."""
+        places = {"OUTPUT": self.root, "--work-dir": self.work_dir}
+        return next((found for what, path in places.items() if path and (found := _obstacle(what, path))), None)
 
 
-def utc(seconds: float) -> str:
-    """A time as it is written everywhere: `2026-11-03T06:15:02.123Z`."""
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _obstacle(what: str, path: str) -> str | None:
+    folder = Path(path)
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        return f"can't create {what} {path}: {folder} is a file"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"can't write to {folder}: permission denied or read-only"
+    return None
 
 
-def held_by(folder: str) -> Holder | None:
-    """Who holds the lock of a workspace's folder; None where nobody does.
-
-    Asks the kernel for a shared lock and gives it back at once; a run that begins at this instant waits so long.
-    """
-    try:
-        handle = os.open(Path(folder, LOCK), os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return Holder.parse(os.read(handle, 1000).decode("utf-8", "replace"))
-    else:
-        return None
-    finally:
-        os.close(handle)
+def _folder(root: str, work_dir: str | None) -> str:
+    """Where the work on an OUTPUT lies; hidden, so that no INPUT above it takes parts for files to score."""
+    if work_dir is None:
+        return str(Path(root, FOLDER))
+    return str(Path(work_dir, f"{FOLDER}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}"))
 
 
-def _is_locked(handle: int) -> bool:
-    """Lock the file for this process, if no other run has it."""
-    for glance in range(_GLANCES):
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if glance < _GLANCES - 1:
-                time.sleep(_GLANCE_SECONDS)
-        else:
-            return True
-    return False
-
-
-def _is_at(path: Path, handle: int) -> bool:
-    """Whether the open file is the one that the path leads to."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(handle))
-    except FileNotFoundError:
-        return False
+def _begins_alike(text: str, start: str) -> bool:
+    return text.startswith(start) or start.startswith(text)
 
 
 def _refuse_file(output: str, root: str) -> None:
@@ -295,4 +304,17 @@ def _refuse_file(output: str, root: str) -> None:
         raise UsageError(
             f"OUTPUT is a folder, found {output}; did you mean: "
             f"-o {shlex.quote(parent)} --output-file-name {shlex.quote(name)}"
+        )
+
+
+def _refuse_work_dir(work_dir: str, root: str) -> None:
+    there = next(path for path in (Path(work_dir), *Path(work_dir).parents) if path.exists())
+    if not there.is_dir():
+        raise UsageError(f"--work-dir {work_dir}: {there} is a file; give a folder")
+    if Path(work_dir).is_relative_to(root):
+        raise UsageError(f"--work-dir {work_dir} lies in OUTPUT {root}; give a folder elsewhere, on a local disk")
+    if Path(root, FOLDER).is_dir():
+        raise UsageError(
+            f"OUTPUT {root} holds the work of a run without --work-dir; go on without it, "
+            f"or remove {Path(root, FOLDER)} to start anew"
         )

@@ -3,6 +3,9 @@
 A question is {"style": "settings" | "root", "file": path of a deployment's YAML}. The answer has `accepted`; `values`
 by the names of batchscore's settings, or the `keys` that are refused and the `error`; and `connections`, all that
 this process ever tried to reach: each attempt is stopped.
+
+The styles "component" and "pipeline" ask of a component and of a pipeline job: the answer has `unknown`, the keys that
+the client drops without a word, and `read`, what it has read of the file.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 SETTINGS = (
@@ -51,6 +55,31 @@ def answer(question: dict[str, str]) -> dict[str, Any]:
     return {"accepted": True, "values": values_of(deployment)}
 
 
+def weigh(style: str, file: str) -> dict[str, Any]:
+    """What the client makes of a component's or a pipeline job's YAML."""
+    import yaml
+    from azure.ai.ml import load_component, load_job
+    from azure.ai.ml._schema.component.command_component import CommandComponentSchema
+    from azure.ai.ml._schema.pipeline.component_job import CommandSchema
+    from azure.ai.ml._schema.pipeline.pipeline_job import PipelineJobSchema
+
+    document = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    context = {"base_path": Path(file).parent}
+    try:
+        loaded = (load_component if style == "component" else load_job)(file)
+        found = loaded._validate()
+    except Exception as error:  # noqa: BLE001 (whatever the client raises)
+        return {"accepted": False, "error": f"{type(error).__name__}: {error}"}
+    schema = CommandComponentSchema if style == "component" else PipelineJobSchema
+    unknown = set(document) - set(schema(context=context).fields)
+    for name, node in document.get("jobs", {}).items():
+        unknown |= {f"jobs.{name}.{key}" for key in set(node) - set(CommandSchema(context=context).fields)}
+    return {
+        "accepted": found.passed, "error": str(found.error_messages), "unknown": sorted(unknown - {"$schema"}),
+        "read": loaded._to_dict(),
+    }  # fmt: skip
+
+
 def keys_of(messages: Any, prefix: str = "") -> Iterator[str]:
     """The dotted keys of marshmallow's nested messages."""
     if not isinstance(messages, dict):
@@ -84,4 +113,7 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     for line in sys.stdin:
-        print(json.dumps({**answer(json.loads(line)), "connections": connections}, default=str), flush=True)
+        question = json.loads(line)
+        is_deployment = question["style"] in {"settings", "root"}
+        given = answer(question) if is_deployment else weigh(question["style"], question["file"])
+        print(json.dumps({**given, "connections": connections}, default=str), flush=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -181,6 +182,62 @@ def save_model(tmp_path_factory: pytest.TempPathFactory) -> SaveModel:
         return Path(shutil.copytree(saved[key], copy_to))
 
     return save
+
+
+AskAzure = Callable[[str, Path], dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def ask_azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AskAzure]:
+    """Asks Azure's client of a YAML file; it lives in an environment and a process of its own: 63 packages."""
+    folder = tmp_path_factory.mktemp("oracle")
+    python = folder / "environment/bin/python"
+    uv = [sys.executable, "-m", "uv", "--quiet"]
+    subprocess.run([*uv, "venv", "--python", sys.executable, python.parent.parent], check=True, timeout=60)
+    pins = ROOT / "tests" / "azure-ai-ml.txt"
+    subprocess.run([*uv, "pip", "install", "--python", python, "--requirement", pins], check=True, timeout=300)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE", "PYTHON"))}
+    with subprocess.Popen(
+        [python, ROOT / "tests" / "azure_oracle.py"],
+        env=environment, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+
+        def ask(style: str, file: Path) -> dict[str, Any]:
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(json.dumps({"style": style, "file": str(file)}) + "\n")
+            process.stdin.flush()
+            answer: dict[str, Any] = json.loads(process.stdout.readline())
+            assert answer.pop("connections") == [], "Azure's client reached for a network"
+            return answer
+
+        yield ask
+        assert process.stdin
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
+class PlainStore(Protocol):
+    """The environment in which a folder is a store of whole files: tests/plain_store.c says what it refuses."""
+
+    def __call__(self, store: Path, *, read_only: Path | None = None, **more: str) -> dict[str, str]: ...
+
+
+@pytest.fixture(scope="session")
+def plain_store(tmp_path_factory: pytest.TempPathFactory) -> PlainStore:
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if sys.platform != "linux" or compiler is None:
+        pytest.skip("a store that refuses to rename and lock is made by preloading a C library on Linux")
+    library = tmp_path_factory.mktemp("store") / "plain_store.so"
+    source = ROOT / "tests" / "plain_store.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True, timeout=60)
+
+    def make(store: Path, *, read_only: Path | None = None, **more: str) -> dict[str, str]:
+        settings = {"STORE": store, "STORE_LOG": f"{store}.log", "STORE_READ_ONLY": read_only, **more}
+        given = {f"PLAIN_{name}": str(value) for name, value in settings.items() if value is not None}
+        return {"LD_PRELOAD": str(library), **given}
+
+    return make
 
 
 @pytest.fixture

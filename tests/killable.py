@@ -33,14 +33,19 @@ def main() -> None:
     sys.exit(summary.exit_code)
 
 
+def command_of(folder: Path, **settings: Any) -> list[str]:
+    """The command that runs a job."""
+    root = str(Path(__file__).resolve().parent)
+    return [sys.executable, "-c", _PROGRAM.format(root=root), str(folder), json.dumps(settings)]
+
+
 class Killable:
     """A job at work."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        root = Path(__file__).resolve().parent
         self.folder = folder
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM.format(root=str(root)), str(folder), json.dumps(settings)],
+            command_of(folder, **settings),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, AskAzure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -167,32 +163,16 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ask(folder: Path, tmp_path_factory) -> Iterator[Ask]:
-    """Asks Azure's client, which lives in an environment and a process of its own: it weighs 63 packages."""
-    python = tmp_path_factory.mktemp("oracle") / "environment/bin/python"
-    uv = [sys.executable, "-m", "uv", "--quiet"]
-    subprocess.run([*uv, "venv", "--python", sys.executable, python.parent.parent], check=True, timeout=60)
-    pins = ROOT / "tests" / "azure-ai-ml.txt"
-    subprocess.run([*uv, "pip", "install", "--python", python, "--requirement", pins], check=True, timeout=300)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE", "PYTHON"))}
-    with subprocess.Popen(
-        [python, ROOT / "tests" / "azure_oracle.py"],
-        env=environment, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+def ask(folder: Path, ask_azure: AskAzure) -> Ask:
+    """Asks Azure's client of a deployment."""
 
-        def ask(style: str, document: Document | Path) -> dict[str, Any]:
-            file = document if isinstance(document, Path) else folder / "asked.yml"
-            if not isinstance(document, Path):
-                file.write_text(yaml.safe_dump(document, sort_keys=False))
-            process.stdin.write(json.dumps({"style": style, "file": str(file)}) + "\n")
-            process.stdin.flush()
-            answer = json.loads(process.stdout.readline())
-            assert answer.pop("connections") == [], "Azure's client reached for a network"
-            return answer
+    def ask(style: str, document: Document | Path) -> dict[str, Any]:
+        if isinstance(document, Path):
+            return ask_azure(style, document)
+        (folder / "asked.yml").write_text(yaml.safe_dump(document, sort_keys=False))
+        return ask_azure(style, folder / "asked.yml")
 
-        yield ask
-        process.stdin.close()
-        assert process.wait(30) == 0
+    return ask
 
 
 def verdict(folder: Path, document: Document) -> Deployment | str:

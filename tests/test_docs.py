@@ -20,6 +20,7 @@ DOCUMENTS = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/design.md",
+    "docs/azureml-component.md",
     "docs/from-azure-ml.md",
     "docs/scheduling.md",
     "docs/validation.md",

@@ -147,8 +147,8 @@ def test_the_methods_of_a_users_model_can_be_called(scorer):
 
 
 def test_estimators_get_their_threads_wherever_they_sit(models):
-    forest = sklearn.ensemble.RandomForestClassifier(n_estimators=3, n_jobs=-1)
-    voting = sklearn.ensemble.VotingClassifier([("forest", forest)], n_jobs=-1)
+    neighbours = sklearn.neighbors.KNeighborsClassifier(n_neighbors=1, n_jobs=-1)
+    voting = sklearn.ensemble.VotingClassifier([("neighbours", neighbours)], n_jobs=-1)
     path = models(
         "voting",
         model=sklearn.pipeline.make_pipeline(sklearn.preprocessing.StandardScaler(), voting).fit(FRAME, CLASSES),
@@ -156,6 +156,17 @@ def test_estimators_get_their_threads_wherever_they_sit(models):
     raw = load(path, threads=2)._pyfunc.get_raw_model()
     assert raw[-1].n_jobs == 2
     assert raw[-1].estimators_[0].n_jobs == 2, "the fitted copy is what predicts"
+
+
+def test_a_forest_adds_up_its_trees_in_one_order(models):
+    """Several threads would add them in the order in which they end, and the last bits would vary."""
+    numbers = np.random.default_rng(0).random((300, 2))
+    frame = pd.DataFrame(numbers, columns=list(FRAME))
+    classes = (numbers[:, 0] + numbers[:, 1] ** 2 > 1).astype(int)
+    forest = sklearn.ensemble.RandomForestClassifier(150, max_depth=3, n_jobs=-1, random_state=0).fit(frame, classes)
+    loaded = load(models("forest", model=forest), predict_fn="predict_proba", threads=4)
+    answers = {loaded.predict(frame).tobytes() for _ in range(10)}
+    assert len(answers) == 1
 
 
 def test_lightgbm_models_have_probabilities_and_threads_and_boosters_dont(tmp_path):

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from batchscore.cli import main_group
 from batchscore.errors import OutputLocked, UsageError
 from batchscore.highlights import MOST, Highlights
+from batchscore.locking import held_by
 from batchscore.minibatch import Failure, FileSlice, InputFile, Outcome, Scored
 from batchscore.progress import Silent
 from batchscore.runner import run_job
@@ -30,7 +31,7 @@ from batchscore.showing import look, text
 from batchscore.showing.reasons import EXAMPLES, Reasons, pattern
 from batchscore.showing.report import Report
 from batchscore.showing.unfinished import Tally
-from batchscore.workspace import Workspace, held_by
+from batchscore.workspace import Workspace
 
 
 def shown(report: Report) -> str:
@@ -372,4 +373,5 @@ def test_hostile_names_do_not_reach_the_terminal(tmp_path: Path, run_batchscore:
 
 def test_its_options_come_from_variables_of_its_own() -> None:
     command = main_group.commands["show"]
-    assert [each.envvar for each in command.params if each.param_type_name == "option"] == ["BATCHSCORE_SHOW_JSON"]
+    names = [each.envvar for each in command.params if each.param_type_name == "option"]
+    assert names == ["BATCHSCORE_SHOW_JSON", "BATCHSCORE_SHOW_WORK_DIR"]

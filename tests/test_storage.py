@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, PlainStore
 
 from batchscore.errors import StorageError, UsageError
 from batchscore.storage import commit, local_path, prepare, publish
@@ -60,3 +65,65 @@ def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> No
     (tmp_path / "a").write_bytes(b"a file")
     with pytest.raises(StorageError, match="can't write"):
         publish(str(tmp_path), "a/b", str(tmp_path), lambda stream: stream.write(b"x"))
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    (tmp_path / "scratch").mkdir()
+    return tmp_path / "scratch"
+
+
+def test_a_file_is_renamed_into_its_place(tmp_path: Path, scratch: Path) -> None:
+    ready = prepare(str(scratch), "a/b.csv", lambda stream: stream.write(b"x\n"))
+    inode = Path(ready.temporary).stat().st_ino
+    commit(str(tmp_path / "out"), ready)
+    assert (tmp_path / "out/a/b.csv").read_bytes() == b"x\n"
+    assert (tmp_path / "out/a/b.csv").stat().st_ino == inode
+    assert not os.listdir(scratch)
+
+
+def test_a_file_is_copied_into_another_file_system(tmp_path: Path, scratch: Path, plain_store: PlainStore) -> None:
+    content = bytes(range(256)) * 20_000
+    (tmp_path / "content").write_bytes(content)
+    code = (
+        "import sys; from pathlib import Path; from batchscore.storage import publish\n"
+        "content, out, scratch = sys.argv[1:]\n"
+        "publish(out, 'predictions.csv', scratch, lambda stream: stream.write(Path(content).read_bytes()))"
+    )
+    store = tmp_path / "store"
+    subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "content", store, scratch],
+        env={**os.environ, **plain_store(store), "PYTHONPATH": str(ROOT)},
+        check=True,
+        timeout=60,
+    )
+    assert (store / "predictions.csv").read_bytes() == content
+    assert Path(f"{store}.log").read_text() == f"rename-across {store}/predictions.csv\n"
+    assert not os.listdir(scratch)
+
+
+def test_a_copy_that_fails_leaves_nothing_behind(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = prepare(str(scratch), "b.csv", lambda stream: stream.write(b"x" * 100_000))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def refuse(path: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(path), None, str(target))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r"can't write .*b\.csv: File too large"):
+            commit(str(tmp_path / "out"), ready)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not os.listdir(tmp_path / "out")
+    commit(str(tmp_path / "out"), ready)
+    assert (tmp_path / "out/b.csv").stat().st_size == 100_000
+
+
+def test_a_refusal_that_is_no_matter_of_renaming_is_not_worked_around(tmp_path: Path, scratch: Path) -> None:
+    (tmp_path / "out/job.json").mkdir(parents=True)
+    with pytest.raises(StorageError, match="can't write .*Is a directory"):
+        publish(str(tmp_path / "out"), "job.json", str(scratch), lambda stream: stream.write(b"{}"))

@@ -18,12 +18,13 @@ from batchscore.job import Job
 from batchscore.joblog import report, texts
 from batchscore.joblog.capped import CappedFile
 from batchscore.joblog.process import Attempt, ProcessLog, one_line
+from batchscore.locking import utc
 from batchscore.minibatch import Failed, MiniBatch, Outcome
 from batchscore.progress import LINE_SECONDS, Watcher, opening_line
 from batchscore.redaction import secret_values, without
-from batchscore.storage import storage_errors
+from batchscore.storage import copy, storage_errors
 from batchscore.summary import Counts, Status
-from batchscore.workspace import Workspace, utc
+from batchscore.workspace import Workspace
 
 __all__ = ["JobLog", "ProcessLog"]
 
@@ -37,14 +38,21 @@ _FIRST_LINE = re.compile(rb"\S+ batchscore \S+ begins job (\w+)")
 
 
 def owner(folder: Path) -> str | None:
-    """The job whose logs a folder holds; "" where it isn't there or is empty, None where it is no job's."""
+    """The job whose logs a folder holds; "" where it isn't there or has nothing in it, None where it is no job's.
+
+    An overview alone, without a whole line, is nothing: a disk was full, or a power cut came, when a job began.
+    """
+    begun = [folder / OVERVIEW]
     try:
         with (folder / OVERVIEW).open("rb") as stream:
-            found = _FIRST_LINE.match(stream.readline(1000))
+            line = stream.readline(1000)
+        found = _FIRST_LINE.match(line)
+        if line.endswith(b"\n"):
             return found[1].decode() if found else None
     except OSError:
-        is_free = not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))
-        return "" if is_free else None
+        begun = []
+    is_free = not os.path.lexists(folder) or (folder.is_dir() and list(folder.iterdir()) == begun)
+    return "" if is_free else None
 
 
 class JobLog:
@@ -52,6 +60,7 @@ class JobLog:
 
     They lie in OUTPUT/logs from the beginning. Only where another job's are there still, they take their place when
     this job ends, as job.json does; until then they are in OUTPUT/.batchscore. A run that goes on with the job appends.
+    With a work directory they are there, and OUTPUT/logs is their copy when a run of the job ends.
     A file that can't be written ends no job: it is told once.
     """
 
@@ -67,7 +76,7 @@ class JobLog:
             )
         self._staged = Path(workspace.staged_logs)
         is_staged = holder != name and (holder != "" or owner(self._staged) == name)
-        self.folder = self._staged if is_staged else self._place
+        self.folder = self._staged if is_staged or workspace.is_apart else self._place
         """Where the logs are now."""
         self._secrets = secret_values({**os.environ, **dict(job.environment)})
         self._lock = threading.RLock()
@@ -89,11 +98,20 @@ class JobLog:
             for name in (RESULT, ERROR):
                 (self.folder / name).unlink(missing_ok=True)
             self._say(f"batchscore {__version__} {'goes on with' if is_resumed else 'begins'} job {self._name}")
+            if not is_resumed:
+                self._require_begun()
             (self.folder / "readme.txt").write_text(texts.README, encoding="utf-8")
         self._report(b"")
         named = ", ".join(self._job.inputs[:_NAMED]) + (", …" if len(self._job.inputs) > _NAMED else "")
         self._say(f"Model {self._job.model or 'none'}, inputs {named}, output {self._workspace.root}")
         return self
+
+    def _require_begun(self) -> None:
+        """Raise StorageError where the line that says whose the logs are couldn't be written."""
+        overview = self._files[OVERVIEW]
+        if overview.error:
+            overview.path.unlink(missing_ok=True)
+            raise overview.error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -249,11 +267,14 @@ class JobLog:
             return
         self._close()
         try:
-            if owner(self._place) != self._name:
+            if self._workspace.is_apart or owner(self._place) != self._name:
                 _clear(self._place)
             self._place.mkdir(exist_ok=True)
-            _move(self._staged, self._place)
-            self.folder = self._place
+            if self._workspace.is_apart:
+                _copy_all(self._staged, self._place)
+            else:
+                _move(self._staged, self._place)
+                self.folder = self._place
         except OSError as error:
             self.incomplete(self._place, error)
 
@@ -287,6 +308,17 @@ def _move(source: Path, target: Path) -> None:
     for path in sorted(source.iterdir(), key=_overview_first) if source.exists() else ():
         if not (target / path.name).exists():
             shutil.move(path, target / path.name)
+
+
+def _copy_all(source: Path, target: Path) -> None:
+    """Copy logs, first of all the file that says whose they are."""
+    copy(source / OVERVIEW, target / OVERVIEW)
+    for path in sorted(source.rglob("*")):
+        place = target / path.relative_to(source)
+        if path.is_dir():
+            place.mkdir(exist_ok=True)
+        elif path.is_file() and path != source / OVERVIEW:
+            copy(path, place)
 
 
 def _span(seconds: float) -> str:

@@ -16,9 +16,9 @@ from batchscore.errors import BatchscoreError, Stopped
 from batchscore.faults import ModelNotLoaded, WorkerFault
 from batchscore.joblog.capped import CappedFile
 from batchscore.joblog.printed import Printed, Reader
+from batchscore.locking import utc
 from batchscore.minibatch import Failed, Json, MiniBatch, Outcome
 from batchscore.redaction import without
-from batchscore.workspace import utc
 
 _TAIL_LINES = 20
 _TAIL_BYTES = 16 << 10

@@ -13,7 +13,8 @@ import pyarrow as pa
 def limit_threads(raw: Any, threads: int) -> None:
     """Arrow, the native libraries and the estimator, with all estimators inside it, use ``threads`` threads.
 
-    Estimators keep `n_jobs` from their training: OMP_NUM_THREADS has no effect on LightGBM's, for one.
+    Estimators keep `n_jobs` from their training: OMP_NUM_THREADS has no effect on LightGBM's, for one. Those whose
+    result would depend on the threads' timing get one.
     """
     pa.set_cpu_count(threads)
     with contextlib.suppress(ImportError):
@@ -21,8 +22,16 @@ def limit_threads(raw: Any, threads: int) -> None:
         importlib.import_module("threadpoolctl").threadpool_limits(threads)
     for estimator in _estimators(raw):
         if "n_jobs" in vars(estimator):
-            estimator.n_jobs = threads
+            estimator.n_jobs = 1 if _sums_as_threads_end(estimator) else threads
         _limit_xgboost(estimator, threads)
+
+
+_SUMMED_AS_THREADS_END = {"sklearn.ensemble._forest", "sklearn.ensemble._iforest"}
+"""scikit-learn's forests add up their trees' answers in the order in which threads finish: the last bits vary."""
+
+
+def _sums_as_threads_end(estimator: Any) -> bool:
+    return any(kind.__module__ in _SUMMED_AS_THREADS_END for kind in type(estimator).__mro__)
 
 
 def _limit_xgboost(estimator: Any, threads: int) -> None:

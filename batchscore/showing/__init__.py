@@ -9,24 +9,25 @@ from pathlib import Path
 from batchscore.errors import StorageError, UsageError
 from batchscore.highlights import MOST
 from batchscore.journal import Header, read_header
+from batchscore.locking import Holder, held_by
 from batchscore.minibatch import Json
 from batchscore.runplan import RunPlan
 from batchscore.showing.reasons import Reasons, read_failures
 from batchscore.showing.report import Progress, Report
 from batchscore.showing.unfinished import Tally, tally
 from batchscore.storage import storage_errors
-from batchscore.workspace import Holder, Workspace, held_by
+from batchscore.workspace import Workspace
 
 _LOOKS = 3
 """A job that ends while it is looked at is looked at again."""
 
 
-def look(output: str) -> Report:
-    """The report on the job in an output folder.
+def look(output: str, work_dir: str | None = None) -> Report:
+    """The report on the job in an output folder, whose work in progress may lie in a work directory.
 
     Raises UsageError where there is none, StorageError where it can't be read.
     """
-    workspace = Workspace(output)  # not entered: its lock is the run's
+    workspace = Workspace(output, work_dir)  # not entered: its lock is the run's
     with storage_errors(f"can't look at OUTPUT {workspace.root}"):
         for _ in range(_LOOKS):
             try:

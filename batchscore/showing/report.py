@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from batchscore.locking import Holder
 from batchscore.minibatch import Json
 from batchscore.redaction import redact
-from batchscore.workspace import Holder
 
 
 @dataclass(frozen=True, slots=True)

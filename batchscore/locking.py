@@ -1,0 +1,81 @@
+"""The lock of an output folder: who holds it, taken and looked at."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+LOCK = "lock"
+_GLANCE_SECONDS = 0.02
+_GLANCES = 5
+"""So often a run asks for the lock, since who only looks (`held_by`) holds it for an instant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that holds the lock of an output folder, as far as the lock says."""
+
+    pid: int | None = None
+    host: str | None = None
+    since: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Holder:
+        try:
+            record = json.loads(text)
+            return cls(record["pid"], record["host"], record.get("since"))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return cls()
+
+    def __str__(self) -> str:
+        return "another process" if self.pid is None else f"process {self.pid} on {self.host}"
+
+
+def utc(seconds: float) -> str:
+    """A time as it is written everywhere: `2026-11-03T06:15:02.123Z`."""
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def held_by(folder: str) -> Holder | None:
+    """Who holds the lock of a workspace's folder; None where nobody does.
+
+    Asks the kernel for a shared lock and gives it back at once; a run that begins at this instant waits so long.
+    """
+    try:
+        handle = os.open(Path(folder, LOCK), os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return Holder.parse(os.read(handle, 1000).decode("utf-8", "replace"))
+    else:
+        return None
+    finally:
+        os.close(handle)
+
+
+def lock(handle: int) -> bool:
+    """Lock the file for this process, if no other run has it. Raises OSError where the store has no locks."""
+    for glance in range(_GLANCES):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if glance < _GLANCES - 1:
+                time.sleep(_GLANCE_SECONDS)
+        else:
+            return True
+    return False
+
+
+def is_at(path: Path, handle: int) -> bool:
+    """Whether the open file is the one that the path leads to."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False

@@ -141,15 +141,14 @@ def _chunks(scorer: ModelScorer, ledger: Ledger) -> Iterator[tuple[FileSlice, Ch
 
 
 def _refuse_changed(file: InputFile) -> None:
-    """Refuse a file that isn't as long as when it was listed: what was read may be of two minds."""
+    """Refuse a file that isn't as long or as old as when it was listed: what was read may be of two minds."""
     try:
-        size = Path(file.path).stat().st_size
+        status = Path(file.path).stat()
     except OSError as error:
         raise FileRefused(f"the file went while it was scored: {error.strerror}; run the same command again") from error
-    if size != file.size:
-        raise FileRefused(
-            f"the file changed while it was scored, from {file.size:,} to {size:,} bytes; run the same command again"
-        )
+    if (status.st_size, str(status.st_mtime_ns)) != (file.size, file.version):
+        how = "" if status.st_size == file.size else f", from {file.size:,} to {status.st_size:,} bytes"
+        raise FileRefused(f"the file changed while it was scored{how}; run the same command again")
 
 
 def _calls(chunks: Iterator[tuple[FileSlice, Chunk | None]], settings: ScoringSettings) -> Iterator[list[Chunk]]:

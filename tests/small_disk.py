@@ -1,7 +1,7 @@
 """Jobs on a file system that is too small, in a name space of their own: `unshare -rm python small_disk.py FOLDER`.
 
-For each size in kilobytes an OUTPUT of that size is made (a tmpfs), the job is run, the file system is made larger, and
-the same command is run again. What was found is printed as JSON.
+For each size in kilobytes (0: one that may only be read) an OUTPUT of that size is made (a tmpfs), the job is run, the
+file system is made larger, and the same command is run again. What was found is printed as JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def mount(size: int, place: Path, *, again: bool = False) -> None:
-    options = f"{'remount,' if again else ''}size={size}k"
+    options = f"{'remount,' if again else ''}{f'rw,size={size}k' if size else 'ro'}"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], check=True)
 
 
@@ -36,8 +36,11 @@ def played(place: Path, command: list[str], size: int) -> dict[str, Any]:
         found = content(place)
         mount(64 << 10, place, again=True)
         second, more = run(command)
+        result = content(place)
+        mount(0, place, again=True)
+        finished, _ = run(command) if not size else (None, "")
         return {"size": size, "code": first, "said": said, "found": found, "then": second, "more": more,
-                "result": content(place)}  # fmt: skip
+                "result": result, "finished": finished}  # fmt: skip
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
 

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -270,3 +271,59 @@ def test_a_file_that_stops_in_the_middle_fails_alone_and_its_repair_is_scored(
 @pytest.fixture
 def doubling(answering: Any, tmp_path: Path) -> Path:
     return Path(shutil.copytree(answering(), tmp_path / "model"))
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
+    """What is synced to the disk ("sync"), renamed to ("from", "to") and removed ("remove"), in order, as paths."""
+    found: list[tuple[str, str]] = []
+    is_on = True
+    real = os.fsync
+
+    def sync(descriptor: int) -> None:
+        found.append(("sync", str(Path(f"/proc/self/fd/{descriptor}").readlink())))
+        real(descriptor)
+
+    def listen(event: str, arguments: tuple[Any, ...]) -> None:
+        if is_on and event == "os.rename":
+            found.extend([("from", str(arguments[0])), ("to", str(arguments[1]))])
+        elif is_on and event == "os.remove":
+            found.append(("remove", str(arguments[0])))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    sys.addaudithook(listen)
+    yield found
+    is_on = False
+
+
+@pytest.mark.parametrize(("form", "output_files"), [("csv", "one"), ("parquet", "mirror")])
+def test_what_a_name_stands_for_is_on_the_disk_before_anything_speaks_of_it(
+    form: str, output_files: str, inputs: Path, tmp_path: Path, run_here: Any, doubling: Path, steps: Any
+) -> None:
+    """So that a power cut loses no more than what is scored again."""
+    (inputs / "deep/er").mkdir(parents=True)
+    (inputs / "c.csv").rename(inputs / "deep/er/c.csv")
+    out = tmp_path / "out"
+    steps.clear()
+    run_here(doubling, inputs, out, params={"answer": "v"}, format=form, output_files=output_files)
+    places = {step: place for place, step in reversed(list(enumerate(steps)))}  # the first of each
+    moved = [(one[1], other[1]) for one, other in pairwise(steps) if one[0] == "from"]
+    for source, target in moved:
+        if not target.endswith(("inputs.jsonl", "run.json", "probe")):  # which may be lost
+            assert places["sync", source] < places["from", source], target
+    names = [target.removeprefix(f"{out}/") for _, target in moved]
+    assert sum(name.startswith(".batchscore/parts/") for name in names) >= 1
+    assert names[-1] == "job.json"
+    last = places["to", str(out / "job.json")]
+    for name in names:
+        if name.startswith("predictions"):
+            folder = out / name
+            while folder != out:
+                folder = folder.parent
+                synced = [n for n, step in enumerate(steps) if step == ("sync", str(folder))]
+                assert any(places["to", str(out / name)] < n < last for n in synced), (name, folder)
+    journal = str(out / ".batchscore/journal.jsonl")
+    assert places["sync", str(out / ".batchscore")] > places["to", journal]
+    assert any(step == ("sync", journal) for step in steps)
+    removed = [n for n, step in enumerate(steps) if step[0] == "remove" and step[1].endswith("journal.jsonl")]
+    assert any(last < n < removed[-1] for n, step in enumerate(steps) if step == ("sync", str(out)))

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_worker import ACTIONS, batch, count, gone_within, spec
@@ -18,6 +19,7 @@ from fake_worker import ACTIONS, batch, count, gone_within, spec
 from batchscore import attempts, engines
 from batchscore.attempts import RetryPolicy
 from batchscore.errors import ModelLoadError
+from batchscore.face import run
 from batchscore.minibatch import Failed, Failure, MiniBatch, Outcome
 from batchscore.slots import Slots
 
@@ -172,3 +174,82 @@ def test_a_model_that_can_not_be_loaded_ends_the_job_and_charges_nobody(
     assert time.monotonic() - started < 15
     if kind == "G":
         assert gone_within(1, *pids_in(tmp_path / "hanging"))
+
+
+FAULTY = """
+import ctypes, os, signal, sys, threading, time
+import mlflow.pyfunc
+from mlflow.models import set_model
+
+class UnpicklableError(Exception):
+    def __init__(self, text):
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+class UnspeakableError(Exception):
+    def __str__(self):
+        raise ValueError
+
+def fails(kind):
+    if kind == 1: raise ValueError("boom")
+    if kind == 2: raise UnpicklableError("with a lock")
+    if kind == 3: raise UnspeakableError
+    if kind == 4: raise MemoryError
+    if kind == 5: raise KeyboardInterrupt
+    if kind == 6: sys.exit("goodbye")
+    if kind == 7: os._exit(0)
+    if kind == 8: os._exit(3)
+    if kind == 9: os.kill(os.getpid(), signal.SIGKILL)
+    if kind == 10: ctypes.string_at(0)
+    if kind == 11: time.sleep(600)
+    if kind == 12:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        ctypes.PyDLL(None).sleep(600)
+    if kind == 13: os.closerange(3, 256); time.sleep(600)
+    if kind == 14: hoard = [bytearray(b"x" * (20 << 20)) for _ in iter(lambda: time.sleep(0.01), 1)]
+    if kind == 15:
+        while True: os.write(1, b"x" * 65536)
+    if kind == 16: print("flood " * 1_000_000)
+    if kind == 17: threading.Thread(target=time.sleep, args=(600,), daemon=True).start(); os.system("sleep 600 &")
+
+class Faulty(mlflow.pyfunc.PythonModel):
+    '''x is a kind of fault, or negative: then it is answered.'''
+
+    def predict(self, context, model_input, params=None):
+        for x in model_input["x"]:
+            fails(int(x))
+        return model_input["x"] * 2
+
+set_model(Faulty())
+"""
+
+OF_MODELS = {
+    1: "ValueError: boom", 2: "UnpicklableError: with a lock", 3: "UnspeakableError: (its text", 4: "MemoryError",
+    5: "KeyboardInterrupt", 6: "SystemExit: goodbye", 7: "exited with code 0", 8: "exited with code 3",
+    9: "was killed by SIGKILL", 10: "was killed by SIGSEGV", 11: "no chunk was finished within 3 s (--timeout)",
+    12: "no chunk was finished within 3 s (--timeout)", 13: "closed its connection",
+    14: "of memory, more than the 900 MB that it may (--memory-limit)", 15: "no chunk was finished within 3 s",
+}  # fmt: skip
+"""What is said of each kind; 16 and 17 score."""
+
+
+def test_a_real_model_that_does_all_of_it(tmp_path: Path, save_model: Any) -> None:
+    """Each fault in a file of its own beside an innocent one; no file is tried twice."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    model = save_model(FAULTY, ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double", "twice")])))
+    (tmp_path / "in").mkdir()
+    for kind in range(1, 18):
+        (tmp_path / f"in/f{kind:02d}.csv").write_text(f"x\n{kind}\n")
+        (tmp_path / f"in/f{kind:02d}-innocent.csv").write_text(f"x\n-{kind}\n-1\n")
+    summary = run(
+        model, tmp_path / "in", tmp_path / "out", workers=2, mini_batch_size=1, timeout=3, memory_limit="900MB",
+        max_retries=0, error_threshold=-1,
+    )  # fmt: skip
+    assert summary.status == "Completed"
+    failures = {failure["file"]: failure for failure in summary.failures().to_dict("records")}
+    for kind, reason in OF_MODELS.items():
+        assert reason in failures.pop(f"f{kind:02d}.csv")["reason"]
+    assert failures == {}
+    assert (summary.counts.rows_scored, summary.counts.rows_failed, summary.counts.retries) == (2 * 17 + 2, 15, 0)

@@ -6,7 +6,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constra
 COMPILE = $(BIN)/uv pip compile pyproject.toml --no-emit-index-url --no-annotate --custom-compile-command "make constraints" --quiet
 LOWEST = $(COMPILE) --extra test --resolution lowest-direct --only-binary :all: --python-version
 
-.PHONY: help demo test test-lower lint format wheel samples constraints clean
+.PHONY: help demo test soak test-lower lint format wheel samples constraints clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,6 +16,9 @@ demo: .venv/demo ## score sample_data/, spoil a file, repair it
 
 test: lint ## the checks and all tests
 	$(BIN)/python -m pytest
+
+soak: .venv/dev ## hostile files by the hundred thousand, for some minutes (SOAK="--minutes 60 --seed 1")
+	$(BIN)/python tests/soak.py fuzz $(SOAK)
 
 test-lower: .venv/dev ## the tests with the oldest supported libraries
 	$(BIN)/python tests/lower_bounds.py

@@ -83,9 +83,9 @@ class WorkerSpec:
     logging_level: str = "info"
     """Of Python's logging in the worker."""
 
-    def request(self) -> Json:
-        """The first message to a worker."""
-        return {"kind": "load", "setup": self.setup, "logging_level": self.logging_level}
+    def request(self, access: Json) -> Json:
+        """The first message to a worker; ``access`` is how it reaches stores."""
+        return {"kind": "load", "setup": self.setup, "access": access, "logging_level": self.logging_level}
 
     def variables(self) -> dict[str, str]:
         """The worker's whole environment.

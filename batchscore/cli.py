@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
 import json
 import os
 import shlex
@@ -17,6 +17,7 @@ from batchscore.errors import BatchscoreError, StorageError
 from batchscore.headings import GroupedCommand, option
 from batchscore.job import Job
 from batchscore.options import WATCHING, job_options, watching_options
+from batchscore.redaction import redact
 from batchscore.streams import flush_streams, prepare_streams, show, tell
 from batchscore.translating import job_of
 
@@ -169,24 +170,26 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
         tell(printable(f"{summary.status}: {summary.message}"))
         tell(f"More about it: batchscore show {_quoted(summary.output)}")
     if summary.status == "Failed" and summary.counts.rows_scored:
+        command = _publishing_command(summary.manifest["settings"]["date"])
+        hint = "" if redact(command) == command else " (put the secrets back that are shown as …)"
         tell(
-            "To publish what was scored, which takes seconds:"
+            f"To publish what was scored, which takes seconds{hint}:"
             if summary.is_whole
-            else "To score the rest in spite of the failures, and publish:"
+            else f"To score the rest in spite of the failures, and publish{hint}:"
         )
-        tell(_publishing_command(summary.manifest["settings"]["date"]))
+        tell(redact(command))
 
 
 def _publishing_command(date: str | None) -> str:
     """The command that was given, with --error-threshold -1, for the same day whenever it is run.
 
-    Without environment variables: they may be secrets.
+    Without environment variables, storage options and the keys in addresses: they are or may be secrets.
     """
     words = ["batchscore"]
     arguments = iter(sys.argv[1:])
     for word in arguments:
         option_name = word.partition("=")[0]
-        if option_name in {"--error-threshold", "--environment-variable", "--date", "--set"}:
+        if option_name in {"--error-threshold", "--environment-variable", "--storage-option", "--date", "--set"}:
             value = word[len(option_name) + 1 :] if option_name != word else next(arguments, "")
             if option_name == "--set" and "environment_variables" not in value:
                 words += ["--set", value]
@@ -194,7 +197,7 @@ def _publishing_command(date: str | None) -> str:
             words.append(word)
     end = words.index("--") if "--" in words else len(words)
     ours = [*(["--date", date] if date else []), "--error-threshold", "-1"]
-    return " ".join(map(_quoted, [*words[:end], *ours, *words[end:]]))
+    return " ".join(_quoted(redact(word)) for word in [*words[:end], *ours, *words[end:]])
 
 
 def _quoted(word: str) -> str:
@@ -215,8 +218,11 @@ def main() -> NoReturn:
     try:
         sys.exit(main_group(prog_name="batchscore", standalone_mode=False))
     except click.ClickException as error:
-        with contextlib.suppress(OSError):
-            error.show()
+        from batchscore.progress import printable
+
+        text = io.StringIO()
+        error.show(text)
+        tell(printable(redact(text.getvalue().rstrip("\n"))))
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(128 + signal.SIGINT)
@@ -227,7 +233,9 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except OSError as error:
         if not isinstance(error, BrokenPipeError):  # who read --help has gone
-            tell(f"Error: {error}")
+            from batchscore.progress import printable
+
+            tell(printable(redact(f"Error: {error}")))
         sys.exit(StorageError.exit_code)
     finally:
         flush_streams()

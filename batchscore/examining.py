@@ -22,6 +22,9 @@ class Examiner:
     def facts(self) -> Json:
         return {}
 
+    def close(self) -> None:
+        """Nothing to clean up."""
+
     def score(self, mini_batch: MiniBatch, progress: Callable[[int], None]) -> Outcome:
         """An entry for each file, nothing written; a Scored one has 1 as its stop where its rows were counted."""
         entries: list[SliceOutcome] = []

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from batchscore.deployment import OutputAction
+from batchscore.deployment import LoggingLevel, OutputAction
 from batchscore.errors import Stopped, UsageError
 from batchscore.job import (
     CsvOptions,
@@ -20,7 +20,6 @@ from batchscore.job import (
     Format,
     Job,
     Layout,
-    LoggingLevel,
     MiniBatchSize,
     OutputFiles,
     output_name_and_format,
@@ -66,6 +65,7 @@ def run(  # noqa: PLR0913 (the command line's options)
     add: Mapping[str, object] | None = None,
     rename: Mapping[str, str] | None = None,
     predict_fn: str | None = None,
+    model_digest: str | None = None,
     params: Mapping[str, Any] | None = None,
     delimiter: str = _CSV.delimiter,
     encoding: str = _CSV.encoding,
@@ -77,6 +77,7 @@ def run(  # noqa: PLR0913 (the command line's options)
     env_manager: EnvManager = "local",
     python: Location | None = None,
     environment: Mapping[str, str] | None = None,
+    storage_options: Mapping[str, object] | None = None,
     allow_empty: bool = False,
     overwrite: bool = False,
     work_dir: Location | None = None,
@@ -164,8 +165,8 @@ def _job(given: Mapping[str, Any]) -> Job:
 
 _AS_GIVEN = (
     "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries", "error_threshold", "fail_fast",
-    "layout", "format", "output_files", "output_action", "predict_fn", "limit", "env_manager", "allow_empty",
-    "overwrite", "logging_level", "recycle_after", "grace",
+    "layout", "format", "output_files", "output_action", "predict_fn", "model_digest", "limit", "env_manager",
+    "allow_empty", "overwrite", "logging_level", "recycle_after", "grace",
 )  # fmt: skip
 
 
@@ -187,6 +188,9 @@ def _optional(given: Mapping[str, Any]) -> dict[str, Any]:
         "python": os.fspath(given["python"]) if given["python"] else None,
         "work_dir": None if given["work_dir"] is None else os.fspath(given["work_dir"]),
         "environment": tuple((given["environment"] or {}).items()) or None,
+        "storage_options": tuple(
+            (name, _param(name, value)) for name, value in (given["storage_options"] or {}).items()
+        ),
     }
 
 

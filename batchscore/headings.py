@@ -57,9 +57,12 @@ def option(heading: str, *names: str, **settings: Any) -> Callable[[Command], Co
 
 
 class Pair(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
-    """NAME=VALUE as a pair."""
+    """NAME=VALUE as a pair; a message shows nothing of one that is secret."""
 
     name = "pair"
+
+    def __init__(self, *, is_secret: bool = False) -> None:
+        self.is_secret = is_secret
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         """Split at the first `=`."""
@@ -67,5 +70,6 @@ class Pair(click.ParamType):  # type: ignore[type-arg]  # generic in newer click
             return value
         name, sign, rest = str(value).partition("=")
         if not name or not sign:
-            self.fail(f"expected NAME=VALUE, found {value!r}", param, ctx)
+            found = "something else" if self.is_secret else repr(value)
+            self.fail(f"expected NAME=VALUE, found {found}", param, ctx)
         return name, rest

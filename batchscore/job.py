@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from batchscore.deployment import Deployment, OutputAction
+from batchscore.deployment import Deployment, LoggingLevel, OutputAction
 from batchscore.errors import UsageError
 from batchscore.minibatch import Json
+from batchscore.redaction import concealed
 
 Format = Literal["csv", "parquet", "jsonl"]
 OutputFiles = Literal["one", "parts", "mirror"]
-LoggingLevel = Literal["warning", "info", "debug"]
 EnvManager = Literal["local", "uv"]
 Layout = Literal["table", "azure"]
 
@@ -22,9 +22,9 @@ SUFFIXES: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".pqt": "pa
 Writer = Literal["csv", "parquet", "jsonl", "headerless"]
 """What encodes the parts: a format, or layout azure's CSV without a header."""
 LAYOUTS: tuple[Layout, ...] = ("table", "azure")
-OUTPUT_ACTIONS: tuple[OutputAction, ...] = ("append_row", "summary_only")
+OUTPUT_ACTIONS: tuple[OutputAction, ...] = get_args(OutputAction)
 OUTPUT_FILES: tuple[OutputFiles, ...] = ("one", "parts", "mirror")
-LOGGING_LEVELS: tuple[LoggingLevel, ...] = ("warning", "info", "debug")
+LOGGING_LEVELS: tuple[LoggingLevel, ...] = get_args(LoggingLevel)
 ENV_MANAGERS: tuple[EnvManager, ...] = ("local", "uv")
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -253,12 +253,16 @@ class Job:
     exclude: tuple[str, ...] = ()
     limit: int | None = None
     """Score only the first rows, in input order."""
+    model_digest: str | None = None
+    """`sha256:…` that the model must have, or none of its code runs."""
     env_manager: EnvManager = "local"
     """Who provides what the model needs: `local`, whoever did so for the interpreter; `uv`: an environment is built."""
     python: str | None = None
     """Interpreter of the workers; None: the running one, or that of the environment that is built."""
-    environment: tuple[tuple[str, str], ...] = ()
-    """Environment variables of the workers."""
+    environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Environment variables of the workers; may be secrets."""
+    storage_options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """For the stores of inputs and model, (name, text); may be secrets."""
     allow_empty: bool = False
     overwrite: bool = False
     date: str | None = None
@@ -303,6 +307,7 @@ class Job:
                 raise UsageError(f"{name} must be more than 0 seconds, found {seconds!r}")
         if not self.grace >= 0:
             raise UsageError(f"grace must be 0 seconds or more, found {self.grace!r}")
+        _check_digest(self.model_digest)
         self._refuse_contradictions()
         if self.output_files != "one" and self.output_folder in RESERVED_NAMES:
             raise UsageError(
@@ -367,13 +372,21 @@ class Job:
             "output_file_name": self.output_file_name,
             "output_files": self.output_files,
             "keep": list(self.keep),
-            "add": list(self.add),
+            "add": [(name, concealed(value)) for name, value in self.add],
             "rename": list(self.rename),
             "predict_fn": self.predict_fn,
-            "params": dict(self.params),
+            "params": {name: concealed(value) for name, value in self.params},
             "csv": asdict(self.csv),
             "limit": self.limit,
             "predicts_whole_files": self.predicts_whole_files,
             "output_action": self.output_action,
             "script": self.script.scoring_script if self.script else None,
         }
+
+
+def _check_digest(given: str | None) -> None:
+    if given is not None and not re.fullmatch("sha256:[0-9A-Fa-f]{64}", given):
+        raise UsageError(
+            f"the model's digest must be sha256: and 64 hexadecimal digits, found {given!r}; "
+            "`batchscore validate` and job.json (model.digest) state it"
+        )

@@ -183,6 +183,7 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "date": job.date,
             "env_manager": job.env_manager,
             "environment_variables": [name for name, _ in job.environment],
+            "storage_options": [name for name, _ in job.storage_options],
         },
         "timings": {
             "started": utc(prepared.started),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,11 @@ from batchscore.errors import UsageError
 from batchscore.schema import ModelSignature
 
 REGISTRY_SCHEMES = ("models:/", "runs:/")
+MAX_TEXT_BYTES = 16 << 20
+MAX_VALUES = 1_000_000
+"""Of a YAML file, its aliases expanded."""
+MAX_LINKS = 1000
+"""To folders, that are followed within a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +78,53 @@ def read_any_model(path: str) -> ModelFolder:
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file; an empty one has none. Raises UsageError."""
+    """The keys and values of a YAML file, read by PyYAML's safe loader; an empty one has none. Raises UsageError."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
-        raise UsageError(f"can't read {file}, expected YAML: {error}; is the copy complete? Save it again") from error
+        content = _loaded(read_text(file))
+    except (yaml.YAMLError, ValueError, OSError, RecursionError, LookupError, AttributeError, TypeError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error  # the last: wrong !!tags
+        raise UsageError(f"can't read {file}, expected YAML: {reason}; is the copy complete? Save it again") from error
     if content is not None and not isinstance(content, dict):
         found = type(content).__name__
         raise UsageError(f"{file}: found a {found}, expected keys and values; is the copy complete?")
     return content or {}
+
+
+def read_text(file: Path) -> str:
+    """The text of a small file. Raises OSError, and ValueError for what isn't UTF-8, no file, or too large."""
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise ValueError("found a folder, a device or a pipe")
+    with file.open("rb") as stream:
+        content = stream.read(MAX_TEXT_BYTES + 1)
+    if len(content) > MAX_TEXT_BYTES:
+        raise ValueError(f"found more than {MAX_TEXT_BYTES >> 20} MB")
+    return content.decode()
+
+
+def _loaded(text: str) -> Any:
+    """The one document in a text, unless its aliases (`*name`) expand to more values than anybody wrote."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _expanded(node, {})
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _expanded(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node has, its aliases expanded. Raises ValueError where they are too many, or without end."""
+    number = known.get(id(node))
+    if number is None:
+        known[id(node)] = MAX_VALUES  # found again below itself, it is without end
+        parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        number = 1 if isinstance(node, yaml.ScalarNode) else 1 + sum(_expanded(part, known) for part in parts)
+        known[id(node)] = number
+    if number > MAX_VALUES:
+        raise ValueError(f"found more than {MAX_VALUES:,} values once its aliases (*name) are expanded")
+    return number
 
 
 def _nearby(folder: Path) -> str:
@@ -91,18 +135,40 @@ def _nearby(folder: Path) -> str:
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
+def check_digest(folder: ModelFolder, expected: str) -> None:
+    """Raise UsageError unless the folder has this digest, and no bytecode, which the digest leaves out."""
+    if folder.digest != expected.lower():
+        raise UsageError(
+            f"MODEL {folder.path} isn't the expected one: its digest is {folder.digest}, expected {expected.lower()}; "
+            "none of its code was run"
+        )
+    for name in _files(folder.path) if os.path.isdir(folder.path) else ():  # noqa: PTH112
+        if name.endswith(".pyc"):
+            raise UsageError(
+                f"MODEL {folder.path} has bytecode, {name}, which its "
+                "digest leaves out and Python may run; remove all *.pyc files. None of its code was run"
+            )
+
+
 def digest(path: str, *, leave_out: frozenset[str] = frozenset(), leaves_hidden: bool = False) -> str:
     """`sha256:…` over the relative names and contents of the folder's files, without bytecode; or of one file.
 
-    Pipes and links that lead nowhere count by their names. Files and folders of `leave_out` (absolute paths) and, with
-    `leaves_hidden`, hidden folders don't count. Raises UsageError for a file that can't be read.
+    Pipes, links that lead nowhere and links to a folder above them count by their names. Files and folders of
+    `leave_out` (paths without links) and, with `leaves_hidden`, hidden folders don't count. Raises UsageError for what
+    can't be read.
     """
     total = hashlib.sha256()
     if Path(path).is_file():
         total.update(os.fsencode(Path(path).name) + b"\0" + _content(Path(path)))
-    for name in sorted(_files(path, leave_out, leaves_hidden=leaves_hidden), key=os.fsencode):
-        total.update(os.fsencode(name) + b"\0" + _content(Path(path, name)))
+    else:
+        for name in sorted(filter(_counts, _files(path, leave_out, leaves_hidden=leaves_hidden)), key=os.fsencode):
+            total.update(os.fsencode(name) + b"\0" + _content(Path(path, name)))
     return f"sha256:{total.hexdigest()}"
+
+
+def _counts(name: str) -> bool:
+    """Whether a file counts for the digest: bytecode doesn't, since Python writes it beside what it runs."""
+    return not name.endswith(".pyc") and "__pycache__" not in name.split("/")[:-1]
 
 
 def _content(file: Path) -> bytes:
@@ -117,15 +183,45 @@ def _content(file: Path) -> bytes:
     return content.digest()
 
 
-def _files(path: str, leave_out: frozenset[str], *, leaves_hidden: bool) -> Iterator[str]:
-    for folder, folders, names in os.walk(path, followlinks=True):
-        folders[:] = [
-            name
-            for name in folders
-            if name != "__pycache__"
-            and not (leaves_hidden and name.startswith("."))
-            and os.path.join(folder, name) not in leave_out  # noqa: PTH118 (as os.walk has them)
-        ]
-        for name in names:
-            if not name.endswith(".pyc") and os.path.join(folder, name) not in leave_out:  # noqa: PTH118
-                yield os.path.relpath(Path(folder, name), path)
+def _files(path: str, leave_out: frozenset[str] = frozenset(), *, leaves_hidden: bool = False) -> Iterator[str]:
+    """The relative names of all files below a folder; links to folders are followed, but for those that lead upwards.
+
+    Raises UsageError where links lead to folders over and over, and for a folder that can't be read.
+    """
+    followed = 0
+    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(path, frozenset())]
+    while waiting:
+        folder, above = waiting.pop()
+        try:
+            status = os.stat(folder)  # noqa: PTH116
+            above |= {(status.st_dev, status.st_ino)}
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            raise UsageError(f"the model's folder {folder} can't be read: {error.strerror or error}") from error
+        for entry in entries:
+            if _is_among(entry.path, leave_out):
+                continue
+            if not _is_below(entry, above):
+                yield os.path.relpath(entry.path, path)
+                continue
+            if leaves_hidden and entry.name.startswith("."):
+                continue
+            followed += entry.is_symlink()
+            if followed > MAX_LINKS:
+                raise UsageError(f"MODEL {path} has more than {MAX_LINKS:,} links to folders; are they a maze?")
+            waiting.append((entry.path, above))
+
+
+def _is_below(entry: os.DirEntry[str], above: frozenset[tuple[int, int]]) -> bool:
+    """Whether an entry is a folder to look into: one that isn't above itself."""
+    try:
+        if not entry.is_dir():
+            return False
+        status = entry.stat()
+    except OSError:  # links in a circle
+        return False
+    return (status.st_dev, status.st_ino) not in above
+
+
+def _is_among(path: str, real_paths: frozenset[str]) -> bool:
+    return bool(real_paths) and os.path.realpath(path) in real_paths

@@ -36,6 +36,7 @@ class OutputFolder:
     def settle(self) -> None:
         """What is here now, init() has written: each mini-batch begins with it."""
         with _storage_errors(self.path):
+            Path(self.path).mkdir(exist_ok=True)  # a script may clear it away
             shutil.copytree(self.path, self._first)
 
     def keep(self, name: str) -> tuple[str, ...]:
@@ -61,6 +62,7 @@ class OutputFolder:
     def reset(self) -> None:
         """Leave here what init() left, and nothing else."""
         with _storage_errors(self.path):
+            Path(self.path).mkdir(exist_ok=True)
             _restore(Path(self.path), self._first)
 
     def tell_rest(self) -> None:

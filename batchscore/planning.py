@@ -18,13 +18,14 @@ from batchscore.errors import FileRefused, UsageError
 from batchscore.inputs import Listing, Selection, list_inputs
 from batchscore.job import Job, ScoringSettings
 from batchscore.journal import Header, read_header
-from batchscore.modelfolder import ModelFolder, is_registered, read_any_model, read_model_folder
+from batchscore.modelcopy import fetch_model
+from batchscore.modelfolder import ModelFolder, check_digest, is_registered, read_any_model, read_model_folder
 from batchscore.resuming import Earlier, Identity, identify, take_over
 from batchscore.schema import ModelSignature
 from batchscore.schema.params import parse_params
 from batchscore.slots import Slots
 from batchscore.staging import check_script, script_spec
-from batchscore.storage import local_path
+from batchscore.storage import Access, access_of, is_remote, local_path, public
 from batchscore.workspace import Workspace
 
 _LOOKED_AT = 3
@@ -51,19 +52,36 @@ class FoundModel:
         return Path(local_path(self.reference, "MODEL") if is_named else self.folder.path).name
 
 
+def access_to_stores(job: Job) -> Access:
+    """How the job reaches the stores of its inputs and its model. Raises UsageError for addresses that are none."""
+    return access_of(job.storage_options, (job.model, *job.inputs) if not is_registered(job.model) else job.inputs)
+
+
 def find_model(job: Job, workspace: Workspace) -> FoundModel:
     """The model folder that the job names; with a scoring script any folder or file, or none.
 
-    An alias keeps the version it had when the job was planned.
-
-    Raises UsageError: no such model, not an MLflow model, a URL.
+    An alias keeps the version it had when the job was planned. One on a store is copied to OUTPUT's private folder, and
+    the copy is used again as long as the store's is the same. None of the model's code has run.
+    Raises UsageError: no such model, not an MLflow model, another digest than the job expects; StorageError: the store
+    can't be reached.
     """
+    found = _found_model(job, workspace)
+    if job.model_digest is not None:
+        check_digest(found.folder, job.model_digest)
+    return found
+
+
+def _found_model(job: Job, workspace: Workspace) -> FoundModel:
     read = read_model_folder
     if job.script:
         check_script(job.script, workspace)
         read = read_any_model
         if not job.model:
             return FoundModel("", "", ModelFolder("", ModelSignature(), has_signature=False, digest=""))
+    if is_remote(job.model):
+        shown = public(job.model)
+        workspace.require_writing()
+        return FoundModel(shown, shown, read(fetch_model(shown, str(Path(workspace.folder, "model")))))
     if not is_registered(job.model):
         path = os.path.realpath(local_path(job.model, "MODEL"))
         folder = read(path)
@@ -97,7 +115,8 @@ def _pinned_model(job: Job, workspace: Workspace) -> str | None:
 
 def find_inputs(job: Job, workspace: Workspace) -> Listing:
     """The files to score. Raises UsageError where there are none, unless the job allows it."""
-    if any(os.path.realpath(local_path(entry, "INPUT")) == workspace.root for entry in job.inputs):
+    here = (local_path(entry, "INPUT") for entry in job.inputs if not is_remote(entry))
+    if any(os.path.realpath(path) == workspace.root for path in here):
         raise UsageError(f"OUTPUT {workspace.root} is an INPUT, too; give a folder of its own")
     takes_unsupported = job.fails_unsupported or job.script is not None
     selection = Selection(workspace.root, job.include, job.exclude, job.allow_empty, takes_unsupported)

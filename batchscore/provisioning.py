@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from batchscore.deployment import Deployment, EnvironmentReference
-from batchscore.environments import Environment, build, cache_folder, environment_of, environment_of_script
+from batchscore.environments import (
+    Environment,
+    build,
+    cache_folder,
+    environment_of,
+    environment_of_script,
+    with_packages,
+)
 from batchscore.job import Job
 from batchscore.planning import FoundModel
+from batchscore.storage import packages_for
 
 Note = Callable[[str], None]
 
@@ -23,20 +31,24 @@ def interpreter_for(job: Job, model: FoundModel, note: Note) -> str:
     """
     is_built = job.env_manager == "uv"
     if job.script and job.deployment and not job.python:
-        return interpreter_for_script(job.deployment, note) if is_built else _local(job.deployment, note)
-    return _built(environment_of(model.folder.path), note) if is_built else job.python or sys.executable
+        stores = packages_for(job.inputs)
+        return interpreter_for_script(job.deployment, note, stores) if is_built else _local(job.deployment, note)
+    if not is_built:
+        return job.python or sys.executable
+    return _built(with_packages(environment_of(model.folder.path), packages_for(job.inputs)), note)
 
 
-def interpreter_for_script(deployment: Deployment, note: Note) -> str:
+def interpreter_for_script(deployment: Deployment, note: Note, stores: Iterable[str] = ()) -> str:
     """The path of the interpreter for a deployment's scoring script: of its conda file's environment, else this one.
 
-    Raises as interpreter_for.
+    ``stores`` are packages that reading the inputs needs. Raises as interpreter_for.
     """
     stated = deployment.environment or EnvironmentReference()
     if stated.conda_file:
-        return _built(environment_of_script(stated.conda_file), note)
+        return _built(with_packages(environment_of_script(stated.conda_file), stores), note)
     if stated.conda_json:
-        return _built(environment_of_script(json.loads(stated.conda_json), str(Path(deployment.file).parent)), note)
+        environment = environment_of_script(json.loads(stated.conda_json), str(Path(deployment.file).parent))
+        return _built(with_packages(environment, stores), note)
     other = stated.reference or stated.image or stated.build
     what = f"an environment that can't be had here ({other})" if other else "no environment"
     note(

@@ -92,6 +92,7 @@ class Receipts:
         """With a prediction, in this run."""
         for place, outcome in journal.outcomes():
             self._take(outcome, place)
+        self._count_failed()  # a failure that a later receipt took back is none
 
     def record(self, outcome: Outcome) -> None:
         """Journal an outcome and know it from now on. Raises StorageError."""
@@ -128,9 +129,21 @@ class Receipts:
 
     def _extra(self, outcome: Outcome, place: int) -> Extra:
         missing = outcome.shortfall.count if outcome.shortfall else 0
-        self.failed_files.update(entry.slice.file.name for entry in outcome.slices[:missing])
+        self._count_missing(outcome)
         whole = MiniBatch(outcome.number, tuple(entry.slice for entry in outcome.slices))
         return Extra(place, whole.files_name if outcome.files else "", missing)
+
+    def _count_failed(self) -> None:
+        """Find the failed files anew, by the last word on each slice."""
+        self.failed_files = {piece.file.name for piece, found in self._known.items() if isinstance(found, FailedAt)}
+        for extra in self.extras():
+            if extra.missing:
+                self._count_missing(self._journal.outcome_at(extra.place))
+
+    def _count_missing(self, outcome: Outcome) -> None:
+        """Count as many of a scoring script's files as failed as it didn't return elements for."""
+        missing = outcome.shortfall.count if outcome.shortfall else 0
+        self.failed_files.update(entry.slice.file.name for entry in outcome.slices[:missing])
 
     @property
     def end(self) -> int:
@@ -186,7 +199,6 @@ class Receipts:
     def forget_failures(self) -> None:
         """Have all failed slices scored again."""
         self._forget(piece for piece, found in self._known.items() if _is_failure(found))
-        self.failed_files.clear()
 
     def forget_lost(self, there: Collection[str]) -> None:
         """Have slices scored again whose part isn't there any more.
@@ -205,6 +217,7 @@ class Receipts:
         for whole in self._wholes:
             if any(self._known[piece] is None for piece in whole):
                 self._known.update(dict.fromkeys(whole))
+        self._count_failed()
 
     @property
     def part_names(self) -> set[str]:

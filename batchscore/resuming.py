@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
@@ -75,7 +76,9 @@ def identify(job: Job, model_digest: str) -> Identity:
 def _beside_the_code(job: Job) -> frozenset[str]:
     """What may lie in the folder of a scoring script without being code; of globs, the folder of what they match."""
     places = [*job.inputs, job.output, *([job.model] if job.model and not is_registered(job.model) else [])]
-    return frozenset(local_path(re.sub(r"/?[^/]*[*?[].*", "", place) or ".", "PATH") for place in places)
+    return frozenset(
+        os.path.realpath(local_path(re.sub(r"/?[^/]*[*?[].*", "", place) or ".", "PATH")) for place in places
+    )
 
 
 def finished_before(workspace: Workspace, identity: Identity, listing: Listing) -> Json | None:

@@ -20,7 +20,7 @@ from batchscore.journal import Journal
 from batchscore.locking import utc
 from batchscore.manifest import Ending
 from batchscore.minibatch import MiniBatch, Outcome
-from batchscore.planning import Prepared, find_inputs, find_model, prepare, worker_spec
+from batchscore.planning import Prepared, access_to_stores, find_inputs, find_model, prepare, worker_spec
 from batchscore.progress import Silent, Watcher
 from batchscore.provisioning import interpreter_for
 from batchscore.publishing import conclude, cut_short, sign_off
@@ -32,6 +32,7 @@ from batchscore.signals import StopSignals
 from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
 from batchscore.staging import late_words, stage
+from batchscore.storage import using
 from batchscore.summary import JobSummary, Verdicts, already_finished
 from batchscore.workspace import Workspace
 
@@ -47,7 +48,7 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
     flight are done or their time of grace is up; before the job has begun it raises Stopped.
     """
     watch = watch or Silent()
-    with Workspace.of(job) as workspace, StopSignals() as signals:
+    with using(access_to_stores(job)), Workspace.of(job) as workspace, StopSignals() as signals:
         model = find_model(job, workspace)
         listing = find_inputs(job, workspace)
         identity = identify(job, model.folder.digest)
@@ -188,8 +189,8 @@ def _record(
         if not outcomes:
             continue
         for outcome in outcomes:
+            written.take(outcome)  # first: a receipt would have the next run take what can't be published as done
             receipts.record(outcome)
-            written.take(outcome)
             for note in outcome.notes:
                 log.note(note)
         log.recorded(mini_batch, outcomes)

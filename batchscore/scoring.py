@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -17,8 +18,9 @@ from batchscore.minibatch import Failed, Failure, FileSlice, InputFile, Json, Mi
 from batchscore.model import Model, load
 from batchscore.model.requirements import differences
 from batchscore.readers import Chunk
-from batchscore.redaction import redact
+from batchscore.redaction import secret_values, without
 from batchscore.signature.modelinput import model_input
+from batchscore.storage import facts_of, is_remote
 
 Progress: TypeAlias = Callable[[int], None]
 """Called with the number of rows after each call of predict."""
@@ -99,7 +101,7 @@ class Ledger:
 
     def failed(self, piece: FileSlice, error: FileRefused) -> None:
         self._failed[piece] = Failure(
-            piece.file.name, redact(error.reason), error.row, error.column, error.value, error.record
+            piece.file.name, _without_secrets(error.reason), error.row, error.column, error.value, error.record
         )
 
     def note(self, notes: Iterable[str]) -> None:
@@ -121,9 +123,13 @@ class Ledger:
             tuple(entries),
             part.columns,
             seconds=seconds,
-            notes=tuple(self._notes),
+            notes=tuple(map(_without_secrets, self._notes)),
             is_mixed=part.is_mixed,
         )
+
+
+def _without_secrets(text: str) -> str:
+    return without(secret_values(os.environ), text)
 
 
 def _chunks(scorer: ModelScorer, ledger: Ledger) -> Iterator[tuple[FileSlice, Chunk | None]]:
@@ -136,19 +142,33 @@ def _chunks(scorer: ModelScorer, ledger: Ledger) -> Iterator[tuple[FileSlice, Ch
                     yield piece, chunk
             _refuse_changed(piece.file)
         except FileRefused as error:
-            ledger.failed(piece, error)
+            ledger.failed(piece, _change_or(error, piece.file))
             yield piece, None
 
 
-def _refuse_changed(file: InputFile) -> None:
-    """Refuse a file that isn't as long or as old as when it was listed: what was read may be of two minds."""
+def _change_or(error: FileRefused, file: InputFile) -> FileRefused:
+    """That a file on a store changed, where it did: it was read in parts, of which no whole can be made."""
     try:
-        status = Path(file.path).stat()
+        if is_remote(file.path):
+            _refuse_changed(file)
+    except FileRefused as change:
+        return change
+    return error
+
+
+def _refuse_changed(file: InputFile) -> None:
+    """Refuse a file that isn't as it was when it was listed, by length and version: it may be of two minds."""
+    try:
+        facts = facts_of(file.path)
     except OSError as error:
         raise FileRefused(f"the file went while it was scored: {error.strerror}; run the same command again") from error
-    if (status.st_size, str(status.st_mtime_ns)) != (file.size, file.version):
-        how = "" if status.st_size == file.size else f", from {file.size:,} to {status.st_size:,} bytes"
-        raise FileRefused(f"the file changed while it was scored{how}; run the same command again")
+    if facts.size != file.size:
+        raise FileRefused(
+            f"the file changed while it was scored, from {file.size:,} to {facts.size:,} bytes; "
+            "run the same command again"
+        )
+    if facts.version != file.version:
+        raise FileRefused("the file was written again while it was scored; run the same command again")
 
 
 def _calls(chunks: Iterator[tuple[FileSlice, Chunk | None]], settings: ScoringSettings) -> Iterator[list[Chunk]]:

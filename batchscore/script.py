@@ -18,6 +18,7 @@ from batchscore.errors import AnswerRefused, ModelLoadError
 from batchscore.job import Format, Writer
 from batchscore.minibatch import Column, Failure, Json, MiniBatch, Outcome, Scored
 from batchscore.outputfolder import OutputFolder
+from batchscore.storage import local_copies
 from batchscore.writers.parts import PartFile, storage_errors
 
 
@@ -117,7 +118,8 @@ class ScriptScorer:
         """
         begun = time.perf_counter()
         try:
-            result = self._module.run([piece.file.path for piece in mini_batch.slices])
+            with local_copies([piece.file for piece in mini_batch.slices]) as paths:
+                result = self._module.run(paths)
             rows = _length(result)
             scored, columns = self._collected(mini_batch, result, rows)
             files = self._output.keep(mini_batch.files_name)

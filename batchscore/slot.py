@@ -20,6 +20,7 @@ from batchscore.faults import (
 )
 from batchscore.joblog.process import Attempt, ProcessLog
 from batchscore.minibatch import Json, MiniBatch, Outcome
+from batchscore.storage import in_use
 
 Progress = Callable[[int], None]
 
@@ -36,6 +37,7 @@ class Slot:
 
     def __init__(self, spec: WorkerSpec, log: ProcessLog) -> None:
         self._spec = spec
+        self._access = in_use()
         self._log = log
         self._child: Child | None = None
         self._next: Child | None = None
@@ -87,7 +89,7 @@ class Slot:
             child.kill()
             raise Abandoned
         with contextlib.suppress(ChannelClosed, ChannelTimeout):  # ready() will find out why
-            child.channel.send(self._spec.request(), self._spec.load_timeout)
+            child.channel.send(self._spec.request(self._access.to_json()), self._spec.load_timeout)
         return child
 
     @property

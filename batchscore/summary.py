@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from batchscore import readers, writers
-from batchscore.errors import AnswerRefused, FileRefused, UsageError
+from batchscore.errors import AnswerRefused, FileRefused, StorageError, UsageError
 from batchscore.job import CsvOptions, Writer
 from batchscore.minibatch import Column, Failure, FileSlice, InputFile, Json, MiniBatch
 from batchscore.receipts import Extra, FailedAt, Receipts, Segment
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Status = Literal["Completed", "Failed", "Canceled"]
 
-MAX_HEADLINE = 300
+_MAX_HEADLINE = 300
 """Characters of a reason on the terminal."""
 _LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
 """Beyond ASCII, whose control characters JSON escapes."""
@@ -150,7 +150,7 @@ def rows_of_failed(verdict: FileVerdict, csv: CsvOptions) -> int:
     try:
         most = verdict.slices[-1].max_rows
         rows = readers.count_rows(verdict.file, csv, most)
-    except (FileRefused, OSError):
+    except (FileRefused, StorageError, OSError):
         return 0
     return rows if most is None else min(rows, most)
 
@@ -226,7 +226,7 @@ class JobSummary:
         if self.status == "Canceled" or not self.counts.files_failed:
             return []
         records = list(islice(self._failure_records(), count))
-        lines = [_headline(record) for record in records]
+        lines = [headline(record) for record in records]
         more = self.counts.files_failed - sum(record.get("count", 1) for record in records)
         return [*lines, f"… and {more:,} more, see failures.jsonl"] if more else lines
 
@@ -241,9 +241,10 @@ class JobSummary:
         return f"<table><caption>{self.status}</caption>{rows}</table>"
 
 
-def _headline(record: Json) -> str:
+def headline(record: Json) -> str:
+    """A line of failures.jsonl for people: the file, and how the reason begins."""
     reason = (record["reason"].splitlines() or [""])[0]
-    shown = reason if len(reason) <= MAX_HEADLINE else f"{reason[:MAX_HEADLINE]} …"
+    shown = reason if len(reason) <= _MAX_HEADLINE else f"{reason[:_MAX_HEADLINE]} …"
     others = len(record.get("files", ())) - 1
     name = f"{record['file']} and {others:,} more" if others > 0 else record["file"]
     return f"{name}: {shown}".replace("\n", "\\n")

@@ -17,7 +17,7 @@ from batchscore.inputs import Listing
 from batchscore.interpreter import check_interpreter
 from batchscore.job import Job
 from batchscore.minibatch import Json
-from batchscore.planning import FoundModel, Prepared, find_inputs, find_model, prepare, worker_spec
+from batchscore.planning import FoundModel, Prepared, access_to_stores, find_inputs, find_model, prepare, worker_spec
 from batchscore.progress import Silent, Watcher
 from batchscore.provisioning import interpreter_for
 from batchscore.report import DIFFERING, Estimates, Finding, InputFacts, ModelFacts, Report, Requirement, Sample
@@ -26,6 +26,7 @@ from batchscore.sampling import sampled_first, take_sample, with_peak
 from batchscore.signals import StopSignals
 from batchscore.slots import Slots
 from batchscore.staging import stage
+from batchscore.storage import using
 from batchscore.workspace import Glance
 
 Result = TypeVar("Result")
@@ -40,7 +41,7 @@ def validate_job(job: Job, watch: Watcher | None = None) -> Report:
     one, StorageError where the temporary folder can't be written, and Stopped.
     """
     watch = watch or Silent()
-    with StopSignals(), tempfile.TemporaryDirectory(prefix="batchscore-") as scratch:
+    with using(access_to_stores(job)), StopSignals(), tempfile.TemporaryDirectory(prefix="batchscore-") as scratch:
         glance = Glance(job.output, scratch, job.work_dir)
         draft = Draft(job, glance)
         model = draft.attempt("model", lambda: find_model(job, glance), is_wrong_use=True)

@@ -20,6 +20,7 @@ from batchscore.channel import BadMessage, Channel, ChannelClosed, frame
 from batchscore.errors import BatchscoreError, ModelLoadError, StorageError, UsageError
 from batchscore.minibatch import Json, MiniBatch, Outcome
 from batchscore.redaction import secret_values, without
+from batchscore.storage import Access, using
 
 _MAX_TEXT = 20_000
 """Characters of a message or traceback that cross to the parent."""
@@ -85,10 +86,15 @@ def _leave_termination_to_the_parent() -> None:
 
 def serve(channel: Channel, load: Load) -> None:
     """Load, say ``ready``, answer mini-batches; raises ChannelClosed when the parent hangs up."""
-    pid = os.getpid()
     request = channel.receive()
     entrylog.set_level(request.get("logging_level", "info"))
-    answer, scorer = _load(load, request["setup"])
+    with using(Access.from_json(request.get("access", {}))):
+        _serve(channel, load, request["setup"])
+
+
+def _serve(channel: Channel, load: Load, setup: Json) -> None:
+    pid = os.getpid()
+    answer, scorer = _load(load, setup)
     _leave_if_forked(pid)
     entrylog.flush()
     channel.send_frame(answer)
@@ -171,11 +177,12 @@ def _texts(error: BaseException) -> Json:
 
 def clean(text: str) -> str:
     """The text as valid Unicode, without secrets, its middle left out where it is very long."""
-    text = without(secret_values(os.environ), str(text))
+    text = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = without(secret_values(os.environ), text)
     if len(text) > _MAX_TEXT:
         half = _MAX_TEXT // 2
         text = f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text
 
 
 def _named(loader: str) -> Load:

@@ -78,7 +78,7 @@ def floods():
 
 def tells():
     """What is secret, in two pieces and a part of a line each."""
-    secret = os.environ["STORE_KEY"].encode()
+    secret = os.environb[b"STORE_KEY"]
     os.write(1, b"key: " + secret[:5])
     time.sleep(0.05)
     os.write(1, secret[5:] + b" at https://host/x?sig=" + b"abcdef\n")

@@ -469,7 +469,7 @@ def test_a_scripts_model_is_any_folder_or_file_or_none(folder):
         ("model: {path: 'runs:/abc/model'}", "isn't on this machine; set MLFLOW_TRACKING_URI"),
         ("model: azureml://jobs/j/outputs/o/paths/model", "lies in Azure, which batchscore doesn't reach; download it"),
         ("model: azureml:heart:1", ("azureml:heart:1 is registered in Azure, and nothing says where it is here: "
-         "no folder of models (name/version) was given, and MLFLOW_TRACKING_URI isn't set")),
+         "no folder of models (name/version) was given (--model-store), and MLFLOW_TRACKING_URI isn't set")),
     ],
 )  # fmt: skip
 def test_what_cannot_be_had_says_what_to_do(folder, model, expected):

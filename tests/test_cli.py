@@ -105,7 +105,7 @@ def test_a_day_is_filled_into_paths_and_constants() -> None:
         (["-m", "m", "-i", "a", "-o", "o", "--output-file-name", "{date:%Y/%m}.csv"], "a name without folders"),
         (["-m", "/no/such/model", "-i", ".", "-o", "o"], "MODEL /no/such/model isn't there"),
         (["-m", ".", "-i", ".", "-o", "o"], "has no MLmodel file"),
-        (["-m", "s3://bucket/model", "-i", ".", "-o", "o"], "MODEL s3://bucket/model is remote"),
+        (["-m", "https://h/model", "-i", ".", "-o", "o"], "MODEL https://h/model can't be fetched"),
     ],
 )
 def test_wrong_use_exits_2_with_one_message_and_leaves_nothing(

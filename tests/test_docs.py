@@ -23,6 +23,7 @@ DOCUMENTS = [
     "docs/azureml-component.md",
     "docs/from-azure-ml.md",
     "docs/scheduling.md",
+    "docs/stores.md",
     "docs/validation.md",
     "sample_data/README.md",
     "configs/README.md",

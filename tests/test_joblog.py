@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import stat
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,15 +18,16 @@ import quick
 import talking
 
 from batchscore import __version__
-from batchscore.errors import ModelLoadError, Stopped, UsageError
+from batchscore.errors import ModelLoadError, Stopped, StorageError, UsageError
 from batchscore.face import run
 from batchscore.job import MiniBatchSize
 from batchscore.joblog import capped
 from batchscore.joblog.capped import CappedFile
 from batchscore.joblog.printed import Reader
-from batchscore.joblog.process import node_name
+from batchscore.joblog.process import ProcessLog, node_name
 from batchscore.joblog.report import COLUMNS
 from batchscore.runner import run_job
+from batchscore.storage import publish
 
 SECRET = "open-sesame-27"
 
@@ -80,6 +82,26 @@ def reads_nothing(reader: Reader) -> None:
     reader._finish()
 
 
+def test_what_is_printed_while_the_next_work_is_marked_is_there_once(tmp_path: Path) -> None:
+    """As by a thread of the model's own, which knows nothing of mini-batches."""
+    log = ProcessLog(tmp_path, 0)
+    marking = threading.Thread(target=lambda: log.mark("next"))
+
+    class Late(bytes):
+        """What is read in the moment in which the next work begins."""
+
+        def __radd__(self, rest: bytes) -> bytes:
+            marking.start()
+            marking.join(0.1)  # it has to wait
+            return rest + bytes(self)
+
+    log._take("stdout", b"half a ")
+    log._take("stdout", Late(b"line\n"))
+    marking.join()
+    log.close()
+    assert (tmp_path / f"user/stdout/{node_name()}/process000.stdout.txt").read_text() == "half a line\n"
+
+
 def test_a_job_whose_model_is_silent_has_no_files_for_what_it_prints(folder: Path, monkeypatch) -> None:
     quick.use(monkeypatch)
     quick.write(folder, a="1")
@@ -126,6 +148,17 @@ def test_secrets_are_in_no_log_even_where_they_come_in_pieces(folder: Path) -> N
     for path in (folder / "out").rglob("*.*"):
         assert SECRET not in path.read_text(), path
         assert "abcdef" not in path.read_text(), path
+
+
+def test_a_secret_that_is_no_text_neither_shows_nor_stops_the_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talking.use(monkeypatch, STORE_KEY=os.fsdecode(b"\xff\xfe" + SECRET.encode()))
+    quick.write(tmp_path, quiet="1", tells="2")
+    run_job(quick.job(tmp_path))
+    assert "found the weights\n" in printed(tmp_path, "stdout")
+    assert "key: … at https://host/x?…\n" in printed(tmp_path, "stdout")
+    assert SECRET not in "".join(path.read_text() for path in (tmp_path / "out/logs").rglob("*.txt"))
 
 
 def test_a_flood_leaves_how_it_began_and_how_it_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,6 +269,22 @@ def test_a_model_that_is_not_loaded_leaves_its_traceback(folder: Path, monkeypat
     assert "Traceback" in printed(folder, "error")
     assert "no luck with load" in log(folder, "job_error.txt")
     assert "Exit code: 3" in log(folder, "job_result.txt")
+
+
+def test_a_job_whose_summary_cannot_be_written_has_failed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_summary(root: str, name: str, *given: object) -> None:
+        if name == "job.json":
+            raise StorageError("can't write job.json: No space left on device")
+        publish(root, name, *given)
+
+    monkeypatch.setattr("batchscore.publishing.publish", no_summary)
+    quick.write(folder, quiet="1")
+    with pytest.raises(StorageError):
+        run_job(quick.job(folder))
+    result = log(folder, "job_result.txt")
+    assert result.startswith("Status: Failed\nResult: can't write job.json: No space left on device\nExit code: 4\n")
+    assert "\nmini_batches: 1\n" in result
+    assert "it goes on where it ended" in log(folder, "job_error.txt")
 
 
 def test_a_stopped_job_keeps_its_logs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

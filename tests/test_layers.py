@@ -96,9 +96,9 @@ DOORS = {
 
 BESIDE_THE_MODEL = {
     *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
-    "deployment", "versions", "script", "outputfolder",
+    "deployment", "versions", "script", "outputfolder", "storage",
 }  # fmt: skip
-LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow"}
+LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "fsspec"}
 
 WITHOUT_FRAMES_AND_MODELS = {"slots", "slot", "child", "attempts", "engines"}
 FRAMES_AND_MODELS = FRAMES | {"modelfolder"}

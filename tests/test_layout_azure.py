@@ -33,12 +33,14 @@ def azure(predicted: Predicted) -> Callable[..., bytes]:
     return lambda answer, *outputs, **options: predicted(answer, *outputs, layout="azure", **options)
 
 
-def test_rows_predictions_and_base_names_without_a_header(tmp_path: Path) -> None:
+def test_rows_predictions_and_base_names_without_a_header(
+    sample_models: Path, sample_data: Path, tmp_path: Path
+) -> None:
     (tmp_path / "in" / "deep").mkdir(parents=True)
     for name, rows in (("a.csv", 2), ("deep/b.csv", 1)):
-        frame = pd.read_parquet(SAMPLE_DATA / "iris").drop(columns=["species"], errors="ignore").head(rows)
+        frame = pd.read_parquet(sample_data / "iris").drop(columns=["species"], errors="ignore").head(rows)
         frame.to_csv(tmp_path / "in" / name, index=False)
-    summary = run(IRIS, tmp_path / "in", tmp_path / "out", layout="azure")
+    summary = run(sample_models / "iris", tmp_path / "in", tmp_path / "out", layout="azure")
     assert summary.status == "Completed"
     text = Path(summary.outputs[0]).read_text()
     assert text == "0,setosa,a.csv\n1,setosa,a.csv\n0,setosa,b.csv\n"

@@ -135,8 +135,7 @@ def test_max_rows_ends_the_slice(written, rows_per_call):
 def test_cut_gives_runs_of_row_groups(written):
     """Slices hold about the size asked for, and know their first rows."""
     file = written({"a": range(1000), "b": [number / 7 for number in range(1000)]}, row_group_size=100)
-    group = pq.read_metadata(file.path).row_group(0)
-    size = 3 * sum(group.column(number).total_compressed_size for number in range(2))
+    size = 3 * file.size // 10
     pieces = readers.cut(file, size, CsvOptions())
     assert [(piece.start, piece.stop, piece.first_row) for piece in pieces] == [
         (0, 3, 0), (3, 6, 300), (6, 9, 600), (9, 10, 900),

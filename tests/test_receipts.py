@@ -80,6 +80,23 @@ def test_failures_can_be_forgotten(tmp_path: Path) -> None:
         assert receipts.of(second)
 
 
+def test_a_failure_that_a_later_receipt_took_back_is_none(tmp_path: Path) -> None:
+    """So that fail_fast counts what a job that goes on has now, not what it had once."""
+    (a,), (b,) = slices("a"), slices("b")
+    short = replace(scored(1, b), shortfall=Failure.of_files(["b"], "run() returned 0 elements", 1))
+    plan = MiniBatch(0, (a,)), MiniBatch(1, (b,))
+    with journaled(tmp_path, *plan) as receipts:
+        for outcome in (failed(0, a), short, scored(0, a)):
+            receipts.record(outcome)
+    with journaled(tmp_path, *plan) as receipts:
+        assert receipts.failed_files == set()
+    with Journal(str(tmp_path / "journal.jsonl"), HEADER, is_new=False) as journal:
+        of_script = Receipts(plan, journal, is_whole=True)
+        assert of_script.failed_files == {"b"}
+        of_script.forget_failures()
+        assert of_script.failed_files == set()
+
+
 @pytest.mark.parametrize("is_mixed", [True, False])
 def test_a_part_whose_columns_came_from_rows_that_are_gone_is_given_up(tmp_path: Path, *, is_mixed: bool) -> None:
     (a,), (b,) = slices("a"), slices("b")

@@ -50,7 +50,7 @@ def test_long_text_takes_no_longer_than_it_is_long() -> None:
 def test_values_of_variables_are_hidden_by_the_variables_names() -> None:
     variables = {"MY_API_KEY": "abcdef", "DB_PASSWORD": "abcdefgh", "MODE": "predict", "TOKEN": "1", "SAS": "sv=2026"}
     values = secret_values(variables)
-    assert values == ("abcdefgh", "sv=2026", "abcdef")
+    assert values == ("sv%3D2026", "abcdefgh", "sv=2026", "abcdef")
     assert without(values, "abcdefgh abcdef predict 1") == "… … predict 1"
 
 

@@ -112,7 +112,7 @@ def test_the_crontab_scores_each_day_and_says_nothing(machine: Place, tmp_path: 
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     first = tmp_path / f"srv/scored/{YESTERDAY}"
     second = tmp_path / f"srv/weekly/{TODAY:%G-W%V}/{TODAY:%a}"
-    assert {path.name for path in first.iterdir()} == {"predictions.csv", "job.json"}
+    assert {path.name for path in first.iterdir()} == {"predictions.csv", "job.json", "logs"}
     manifest = json.loads((first / "job.json").read_text())
     assert manifest["settings"]["date"] == YESTERDAY.isoformat()
     assert manifest["inputs"]["given"] == [str(tmp_path / f"srv/data/{YESTERDAY}")]

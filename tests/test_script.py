@@ -738,6 +738,22 @@ def test_a_file_that_is_left_open_fails_the_mini_batch(project: Project) -> None
     assert "left results.csv in AZUREML_BI_OUTPUT_PATH open" in project.failures[0]["reason"]
 
 
+def test_a_script_may_clear_its_folder_away(project: Project) -> None:
+    project.script(
+        """
+        import os, pathlib, shutil
+        out = pathlib.Path(os.environ["AZUREML_BI_OUTPUT_PATH"])
+        def init():
+            shutil.rmtree(out)
+        def run(mini_batch):
+            out.rmdir()
+            return mini_batch
+        """
+    )
+    project.inputs(a="1", b="2", c="3")
+    assert project.run().status == "Completed"
+
+
 @pytest.mark.parametrize("name", ["predictions.csv", "job.json", "failures.jsonl", "logs/mine.txt", ".batchscore/x"])
 def test_a_file_named_like_one_of_batchscores_fails_the_mini_batch(project: Project, name: str) -> None:
     project.script(WRITES.format(name=name, text="'x'"))
@@ -759,6 +775,8 @@ def test_two_mini_batches_that_write_one_file_end_the_job(project: Project) -> N
     project.inputs(a="1", b="2", c="3")
     with pytest.raises(UsageError, match=r"two mini-batches wrote result\.csv .* name files after"):
         project.run()
+    with pytest.raises(UsageError, match=r"two mini-batches wrote result\.csv"):
+        project.run()  # which has nothing left to score but what was refused
     assert not (project.out / "result.csv").exists()
 
 
@@ -914,6 +932,11 @@ def test_the_jobs_identity_covers_model_and_code_but_not_what_lies_beside(projec
     }
     assert project.run(**settings).is_fresh
     assert not project.run(**settings).is_fresh
+    link = project.folder.with_name("link")
+    link.symlink_to(project.folder)
+    there: dict[str, Any] = {"output": str(link / "out"), "model": str(link / "model")}
+    assert not project.run(**{**settings, **there}).is_fresh
+    assert not project.run(**{**settings, "script": Script(str(link), "score.py")}).is_fresh
     (project.folder / ".git").mkdir()
     (project.folder / ".git/index").write_text("x")
     assert not project.run(**settings).is_fresh

@@ -23,14 +23,17 @@ from hypothesis import strategies as st
 from batchscore.cli import main_group
 from batchscore.errors import OutputLocked, UsageError
 from batchscore.highlights import MOST, Highlights
+from batchscore.joblog.texts import problems
 from batchscore.locking import held_by
-from batchscore.minibatch import Failure, FileSlice, InputFile, Outcome, Scored
+from batchscore.minibatch import Failed, Failure, FileSlice, InputFile, Outcome, Scored
 from batchscore.progress import Silent
 from batchscore.runner import run_job
+from batchscore.runplan import RunPlan
 from batchscore.showing import look, text
 from batchscore.showing.reasons import EXAMPLES, Reasons, pattern
 from batchscore.showing.report import Report
 from batchscore.showing.unfinished import Tally
+from batchscore.summary import Counts, failure_lines
 from batchscore.workspace import Workspace
 
 
@@ -238,6 +241,31 @@ def test_a_script_that_returned_too_little_counts(tmp_path: Path) -> None:
     assert [failure.reason for failure in tally.failures] == ["1 of 3 missing"]
     tally.take(1, replace(scored, shortfall=None))
     assert (tally.counts["files_failed"], tally.counts["rows_scored"]) == (0, 1)
+
+
+def test_what_a_script_returned_too_little_of_is_not_counted_where_it_is_tried_again(tmp_path: Path) -> None:
+    piece = FileSlice(InputFile("a.csv", "/a.csv", 1, "1"))
+    short = Outcome(0, (Scored(piece, 1, "p", 0, 1),), shortfall=Failure("a.csv", "1 of 3 missing", count=2))
+    for standing, counted in ((2, 2), (0, 0)):
+        tally = Tally(RunPlan("", "", 1, 0, standing, 1, 1, 1, 1, 1, journal_end=10))
+        tally.take(0, short)
+        tally.forget_retried()
+        assert tally.counts["files_failed"] == counted
+
+
+def test_a_scripts_failed_mini_batch_is_one_failure_of_several_files(tmp_path: Path) -> None:
+    pieces = tuple(FileSlice(InputFile(name, f"/{name}", 1, "1")) for name in "abc")
+    why = Failure.of_files(["a", "b", "c"], "no luck", 3)
+    tally = Tally()
+    tally.take(0, Outcome(0, tuple(Failed(piece, why) for piece in pieces)))
+    assert (tally.counts["files_failed"], tally.failures) == (3, (why,))
+    reasons = Reasons()
+    reasons.take(failure.to_json() for failure in tally.failures)
+    assert [reason.count for reason in reasons.top()] == [3]
+    path = tmp_path / "failures.jsonl"
+    path.write_bytes(b"".join(failure_lines(tally.failures)))
+    told = problems(str(tmp_path), "3 files failed", Counts(files=4, files_failed=3), None)
+    assert "3 of 4 files failed:\n  a and 2 more: no luck\n\n" in told
 
 
 def test_every_stage_of_a_run_can_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,7 @@ TROUBLES = {
     vanishes: "No such file",
     shrinks: "",
     loses_its_end: "changed while it was scored, from 20,002 to 19,997 bytes",
-    is_rewritten: "changed while it was scored; run the same command again",
+    is_rewritten: "was written again while it was scored; run the same command again",
     may_not_be_read: "Permission denied",
     becomes_a_folder: "",
 }

@@ -1,6 +1,7 @@
 """The child's loop, as a conversation over a socket."""
 
 import contextlib
+import importlib
 import socket
 import threading
 
@@ -147,3 +148,13 @@ def test_long_texts_keep_both_ends(length):
     assert cut[0] + cut[-1] == "<>"
     assert len(cut) <= 20_100
     assert (cut == text) == (len(text) <= 20_000)
+
+
+@pytest.mark.parametrize(
+    "loader",
+    ["scoring:ModelScorer", "trial:Trial", "script:ScriptScorer", "examining:Examiner", "model.registry:Reference"],
+)
+def test_what_workers_load_has_all_that_they_call(loader: str) -> None:
+    module, _, name = loader.partition(":")
+    scorer = getattr(importlib.import_module(f"batchscore.{module}"), name)
+    assert all(callable(getattr(scorer, call, None)) for call in ("facts", "score", "close"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def _refuse_combinations(document: Value, settings: Mapping[str, Any], prefix: s
         raise refusal(name, "no output_file_name with output_action: summary_only, which writes no such file")
     script = document.find("code_configuration.scoring_script")
     code = document.find("code_configuration.code")
-    if script and code and not Path(beside(code), script.text).is_file():
+    if script and code and not os.path.isfile(os.path.join(beside(code), script.text)):  # noqa: PTH113, PTH118 (False for a name that is too long)
         raise refusal(script, f"a file in {code.text}; there is none")
 
 

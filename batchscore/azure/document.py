@@ -169,7 +169,7 @@ class _Builder:
             return self._loader.construct_object(node)
         except yaml.constructor.ConstructorError as error:
             raise UsageError(f"{place}: found the YAML tag {node.tag}; expected a plain value") from error
-        except (ValueError, OverflowError):
+        except (ValueError, OverflowError, LookupError, AttributeError, TypeError):  # the last three: wrong !!tags
             kind = node.tag.rpartition(":")[2]
             raise UsageError(f"{place}: can't be read as YAML's {kind}; put it in quotes if it is text") from None
 

@@ -35,7 +35,7 @@ def resolve_model(deployment: Deployment, *, model_store: str | None, tracking_u
         case RegisteredModel():
             raise UsageError(
                 f"{deployment.file}: model: {model.reference} is registered in Azure, and nothing says where it is "
-                "here: no folder of models (name/version) was given, and MLFLOW_TRACKING_URI isn't set"
+                "here: no folder of models (name/version) was given (--model-store), and MLFLOW_TRACKING_URI isn't set"
                 f"{_offer(deployment)}"
             )
         case CloudModel():

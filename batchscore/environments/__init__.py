@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from batchscore.environments.building import Environment, build, cache_folder
+from batchscore.environments.lines import Lines, Requirement
 from batchscore.environments.needs import completed
 from batchscore.environments.reading import Stated, of_conda, of_model
 from batchscore.modelfolder import read_yaml
 
-__all__ = ["Environment", "build", "cache_folder", "environment_of", "environment_of_script"]
+__all__ = ["Environment", "build", "cache_folder", "environment_of", "environment_of_script", "with_packages"]
 
 
 def environment_of(model: str) -> Environment:
@@ -32,6 +34,11 @@ def environment_of_script(conda_file: str | Mapping[str, Any], folder: str = "."
         return _environment(of_conda(read_yaml(path), path.parent, str(path)), is_model=False)
     stated = of_conda(conda_file, Path(folder).resolve(), "the deployment's conda_file")
     return _environment(stated, is_model=False)
+
+
+def with_packages(environment: Environment, names: Iterable[str]) -> Environment:
+    """The environment with further packages, of any version that goes with the rest."""
+    return replace(environment, lines=environment.lines + Lines(tuple(map(Requirement, names))))
 
 
 def _environment(stated: Stated, *, is_model: bool) -> Environment:

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from batchscore.errors import UsageError
+from batchscore.modelfolder import read_text
 from batchscore.redaction import redact
 from batchscore.versions import clauses
 
@@ -81,8 +82,8 @@ def read(file: Path, *, seen: tuple[Path, ...] = ()) -> Lines:
     if file in seen:
         raise UsageError(f"{file} includes itself; take the -r out")
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(file).removeprefix("\ufeff")
+    except (OSError, ValueError) as error:
         raise UsageError(f"can't read the requirements in {file}: {error}") from error
     return parse(text, file.parent, str(file), seen=(*seen, file))
 
@@ -97,7 +98,7 @@ def parse(text: str, folder: Path, source: str, *, seen: tuple[Path, ...] = ()) 
                 continue
             for option in re.split(r"\s+(?=--?[a-z])", line):
                 found += _option(option, folder, seen)
-        except ValueError as error:
+        except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: a user's home that isn't known
             raise UsageError(f"{source}: {redact(line)!r} is not a requirement: {redact(str(error))}") from error
     return found
 

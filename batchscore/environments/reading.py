@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,17 +33,17 @@ class Stated:
 
 def of_model(folder: Path) -> Stated:
     """The environment of a model folder: python_env.yaml, requirements.txt or conda.yaml. Raises UsageError."""
-    pyfunc = (read_yaml(folder / "MLmodel").get("flavors") or {}).get("python_function") or {}
-    named = pyfunc.get("env") or {}
-    files = {"conda": named} if isinstance(named, str) else named
+    pyfunc = _keys(_keys(read_yaml(folder / "MLmodel").get("flavors")).get("python_function"))
+    named = pyfunc.get("env")
+    files = {"conda": named} if isinstance(named, str) else _keys(named)
     python_env = folder / str(files.get("virtualenv") or FILES[0])
     conda = folder / str(files.get("conda") or FILES[2])
     python = _minor(str(pyfunc.get("python_version") or ""))
-    if python_env.is_file():
+    if os.path.isfile(python_env):  # noqa: PTH113 (False for a name that is too long)
         return _of_python_env(python_env, python)
     if (folder / FILES[1]).is_file():
         return Stated(str(folder / FILES[1]), python, read(folder / FILES[1]))
-    if conda.is_file():
+    if os.path.isfile(conda):  # noqa: PTH113
         return of_conda(read_yaml(conda), conda.parent, str(conda), python)
     raise UsageError(
         f"the model in {folder} doesn't say what it needs: it has none of {', '.join(FILES)}. "
@@ -81,6 +82,10 @@ def of_conda(content: Mapping[str, Any], folder: Path, source: str, python: str 
         )
         lines += Lines(notes=(note,))
     return Stated(source, python, lines, is_setuptools_wanted=True)
+
+
+def _keys(found: Any) -> Mapping[str, Any]:
+    return found if isinstance(found, Mapping) else {}
 
 
 def _list(content: Mapping[str, Any], key: str, source: object) -> list[Any]:

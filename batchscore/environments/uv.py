@@ -15,7 +15,7 @@ from pathlib import Path
 
 from batchscore import lifeline
 from batchscore.errors import BatchscoreError, ModelLoadError, StorageError, UsageError
-from batchscore.redaction import redact
+from batchscore.redaction import secret_values, without
 
 # The shell becomes uv; what it leaves behind kills the group, uv with it, at the end of a pipe that the parent holds.
 _DIES_WITH_PARENT = '{{ read -r line; kill -s KILL 0; }} </dev/fd/{} >/dev/null 2>&1 & exec "$@"'
@@ -75,7 +75,7 @@ class Uv:
             for line in process.stderr:
                 said.append(line)
                 if match := _WORTH_SAYING.match(line):
-                    self.note(redact(match[0]))
+                    self.note(_without_secrets(match[0]))
             process.wait()
         if process.returncode:
             raise _failure("".join(said), process.returncode, self.what)
@@ -110,8 +110,12 @@ def _started(words: Sequence[str], folder: Path, lock: int) -> Iterator[subproce
         os.close(write_end)
 
 
+def _without_secrets(text: str) -> str:
+    return without(secret_values(os.environ), text)
+
+
 def _failure(text: str, code: int, what: str) -> BatchscoreError:
-    said = redact(text).strip()[-_MAX_TEXT:] or f"it ended with code {code} and said nothing"
+    said = _without_secrets(text).strip()[-_MAX_TEXT:] or f"it ended with code {code} and said nothing"
     if _UNREACHABLE.search(said):
         return StorageError(
             f"{what}: an index couldn't be reached or a file not be written. uv takes its indexes from the model's "

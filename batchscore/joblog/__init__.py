@@ -85,7 +85,9 @@ class JobLog:
         self._noted: set[str] = set()
         self._mini_batches = self._done = self._before = 0
         self._begun = self._said = self._finished = time.monotonic()
-        self._is_concluded = False
+        self._status: Status | None = None
+        """What the job was said to have ended with."""
+        self._counts = Counts()
 
     def __enter__(self) -> JobLog:
         is_resumed = owner(self.folder) == self._name
@@ -119,11 +121,11 @@ class JobLog:
         if self._workspace.is_done and isinstance(error, UsageError):
             self._close()
             shutil.rmtree(self.folder, ignore_errors=True)  # a job that never was leaves nothing
-        elif error is not None and not self._is_concluded:
+        elif error is not None and self._status in {None, "Completed"}:  # job.json may be what can't be written
             known = error if isinstance(error, BatchscoreError) else None
             message = str(known) if known else f"{type(error).__name__}: {error}"
             status: Status = "Canceled" if isinstance(error, (Stopped, KeyboardInterrupt)) else "Failed"
-            self.conclude(status, message, Counts(), known.exit_code if known else 1, known)
+            self.conclude(status, message, self._counts, known.exit_code if known else 1, known)
         self._close()
 
     # What the runner tells
@@ -184,7 +186,7 @@ class JobLog:
         self, status: Status, message: str, counts: Counts, exit_code: int, error: BatchscoreError | None = None
     ) -> None:
         """Write down how the job ended, and put the logs into their place."""
-        self._is_concluded = True
+        self._status, self._counts = status, counts
         if status == "Completed":
             seconds = time.monotonic() - self._finished
             self._say(f"Finished concatenating {counts.mini_batches} parts in {seconds:.2f} seconds.")

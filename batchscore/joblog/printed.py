@@ -28,6 +28,7 @@ class Printed:
     def __init__(self, path: Path, secrets: Iterable[str]) -> None:
         self.file = CappedFile(path)
         self._secrets = tuple(secrets)
+        self._secret_bytes = tuple(os.fsencode(secret) for secret in self._secrets)
         self._title = b""
         self._rest = b""
 
@@ -67,7 +68,7 @@ class Printed:
 
     def _is_suspicious(self, content: bytes) -> bool:
         """Whether there may be something to hide: addresses, keys and their values need one of these."""
-        return b"://" in content or b"=" in content or any(secret.encode() in content for secret in self._secrets)
+        return b"://" in content or b"=" in content or any(secret in content for secret in self._secret_bytes)
 
 
 class Reader:

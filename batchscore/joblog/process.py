@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -87,27 +88,32 @@ class ProcessLog:
         }
         self._errors = CappedFile(user / "error" / node / f"{self.name}.txt")
         self._tail = b""
+        self._lock = threading.RLock()
+        """A process may go on printing, and the thread that reads go on writing, while its next work is marked."""
 
     def reader(self) -> Reader:
         """The pipes of a new process."""
         return Reader(self._take)
 
     def _take(self, stream: str, content: bytes) -> None:
-        written = self._streams[stream].write(content)
-        if stream != "log":
-            self._tail = (self._tail + written)[-_TAIL_BYTES:]
+        with self._lock:
+            written = self._streams[stream].write(content)
+            if stream != "log":
+                self._tail = (self._tail + written)[-_TAIL_BYTES:]
 
     def mark(self, title: str) -> None:
         """What is printed from here on belongs to what the title names, and none of the rest is its business."""
-        for stream in self._streams.values():
-            stream.mark(f"{utc(time.time())} {title}")
-        self._tail = b""
+        with self._lock:
+            for stream in self._streams.values():
+                stream.mark(f"{utc(time.time())} {title}")
+            self._tail = b""
 
     def tail(self) -> str:
         """The last lines printed since the mark."""
-        for stream in ("stdout", "stderr"):
-            self._tail += self._streams[stream].flush()
-        return "\n".join(self._tail.decode("utf-8", "replace").splitlines()[-_TAIL_LINES:])
+        with self._lock:
+            for stream in ("stdout", "stderr"):
+                self._tail += self._streams[stream].flush()
+            return "\n".join(self._tail.decode("utf-8", "replace").splitlines()[-_TAIL_LINES:])
 
     def attempt(self, mini_batch: MiniBatch) -> Attempt:
         """An attempt at the mini-batch; to be entered."""
@@ -134,8 +140,9 @@ class ProcessLog:
 
     def close(self) -> None:
         """Write what is left, and give the descriptors back."""
-        for stream in self._streams.values():
-            stream.flush()
+        with self._lock:
+            for stream in self._streams.values():
+                stream.flush()
         for file in (*(stream.file for stream in self._streams.values()), self._errors):
             file.close()
             if file.error:
@@ -143,8 +150,12 @@ class ProcessLog:
 
 
 def _by_line(secrets: Iterable[str]) -> tuple[str, ...]:
-    """The secrets, and the lines of those that have several: what is printed is looked at line by line."""
+    """The secrets, and the lines of those that have several: what is printed is looked at line by line.
+
+    One that isn't UTF-8 is printed by Python with escapes.
+    """
     values = dict.fromkeys(secrets)
+    values |= dict.fromkeys(value.encode("utf-8", "backslashreplace").decode() for value in values)
     lines = dict.fromkeys(line for value in values for line in value.splitlines() if len(line) >= 6)  # noqa: PLR2004  # as redaction
     return tuple(sorted({*values, *lines}, key=len, reverse=True))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from batchscore.errors import BatchscoreError, ModelLoadError, OutputLocked, StorageError, UsageError
 from batchscore.joblog.capped import BEGINNING, NEWEST
 from batchscore.joblog.process import one_line
-from batchscore.summary import MAX_HEADLINE, Counts, Status
+from batchscore.summary import Counts, Status, headline
 
 SHOWN_FAILURES = 20
 """In job_error.txt; failures.jsonl has all."""
@@ -51,27 +51,22 @@ def problems(root: str, message: str, counts: Counts, error: BatchscoreError | N
         return ""
     lines = [message, ""]
     if counts.files_failed:
-        shown = headlines(root, SHOWN_FAILURES)
-        more = counts.files_failed - len(shown)
+        shown, number = _headlines(root, SHOWN_FAILURES)
+        more = counts.files_failed - number
         lines += [f"{counts.files_failed} of {counts.files} files failed:", *(f"  {line}" for line in shown)]
         lines += [f"  … and {more} more, see failures.jsonl"] if more > 0 else []
         lines += [""]
     return "\n".join([*lines, "What to do:", *(f"  - {line}" for line in _advice(counts, error)), ""])
 
 
-def headlines(root: str, most: int) -> Sequence[str]:
-    """The first failures that failures.jsonl has, a line each."""
+def _headlines(root: str, most: int) -> tuple[Sequence[str], int]:
+    """The first failures that failures.jsonl has, a line each, and how many failed files that are."""
     try:
         with Path(root, "failures.jsonl").open(encoding="utf-8", newline="\n") as stream:
             records = [json.loads(line) for line in islice(stream, most)]
-            return [_shortened(f"{record['file']}: {record['reason']}") for record in records]
-    except (OSError, ValueError, LookupError, TypeError):
-        return []
-
-
-def _shortened(text: str) -> str:
-    first = one_line((text.splitlines() or [""])[0])
-    return first if len(first) <= MAX_HEADLINE else f"{first[:MAX_HEADLINE]} …"
+            return [one_line(headline(record)) for record in records], sum(each.get("count", 1) for each in records)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return [], 0
 
 
 def _advice(counts: Counts, error: BatchscoreError | None) -> list[str]:

@@ -7,14 +7,16 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol, cast
 
 from batchscore.errors import FileRefused
+from batchscore.minibatch import FileSlice
 from batchscore.readers.chunks import Chunk
 from batchscore.readers.payload_forms import is_payload
+from batchscore.storage import can_be_cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from batchscore.job import CsvOptions, ScoringSettings
-    from batchscore.minibatch import FileSlice, InputFile
+    from batchscore.minibatch import InputFile
     from batchscore.schema import Schema
 
 __all__ = ["SUFFIXES", "Chunk", "columns", "count_rows", "cut", "is_payload", "is_readable", "is_typed", "read"]
@@ -69,7 +71,10 @@ def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:
     """The file as slices of about ``size`` bytes, in order; the whole file where a cut isn't certain.
 
     The cuts follow from the file's bytes and ``size`` alone. A file that can't be read isn't cut; reading it says why.
+    One on a server that gives it as a whole only isn't, either.
     """
+    if not can_be_cut(file.path):
+        return (FileSlice(file),)
     return _reader(file).cut(file, size, csv)
 
 

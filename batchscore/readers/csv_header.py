@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from batchscore.minibatch import FileSlice, InputFile
     from batchscore.schema import Schema
 
+MAX_COLUMNS = 100_000
+"""pyarrow takes 8 KB for each."""
+
 _DISGUISES = {
     codecs.BOM_UTF32_LE: "it begins as UTF-32 does; use --encoding utf-32",
     codecs.BOM_UTF32_BE: "it begins as UTF-32 does; use --encoding utf-32",
@@ -74,6 +77,11 @@ def read_slice(piece: FileSlice, csv: CsvOptions, schema: Schema | None) -> Head
 def _names(record: bytes, csv: CsvOptions, delimiter: str) -> tuple[str, ...]:
     where = "header" if csv.header else "first row"
     refuse_disguised(record, where)
+    if record.count(delimiter.encode()) >= MAX_COLUMNS:
+        raise FileRefused(
+            f"the {where} has more than {MAX_COLUMNS:,} columns; is it a header, and the delimiter right?",
+            record=displayed(record[:1000]),
+        )
     try:
         record.decode()
     except UnicodeDecodeError:

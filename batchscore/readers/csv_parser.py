@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,8 @@ class RecordParser:
         types = {str(position): self._typed.get(position, text) for position in positions}
         if not block:
             return pa.schema(types).empty_table()
+        if block.startswith(codecs.BOM_UTF8):  # of another file that was appended: pyarrow would leave out the first
+            block = codecs.BOM_UTF8 + block
         # read_csv does the same, with an expensive handling of signals around each call
         return pacsv.open_csv(
             pa.py_buffer(block),

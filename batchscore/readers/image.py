@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from batchscore.errors import FileRefused
+from batchscore.errors import FileRefused, StorageError
 from batchscore.minibatch import FileSlice
 from batchscore.readers.chunks import Chunk
 from batchscore.readers.source import opened
@@ -112,7 +112,7 @@ def _read(file: InputFile) -> _Decoded:
             with Image.open(stored, formats=FORMATS) as image:
                 image.load()
                 return _decoded(image)
-        except MemoryError:
+        except (MemoryError, StorageError):
             raise
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             raise FileRefused(

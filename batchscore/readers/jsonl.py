@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from batchscore.readers.payload_forms import Payload
     from batchscore.schema import Schema
 
+MAX_KEYS = 100_000
+"""Of all records together."""
 MAX_RECORD_CHARS = 10_000
 """Of a line that a failure repeats."""
 _BLANKS = (b"\n\n", b"\n\r", b"\n ", b"\n\t")
@@ -201,4 +203,6 @@ def _all_names(file: InputFile) -> tuple[str, ...]:
         with contextlib.suppress(FileRefused):  # reading it says which row it is
             item = parsed(line)
             names.update(dict.fromkeys(item) if isinstance(item, dict) else {})
+        if len(names) > MAX_KEYS:
+            raise FileRefused(f"the rows have more than {MAX_KEYS:,} keys together; expected columns that repeat")
     return tuple(names)

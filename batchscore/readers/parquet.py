@@ -53,10 +53,10 @@ def columns(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> l
 
 
 def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:  # noqa: ARG001  # as for CSV
-    """Runs of row groups whose compressed sizes make about ``size`` bytes."""
+    """Runs of row groups that make about ``size`` bytes of the file."""
     try:
         with _opened(file) as parquet:
-            groups = [_weight(parquet.metadata.row_group(number)) for number in range(parquet.num_row_groups)]
+            groups = _weights(parquet, file.size)
     except FileRefused:
         return (FileSlice(file),)
     slices: list[FileSlice] = []
@@ -114,9 +114,18 @@ def _has_values(footer: pq.FileMetaData, name: str) -> bool:
     return False
 
 
-def _weight(group: pq.RowGroupMetaData) -> tuple[int, int]:
-    """Compressed bytes and rows."""
-    return sum(group.column(number).total_compressed_size for number in range(group.num_columns)), group.num_rows
+def _groups(parquet: pq.ParquetFile) -> list[pq.RowGroupMetaData]:
+    return [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
+
+
+def _weights(parquet: pq.ParquetFile, size: int) -> list[tuple[int, int]]:
+    """Each row group's part of the file's bytes, by what it is when decompressed, and its rows.
+
+    The columns' compressed sizes aren't asked for: damaged ones end the whole process.
+    """
+    groups = [(max(group.total_byte_size, 0), group.num_rows) for group in _groups(parquet)]
+    total = max(sum(weight for weight, _ in groups), 1)
+    return [(weight * size // total, rows) for weight, rows in groups]
 
 
 @contextmanager
@@ -125,11 +134,21 @@ def _opened(file: InputFile) -> Iterator[pq.ParquetFile]:
     with opened(file) as stored:
         try:
             _refuse_other_formats(stored)
-            yield pq.ParquetFile(stored, pre_buffer=False, buffer_size=BUFFER_BYTES)
+            parquet = pq.ParquetFile(stored, pre_buffer=False, buffer_size=BUFFER_BYTES)
+            _refuse_contradictions(parquet)
+            yield parquet
         except MemoryError:
             raise
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: of names
             raise FileRefused(f"the file can't be read as Parquet: {_first_line(error)}; is it complete?") from error
+
+
+def _refuse_contradictions(parquet: pq.ParquetFile) -> None:
+    rows = [group.num_rows for group in _groups(parquet)]
+    if min(rows, default=0) < 0 or sum(rows) != parquet.metadata.num_rows:
+        raise FileRefused(
+            f"the file states {parquet.metadata.num_rows:,} rows, and {sum(rows):,} in its row groups; it is damaged"
+        )
 
 
 def _refuse_other_formats(stored: BinaryIO) -> None:
@@ -185,8 +204,18 @@ class _BatchReader:
             row += rows.count
             left = None if left is None else left - rows.count
             yield rows
+        if left is None:
+            self._refuse_lost_rows(row - self._piece.first_row)
         if row == self._piece.first_row:
             yield self._rows(pa.RecordBatch.from_pylist([], self._parquet.schema_arrow), row)
+
+    def _refuse_lost_rows(self, found: int) -> None:
+        """Refuse pages that end before the rows do that the footer states: pyarrow ends there without a word."""
+        stated = sum(group.num_rows for group in _groups(self._parquet)[self._piece.start : self._piece.stop])
+        if found != stated:
+            raise FileRefused(
+                f"the file can't be read: it states {stated:,} rows here, and has {found:,}; it is damaged"
+            )
 
     def _batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         stop = self._parquet.num_row_groups if self._piece.stop is None else self._piece.stop
@@ -198,6 +227,9 @@ class _BatchReader:
         )
 
     def _rows(self, batch: pa.RecordBatch, first_row: int) -> Rows:
+        if broken := _broken_text(batch, first_row):
+            self._rows(batch.slice(0, (broken.row or 0) - first_row), first_row)  # which may be refused before
+            raise broken
         features, refusals = [], []
         for column in self._features:
             try:
@@ -223,3 +255,31 @@ class _BatchReader:
             return pa.repeat(pa.scalar(self._partitions[name], pa.string()), batch.num_rows)
         found = batch.column(name)
         return found.dictionary_decode() if pa.types.is_dictionary(found.type) else found
+
+
+def _broken_text(batch: pa.RecordBatch, first_row: int) -> FileRefused | None:
+    """The refusal of the first text that isn't UTF-8, as Parquet says it is; ArrowInvalid where it is in a list."""
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid:
+        texts = (
+            (name, column)
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        )
+        found = [refusal for name, column in texts if (refusal := _first_broken(name, column, first_row))]
+        if not found:
+            raise
+        return first_refusal(found)
+    return None
+
+
+def _first_broken(name: str, column: pa.Array, first_row: int) -> FileRefused | None:
+    for row, value in enumerate(column.cast(pa.large_binary()).to_pylist(), first_row):
+        try:
+            (value or b"").decode()
+        except UnicodeDecodeError:
+            shown = displayed(value)
+            reason = f"row {row}, column {name!r}: found {shown!r}, which isn't UTF-8, as text in Parquet is"
+            return FileRefused(reason, row=row, column=name, value=shown)
+    return None

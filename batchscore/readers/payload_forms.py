@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from batchscore.errors import FileRefused
+from batchscore.storage import open_stored
 
 WRAPPERS = ("input_data", "dataframe_split", "dataframe_records", "inputs", "instances")
 SPLIT = frozenset({"columns", "index", "data"})
@@ -63,7 +63,7 @@ def is_payload(path: str) -> bool:
     One that can't be opened, or that is a payload cut short, counts: reading it says what is wrong.
     """
     try:
-        with Path(path).open("rb") as stream:
+        with open_stored(path) as stream:
             text = stream.read(WHOLE_BYTES + 1)
     except OSError:
         return True

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from batchscore.errors import FileRefused
+from batchscore.storage import open_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,14 +22,18 @@ BLOCK_BYTES = 1 << 20
 
 
 @contextmanager
-def opened(file: InputFile) -> Iterator[BinaryIO]:
-    """The file's bytes as they are stored; FileRefused where it can't be opened."""
+def opened(file: InputFile, stop: int | None = None) -> Iterator[BinaryIO]:
+    """The file's bytes as they are stored, up to ``stop`` where nothing behind it will be read.
+
+    Raises FileRefused where it can't be opened; on a store, which is asked for bytes when they are read, reading raises
+    OSError about this file and StorageError about the store.
+    """
     try:
-        stream = open(file.path, "rb", buffering=0)  # noqa: PTH123, SIM115  # a path or, one day, a URL; closed below
+        stream = open_stored(file.path, file.size, stop)
     except OSError as error:
         raise FileRefused(f"the file can't be opened: {error.strerror or error}") from error
     with stream:
-        yield cast("BinaryIO", stream)
+        yield stream
 
 
 def is_compressed(file: InputFile) -> bool:
@@ -44,7 +49,7 @@ def read_blocks(file: InputFile, start: int = 0, stop: int | None = None) -> Ite
 
     Compressed files are read whole.
     """
-    with opened(file) as stored:
+    with opened(file, None if is_compressed(file) else stop) as stored:
         try:
             stream = _decompressed(file, stored)
             if start:

@@ -41,7 +41,8 @@ class Reasons:
             key = pattern(failure["reason"], failure["file"])
             if key not in self._counts and len(self._counts) >= _KINDS:
                 key = _OTHERS
-            self._counts[key] = self._counts.get(key, 0) + 1
+            count = failure.get("count", 1)  # a scoring script's mini-batch is one line for several files
+            self._counts[key] = self._counts.get(key, 0) + (count if isinstance(count, int) else 1)
             examples = self._examples.setdefault(key, [])
             if len(examples) < EXAMPLES:
                 known = {name: failure.get(name) for name in ("file", "row", "column", "value")}

@@ -75,11 +75,12 @@ class Tally:
         """Drop the failures of the runs before where the last one tries them again."""
         if self.plan and not self.plan.files_failed:
             self._failed.clear()
+            self._shortfalls.clear()
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """One for each failed file, and those of scripts that returned too little."""
-        return (*self._failed_files.values(), *self._shortfalls.values())
+        """As lines of failures.jsonl: one for each failed file, with a scoring script one for each mini-batch."""
+        return tuple(dict.fromkeys((*self._failed_files.values(), *self._shortfalls.values())))
 
     @property
     def _failed_files(self) -> dict[str, Failure]:

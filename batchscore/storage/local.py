@@ -7,7 +7,6 @@ import errno
 import hashlib
 import itertools
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,11 +15,7 @@ from typing import BinaryIO
 
 from batchscore.errors import StorageError, UsageError
 from batchscore.minibatch import Json
-
-
-def is_remote(location: str) -> bool:
-    """Whether a location is a URL of a store other than the local disk."""
-    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", location)) and not location.startswith("file://")
+from batchscore.storage.addresses import is_remote
 
 
 def local_path(location: str, what: str) -> str:
@@ -33,8 +28,7 @@ def local_path(location: str, what: str) -> str:
         raise UsageError(f"{what} is empty text; give a path (is a variable of the shell unset?)")
     if is_remote(location):
         raise UsageError(
-            f"{what} {location} is remote; only local files and folders can be used. "
-            "Copy or mount it, and give the local path"
+            f"{what} {location} is remote, and has to be a local folder; give one, and copy what is in it afterwards"
         )
     try:
         if "://" not in location:

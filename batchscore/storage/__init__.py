@@ -1,0 +1,55 @@
+"""Files and folders, here and on stores: paths, listing, reading by ranges, and outputs that appear whole."""
+
+from __future__ import annotations
+
+from batchscore.storage.access import Access, access_of, in_use, using
+from batchscore.storage.addresses import family_of, is_remote, parent_and_name, public
+from batchscore.storage.local import (
+    Ready,
+    commit,
+    copy,
+    link_or_copy,
+    local_path,
+    prepare,
+    prepare_link,
+    publish,
+    storage_errors,
+    sync_file,
+    sync_folder,
+)
+from batchscore.storage.reading import can_be_cut, download, facts_of, local_copies, open_stored
+from batchscore.storage.retrying import NoSuchStore
+from batchscore.storage.stores import Facts, StoredFile, filesystem_of, packages_for, store_of
+
+__all__ = [
+    "Access",
+    "Facts",
+    "NoSuchStore",
+    "Ready",
+    "StoredFile",
+    "access_of",
+    "can_be_cut",
+    "commit",
+    "copy",
+    "download",
+    "facts_of",
+    "family_of",
+    "filesystem_of",
+    "in_use",
+    "is_remote",
+    "link_or_copy",
+    "local_copies",
+    "local_path",
+    "open_stored",
+    "packages_for",
+    "parent_and_name",
+    "prepare",
+    "prepare_link",
+    "public",
+    "publish",
+    "storage_errors",
+    "store_of",
+    "sync_file",
+    "sync_folder",
+    "using",
+]

@@ -1,0 +1,410 @@
+"""Stores on loopback for tests: Azurite, moto's S3, a file server, and a proxy that makes faults; once per session.
+
+A fault plan is a map string with a letter for each request that counts: `.` passes, `5` is answered 503, `4` 429, `r`
+is reset, `t` gets half of its body. Requests beyond its end pass; a plan that ends in `*` repeats its last letter.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import http.client
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import pytest
+
+AZURITE = "azurite@3.35.0"
+ACCOUNT = "devstoreaccount1"
+ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""Azurite's own, the same everywhere."""
+S3_VARIABLES = {
+    "AWS_ACCESS_KEY_ID": "dummy-key-id",
+    "AWS_SECRET_ACCESS_KEY": "dummy-secret-key",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": "/nonexistent",
+    "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+}
+
+
+@dataclass
+class Plan:
+    """Which of the next requests go wrong."""
+
+    letters: str = ""
+    counts: Callable[[str, str], bool] = lambda *_: True
+    """Whether a request of this method and path takes a letter."""
+    requests: list[tuple[str, str, str]] = field(default_factory=list)
+    """Method, path and Range of each."""
+    bytes_sent: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def set(self, letters: str, counts: Callable[[str, str], bool] = lambda *_: True) -> None:
+        """Begin a plan, forgetting what was seen."""
+        with self.lock:
+            self.letters, self.counts, self.requests, self.bytes_sent = letters, counts, [], 0
+
+    def next(self, method: str, path: str, byte_range: str) -> str:
+        with self.lock:
+            self.requests.append((method, path, byte_range))
+            if not self.letters or not self.counts(method, path):
+                return "."
+            letter = self.letters[0]
+            if self.letters[1:] != "*":
+                self.letters = self.letters[1:]
+            return letter
+
+
+class _Faulty(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    plan: Plan
+    error_body = b"<Error><Code>SlowDown</Code><Message>try later</Message></Error>"
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except (ConnectionError, TimeoutError):
+            self.close_connection = True
+
+    def do_any(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        letter = self.plan.next(
+            self.command, unquote(self.path), self.headers.get("Range") or self.headers.get("x-ms-range") or ""
+        )
+        if letter in "45":
+            self.answer(503 if letter == "5" else 429, {}, b"" if self.command == "HEAD" else self.error_body)
+        elif letter == "r":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
+        else:
+            status, headers, content = self.respond(body)
+            self.answer(status, headers, content, is_cut=letter == "t")
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_any  # noqa: N815
+
+    def respond(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        raise NotImplementedError
+
+    def answer(self, status: int, headers: dict[str, str], content: bytes, *, is_cut: bool = False) -> None:
+        self.send_response_only(status)
+        stated = {name.lower() for name in headers}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if not stated & {"content-length", "transfer-encoding"} and status not in {204, 304}:
+            self.send_header("Content-Length", str(len(content)))
+        if is_cut:
+            content, self.close_connection = content[: len(content) // 2], True
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+            with self.plan.lock:
+                self.plan.bytes_sent += len(content)
+
+
+@dataclass
+class Running:
+    """A server in threads of this process."""
+
+    port: int
+    plan: Plan
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def running(handler: type[_Faulty], **attributes: Any) -> tuple[ThreadingHTTPServer, Running]:
+    plan = Plan()
+    kind = type("Handler", (handler,), {"plan": plan, **attributes})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    return server, Running(server.server_address[1], plan)
+
+
+class _Proxy(_Faulty):
+    upstream = 0
+
+    def respond(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.upstream, timeout=30)
+        try:
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
+            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            content = answer.read()
+            dropped = {"connection", "transfer-encoding", "keep-alive"} | (
+                set() if self.command == "HEAD" else {"content-length"}
+            )
+            kept = {name: value for name, value in answer.getheaders() if name.lower() not in dropped}
+            return answer.status, kept, content
+        finally:
+            connection.close()
+
+
+@dataclass
+class Web(Running):
+    """A file server: `files` by path, `denied` paths, and what the server knows to do."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    headers: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Additional ones, by path."""
+    denied: set[str] = field(default_factory=set)
+    has_ranges: bool = True
+    states_size: bool = True
+    password: str = ""
+    """As user:password, where one is needed."""
+    with_password: list[str] = field(default_factory=list)
+    """Paths that were asked for with one."""
+
+    def reset(self) -> None:
+        self.files, self.headers, self.denied, self.with_password = {}, {}, set(), []
+        self.has_ranges = self.states_size = True
+        self.password = ""
+        self.plan.set("")
+
+    def address(self, path: str, *, user: str = "") -> str:
+        return f"http://{user}{'@' if user else ''}127.0.0.1:{self.port}/{quote(path)}"
+
+
+class _Files(_Faulty):
+    web: Web
+
+    def respond(self, _: bytes) -> tuple[int, dict[str, str], bytes]:  # noqa: PLR0911  # an answer each
+        path = unquote(urlsplit(self.path).path).lstrip("/")
+        self.web.with_password += [path] if "Authorization" in self.headers else []
+        if path in self.web.denied or (self.web.password and not self._is_let_in()):
+            return (403 if path in self.web.denied else 401), {}, b"no"
+        if path not in self.web.files:
+            return 404, {}, b"not here"
+        content = self.web.files[path]
+        headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()[:16]}"', **self.web.headers.get(path, {})}
+        if 300 <= int(headers.get("Status", 200)) < 400:
+            return int(headers["Status"]), headers, b""
+        found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if found and self.web.has_ranges:
+            start, stop = int(found[1]), min(int(found[2] or len(content)) + 1, len(content))
+            if start >= len(content):
+                return 416, {"Content-Range": f"bytes */{len(content)}"}, b""
+            part = {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}"}
+            return 206, {**headers, **part}, content[start:stop]
+        if not self.web.states_size:
+            self.close_connection = True
+            chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(content), content) if content else b"0\r\n\r\n"
+            return 200, {**headers, "Transfer-Encoding": "chunked"}, chunks
+        return 200, headers, content
+
+    def _is_let_in(self) -> bool:
+        from base64 import b64encode
+
+        return self.headers.get("Authorization") == f"Basic {b64encode(self.web.password.encode()).decode()}"
+
+
+@pytest.fixture(scope="session")
+def web_server() -> Iterator[Web]:
+    """A file server of this session; `web` empties it for each test."""
+    web = Web(0, Plan())
+    server, started = running(_Files, web=web)
+    web.port, web.plan = started.port, started.plan
+    yield web
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def web(web_server: Web) -> Web:
+    """A file server with ranges and etags, empty."""
+    web_server.reset()
+    return web_server
+
+
+@dataclass
+class S3:
+    """moto's S3 and a proxy before it that makes faults."""
+
+    port: int
+    proxy: Running
+    buckets: int = 0
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of a job that reads from it."""
+        return {**S3_VARIABLES, "AWS_ENDPOINT_URL": self.proxy.url}
+
+    def bucket(self) -> str:
+        """A new one's name."""
+        self.buckets += 1
+        self.put(f"bucket-{self.buckets}", b"")
+        return f"bucket-{self.buckets}"
+
+    def put(self, path: str, content: bytes) -> None:
+        self._ask("PUT", path, content)
+
+    def delete(self, path: str) -> None:
+        self._ask("DELETE", path, None)
+
+    def _ask(self, method: str, path: str, content: bytes | None) -> None:
+        headers = {
+            "Content-Type": "application/octet-stream",  # else moto takes it for a form
+            "Authorization": "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, "
+            "Signature=0",  # which moto doesn't look at
+        }
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/{quote(path)}", content, headers, method=method)
+        urllib.request.urlopen(request, timeout=30).close()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3]:
+    pytest.importorskip("s3fs", reason="needs s3fs, of the extra `s3`")
+    server_module = pytest.importorskip("moto.server", reason="needs moto and flask, of the extra `dev`")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    port = server.get_host_and_port()[1]
+    proxy, started = running(_Proxy, upstream=port)
+    yield S3(port, started)
+    proxy.shutdown()
+    proxy.server_close()
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """S3 on loopback; this process's environment has its address and dummy keys, as a job has them."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3_server.variables.items():
+        monkeypatch.setenv(name, value)
+    s3_server.proxy.plan.set("")
+    return s3_server
+
+
+@dataclass
+class Azurite:
+    """Azurite and a proxy before it that makes faults."""
+
+    port: int
+    proxy: Running
+    containers: int = 0
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of a job that reads from it."""
+        return {"AZURE_STORAGE_CONNECTION_STRING": self.connection_string(self.proxy.port)}
+
+    def connection_string(self, port: int) -> str:
+        endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
+        return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};BlobEndpoint={endpoint};"
+
+    def container(self) -> str:
+        """A new one's name."""
+        self.containers += 1
+        name = f"container-{self.containers}"
+        with self._client() as client:
+            client.create_container(name)
+        return name
+
+    def put(self, path: str, content: bytes) -> None:
+        container, _, name = path.partition("/")
+        with self._client() as client:
+            client.get_blob_client(container, name).upload_blob(content, overwrite=True)
+
+    def delete(self, path: str) -> None:
+        container, _, name = path.partition("/")
+        with self._client() as client:
+            client.get_blob_client(container, name).delete_blob()
+
+    def _client(self) -> Any:
+        from azure.storage.blob import BlobServiceClient
+
+        return BlobServiceClient.from_connection_string(self.connection_string(self.port))
+
+
+def azurite_program() -> Path:
+    """Azurite from npm, installed once for this machine's user. Skips where it can't be had."""
+    npm = shutil.which("npm")
+    if not npm or not shutil.which("node"):
+        pytest.skip("Azurite needs node and npm, which aren't here")
+    cache = Path(
+        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "batchscore-tests", AZURITE.replace("@", "-")
+    )
+    program = cache / "node_modules" / ".bin" / "azurite-blob"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (cache / "complete").exists():
+            command = [npm, "install", "--silent", "--no-fund", "--no-audit", "--prefix", str(cache), AZURITE]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+            if done.returncode or not program.exists():
+                pytest.skip(f"Azurite can't be installed by npm: {(done.stderr or done.stdout).strip()[-200:]}")
+            (cache / "complete").touch()
+    return program
+
+
+@pytest.fixture(scope="session")
+def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    pytest.importorskip("adlfs", reason="needs adlfs, of the extra `azure`")
+    program = azurite_program()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        str(program), "--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck",
+        "--blobHost", "127.0.0.1", "--blobPort", str(port),
+    ]  # fmt: skip
+    folder = tmp_path_factory.mktemp("azurite")
+    process = subprocess.Popen(
+        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _await_port(port, process)
+        proxy, started = running(_Proxy, upstream=port)
+        yield Azurite(port, started)
+        proxy.shutdown()
+        proxy.server_close()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.skip("Azurite didn't start within 30 seconds")
+
+
+@pytest.fixture
+def azurite(azurite_server: Azurite, monkeypatch: pytest.MonkeyPatch) -> Azurite:
+    """Azure's blobs on loopback; this process's environment has the connection string, as a job has it."""
+    for name in [name for name in os.environ if name.startswith("AZURE_")]:
+        monkeypatch.delenv(name)
+    for name, value in azurite_server.variables.items():
+        monkeypatch.setenv(name, value)
+    azurite_server.proxy.plan.set("")
+    return azurite_server

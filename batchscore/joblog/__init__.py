@@ -33,6 +33,8 @@ OVERVIEW = "job_progress_overview.txt"
 RESULT = "job_result.txt"
 ERROR = "job_error.txt"
 REPORT = "sys/job_report/processed_mini-batches.csv"
+_README = "readme.txt"
+_NAMES = {OVERVIEW, RESULT, ERROR, _README, "sys", "user"}
 _NAMED = 10
 _FIRST_LINE = re.compile(rb"\S+ batchscore \S+ begins job (\w+)")
 
@@ -40,18 +42,19 @@ _FIRST_LINE = re.compile(rb"\S+ batchscore \S+ begins job (\w+)")
 def owner(folder: Path) -> str | None:
     """The job whose logs a folder holds; "" where it isn't there or has nothing in it, None where it is no job's.
 
-    An overview alone, without a whole line, is nothing: a disk was full, or a power cut came, when a job began.
+    An overview without a whole line, among none but names of logs, is nothing: a disk was full when a job began.
     """
-    begun = [folder / OVERVIEW]
+    names: set[str] = set()
     try:
         with (folder / OVERVIEW).open("rb") as stream:
             line = stream.readline(1000)
         found = _FIRST_LINE.match(line)
         if line.endswith(b"\n"):
             return found[1].decode() if found else None
+        names = _NAMES
     except OSError:
-        begun = []
-    is_free = not os.path.lexists(folder) or (folder.is_dir() and list(folder.iterdir()) == begun)
+        pass  # there is none
+    is_free = not os.path.lexists(folder) or (folder.is_dir() and {path.name for path in folder.iterdir()} <= names)
     return "" if is_free else None
 
 
@@ -100,20 +103,11 @@ class JobLog:
             for name in (RESULT, ERROR):
                 (self.folder / name).unlink(missing_ok=True)
             self._say(f"batchscore {__version__} {'goes on with' if is_resumed else 'begins'} job {self._name}")
-            if not is_resumed:
-                self._require_begun()
-            (self.folder / "readme.txt").write_text(texts.README, encoding="utf-8")
+            (self.folder / _README).write_text(texts.README, encoding="utf-8")
         self._report(b"")
         named = ", ".join(self._job.inputs[:_NAMED]) + (", …" if len(self._job.inputs) > _NAMED else "")
         self._say(f"Model {self._job.model or 'none'}, inputs {named}, output {self._workspace.root}")
         return self
-
-    def _require_begun(self) -> None:
-        """Raise StorageError where the line that says whose the logs are couldn't be written."""
-        overview = self._files[OVERVIEW]
-        if overview.error:
-            overview.path.unlink(missing_ok=True)
-            raise overview.error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

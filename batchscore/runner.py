@@ -103,7 +103,7 @@ def _score(
     log.planned(begun.bytes, begun.bytes_todo)
     if python is None:
         return
-    policy = _policy(job)
+    policy = _retry_policy(job)
     written = WrittenFiles.of(receipts, workspace.parts)
     if job.script:
         stage(workspace, prepared.model.folder.path, prepared.model.name)
@@ -123,17 +123,6 @@ def _score(
     for note in late_words(workspace):
         log.note(note)
     grace.check()
-
-
-def _policy(job: Job) -> RetryPolicy:
-    return RetryPolicy(
-        job.max_retries,
-        job.timeout,
-        not job.times_mini_batches,
-        job.timeout_name,
-        stops_repeating=job.script is None,
-        splits_files=job.script is None,
-    )
 
 
 def _scored(mini_batch: MiniBatch, slots: Slots, policy: RetryPolicy, grace: Grace, log: JobLog) -> Scoring:
@@ -156,6 +145,18 @@ def _scored(mini_batch: MiniBatch, slots: Slots, policy: RetryPolicy, grace: Gra
         raise
     log.scored(sum(outcome.rows for outcome in outcomes) - seen)  # rows of failed attempts don't count
     return mini_batch, outcomes
+
+
+def _retry_policy(job: Job) -> RetryPolicy:
+    """How a mini-batch is tried: a scoring script's as often as stated, and as a whole."""
+    return RetryPolicy(
+        job.max_retries,
+        job.timeout,
+        not job.times_mini_batches,
+        job.timeout_name,
+        stops_repeating=job.script is None,
+        splits_files=job.script is None,
+    )
 
 
 def _run_plan(

@@ -66,10 +66,10 @@ def telling(save_model) -> Path:
 
 
 def written_in(folder: Path) -> Iterator[tuple[str, str]]:
-    """Each file with its text, but for predictions and parts, which are data, and what workers print as they do."""
+    """Each file with its text, but for predictions and parts, which are data."""
     for path in sorted(folder.rglob("*")):
         is_data = path.name.startswith("predictions.") or path.parent.name == "parts"
-        if path.is_file() and not is_data and f"{folder}/.batchscore/logs/" not in str(path):
+        if path.is_file() and not is_data:
             yield str(path), path.read_text(encoding="utf-8", errors="backslashreplace")
 
 

@@ -153,7 +153,7 @@ def test_what_is_no_digest_is_refused(tmp_path: Path, given: str) -> None:
         "run", ["-m", "model", "-i", "data", "-o", str(tmp_path), "--model-digest", given]
     )
     with pytest.raises(UsageError, match="sha256: and 64 hexadecimal digits"):
-        job_of(command.params)
+        job_of(command)
 
 
 def test_links_in_a_model_neither_hide_files_nor_lead_in_circles(tmp_path: Path) -> None:

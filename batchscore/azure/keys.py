@@ -169,8 +169,7 @@ COMMON: Mapping[str, Kind] = {
 
 DROPPED = "Azure's client takes this key here, beside settings:, and drops it without a word; write settings.{} instead"
 NOT_WITHOUT_TYPE = (
-    "goes with type: model, which is missing; add it, or move the settings to the root, "
-    "as the older style has them"
+    "goes with type: model, which is missing; add it, or move the settings to the root, as the older style has them"
 )
 PIPELINE = "this is a key of pipeline component deployments, which batchscore doesn't run"
 

@@ -198,6 +198,8 @@ class Outcome:
     """The columns are wider than some tables of the part by themselves: they are the whole mini-batch's, no file's."""
     files: tuple[str, ...] = ()
     """What a scoring script wrote itself, relative to its output folder."""
+    appended: tuple[tuple[str, int], ...] = ()
+    """Those of them that it only appended to, and how many bytes init() had written there."""
     shortfall: Failure | None = None
     """A scoring script returned fewer elements than it got files."""
 
@@ -219,6 +221,7 @@ class Outcome:
             "notes": list(self.notes),
             "is_mixed": self.is_mixed,
             "files": list(self.files),
+            "appended": [list(each) for each in self.appended],
             "shortfall": asdict(self.shortfall) if self.shortfall else None,
         }
 
@@ -234,6 +237,7 @@ class Outcome:
             tuple(record["notes"]),
             record["is_mixed"],
             tuple(record["files"]),
+            tuple((name, size) for name, size in record.get("appended", ())),
             Failure.from_json(record["shortfall"]) if record["shortfall"] else None,
         )
 

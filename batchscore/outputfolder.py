@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from batchscore.appends import AppendWatch
 from batchscore.errors import AnswerRefused, StorageError
 
 TOLD = ".rest"
@@ -30,17 +31,24 @@ class OutputFolder:
         with _storage_errors(workers):
             self.path = tempfile.mkdtemp(prefix="worker-", dir=workers)
         self._first = Path(f"{self.path}.first")
+        self.tracking = f"{self.path}.tracking"
+        """What the script logs with MLflow, as long as the job's own folder is there."""
         self._parts = parts
         self._reserved = reserved
+        self._watch = AppendWatch(self.path)
 
     def settle(self) -> None:
         """What is here now, init() has written: each mini-batch begins with it."""
         with _storage_errors(self.path):
             Path(self.path).mkdir(exist_ok=True)  # a script may clear it away
             shutil.copytree(self.path, self._first)
+        self._watch.settle()
 
-    def keep(self, name: str) -> tuple[str, ...]:
-        """Move the files here to the folder `name` beside the parts; their relative names, in order.
+    def keep(self, name: str) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
+        """Move the files here to the folder `name` beside the parts.
+
+        Returns their relative names, in order, and those that were only appended to, each with the number of bytes
+        that init() had written there.
 
         Files of init() are copied, so that they stay as well. An earlier attempt's folder goes. Raises AnswerRefused
         for what can't be published: names that OUTPUT needs itself, links to nothing, pipes.
@@ -57,13 +65,19 @@ class OutputFolder:
                 self._move(each, staged)
             if names:
                 staged.replace(place)
-        return tuple(names)
+            appended = ((each, self._size_at_first(each)) for each in names if each in self._watch.names)
+            return tuple(names), tuple(appended)
+
+    def _size_at_first(self, name: str) -> int:
+        first = self._first / name
+        return first.stat().st_size if first.is_file() else 0
 
     def reset(self) -> None:
         """Leave here what init() left, and nothing else."""
         with _storage_errors(self.path):
             Path(self.path).mkdir(exist_ok=True)
             _restore(Path(self.path), self._first)
+        self._watch.forget()
 
     def tell_rest(self) -> None:
         """Leave word of the files that came after the last mini-batch, which are nobody's."""

@@ -47,9 +47,14 @@ class FoundModel:
 
     @property
     def name(self) -> str:
-        """What its folder or file is called where the user has it."""
-        is_named = self.reference and not is_registered(self.reference)
-        return Path(local_path(self.reference, "MODEL") if is_named else self.folder.path).name
+        """What a scoring script finds it as: its folder's or file's name; `model`, where that is a version or MLflow's.
+
+        That is the name that Azure's examples register folders under, and ask for.
+        """
+        if not self.reference or is_registered(self.reference):
+            return "model"
+        name = Path(local_path(self.reference, "MODEL")).name
+        return "model" if name.isdecimal() else name
 
 
 def access_to_stores(job: Job) -> Access:

@@ -181,6 +181,10 @@ class Receipts:
         """The files that a scoring script wrote itself, relative to their folder."""
         return self._journal.outcome_at(extra.place).files if extra.folder else ()
 
+    def appended(self, extra: Extra) -> dict[str, int]:
+        """Those of them that it only appended to, with the number of bytes that init() had written there."""
+        return dict(self._journal.outcome_at(extra.place).appended) if extra.folder else {}
+
     def extras(self) -> Iterator[Extra]:
         """Of the mini-batches that are scored, in no certain order."""
         for found in self._known.values():

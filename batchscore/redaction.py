@@ -87,6 +87,7 @@ def _values_of(name: str, value: str) -> Iterator[str]:
 
 def _as_written(secret: str) -> Iterator[str]:
     plain = secret.encode("utf-8", "backslashreplace").decode()
+    yield secret  # as bytes that aren't UTF-8 come back from a process
     yield plain
     yield repr(plain)[1:-1]
     yield json.dumps(plain)[1:-1]

@@ -200,7 +200,10 @@ def _summaries(report: Report) -> Iterator[tuple[str, str]]:
         loaded = (
             "" if model.load_seconds is None else f", loaded in {model.load_seconds:.1f} s by Python {model.python}"
         )
-        yield "model", f"{model.resolved} ({model.digest}){loaded}"
+        yield (
+            "model",
+            f"{model.resolved} ({model.digest}){loaded}" if model.digest else "none: the scoring script's own",
+        )
         if model.load_seconds is not None:
             differing = sum(each.remark in DIFFERING for each in model.requirements)
             stated = f"{_number(len(model.requirements), 'requirement')} stated, {differing} differing"

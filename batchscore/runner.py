@@ -95,14 +95,7 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
     log.planned(begun.bytes, begun.bytes_todo)
     if python is None:
         return
-    policy = RetryPolicy(
-        job.max_retries,
-        job.timeout,
-        not job.times_mini_batches,
-        job.timeout_name,
-        stops_repeating=job.script is None,
-        splits_files=job.script is None,
-    )
+    policy = _retry_policy(job)
     written = WrittenFiles.of(receipts, workspace.parts)
     if job.script:
         stage(workspace, prepared.model.folder.path, prepared.model.name)
@@ -127,6 +120,18 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
             _record(results, job, receipts, written, log)
     for note in late_words(workspace):
         log.note(note)
+
+
+def _retry_policy(job: Job) -> RetryPolicy:
+    """How a mini-batch is tried: a scoring script's as often as stated, and as a whole."""
+    return RetryPolicy(
+        job.max_retries,
+        job.timeout,
+        not job.times_mini_batches,
+        job.timeout_name,
+        stops_repeating=job.script is None,
+        splits_files=job.script is None,
+    )
 
 
 def _run_plan(

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,6 +43,8 @@ class ScriptSettings:
     format: Format
     writer: Writer
     output_action: OutputAction
+    advice: str = ""
+    """What to do where a package isn't installed."""
 
     def to_json(self) -> Json:
         return asdict(self)
@@ -54,18 +57,45 @@ class ScriptSettings:
 def load_script(setup: Json) -> ScriptScorer:
     """Import the script and call its init(); a worker's loader.
 
-    Raises ModelLoadError where it has no run(), and whatever its code raises.
+    Raises ModelLoadError where it has no run() or imports what isn't there, and whatever its code raises.
     """
     settings = ScriptSettings.from_json(setup)
     output = OutputFolder(settings.workers, settings.parts, settings.reserved)
     os.environ["AZUREML_MODEL_DIR"] = settings.model_dir
     os.environ["AZUREML_BI_OUTPUT_PATH"] = output.path
-    module = _imported(settings)
-    if not callable(getattr(module, "run", None)):
-        raise ModelLoadError(f"{settings.scoring_script} has no function run(mini_batch); a scoring script needs one")
-    _call(module, "init")
+    _have_tracking(output.tracking)
+    try:
+        module = _imported(settings)
+        if not callable(getattr(module, "run", None)):
+            raise ModelLoadError(
+                f"{settings.scoring_script} has no function run(mini_batch); a scoring script needs one"
+            )
+        _call(module, "init")
+    except ModuleNotFoundError as error:
+        raise ModelLoadError(_explained(error, settings)) from error
     output.settle()
     return ScriptScorer(module, settings, output)
+
+
+def _explained(error: ModuleNotFoundError, settings: ScriptSettings) -> str:
+    """What isn't there, what to do, and the script's own traceback."""
+    frames = error.__traceback__ and error.__traceback__.tb_next
+    lines = "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+    return (
+        f"the scoring script {settings.scoring_script} can't be loaded with {sys.executable}: "
+        f"{type(error).__name__}: {error}\n{settings.advice}\n\n{lines}"
+    )
+
+
+def _have_tracking(folder: str) -> None:
+    """Give MLflow's tracking functions a place where nothing else says one.
+
+    Azure sets one for each job. MLflow's own default is a database in the working directory, the user's folder, and
+    mlflow-skinny has no databases.
+    """
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        os.environ["MLFLOW_TRACKING_URI"] = Path(folder).as_uri()
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
 
 
 def _imported(settings: ScriptSettings) -> ModuleType:
@@ -122,7 +152,7 @@ class ScriptScorer:
                 result = self._module.run(paths)
             rows = _length(result)
             scored, columns = self._collected(mini_batch, result, rows)
-            files = self._output.keep(mini_batch.files_name)
+            files, appended = self._output.keep(mini_batch.files_name)
         finally:
             self._output.reset()
         first, *others = mini_batch.slices
@@ -132,6 +162,7 @@ class ScriptScorer:
             columns,
             seconds=time.perf_counter() - begun,
             files=files,
+            appended=appended,
             shortfall=_shortfall(mini_batch, rows),
         )
 
@@ -201,5 +232,6 @@ def _shortfall(mini_batch: MiniBatch, rows: int) -> Failure | None:
     missing = len(files) - rows
     if missing <= 0:
         return None
-    number = f"{rows} element{'' if rows == 1 else 's'} for {len(files)} file{'' if len(files) == 1 else 's'}"
-    return Failure.of_files(files, f"run() returned {number}: {missing} failed, which ones it doesn't tell", missing)
+    number = f"{rows or 'no'} element{'' if rows == 1 else 's'} for {len(files)} file{'' if len(files) == 1 else 's'}"
+    unknown = f": {missing} failed, which ones it doesn't tell" if rows else ""
+    return Failure.of_files(files, f"run() returned {number}{unknown}", missing)

@@ -52,6 +52,7 @@ def script_spec(job: Job, script: Script, workspace: Workspace, settings: Scorin
         format=job.format,
         writer=settings.writer,
         output_action=job.output_action,
+        advice=_advice(job),
     )
     return WorkerSpec(
         setup.to_json(),
@@ -63,6 +64,16 @@ def script_spec(job: Job, script: Script, workspace: Workspace, settings: Scorin
         loads=f"the scoring script {script.scoring_script}",
         grace=SHUTDOWN_SECONDS,
     )
+
+
+def _advice(job: Job) -> str:
+    """What to do where a script's package isn't installed."""
+    stated = job.deployment and job.deployment.environment
+    has_conda_file = bool(stated and (stated.conda_file or stated.conda_json))
+    if job.env_manager == "uv" and has_conda_file:
+        return "Add the package under pip: in the environment's conda_file, from which --env-manager uv builds it"
+    own = "--env-manager uv builds the environment of its conda_file; or i" if has_conda_file else "I"
+    return f"{own}nstall the package there, or name the interpreter of an environment that has it with --python PATH"
 
 
 def _arguments(job: Job, script: Script) -> Iterator[str]:

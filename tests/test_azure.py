@@ -155,7 +155,7 @@ def test_the_older_style_is_read_and_what_it_leaves_out_is_the_default(folder):
         ("settings:>environment_variables: {A: b}\nsettings:", "write settings.environment_variables instead"),
         ("settings:>mini_batch_size: 5\nsettings:", (":17: mini_batch_size: unknown key; mini_batch_size stands at "
          "settings.mini_batch_size")),
-        ("type: model\n>", "settings: settings: goes with type: model, which is missing"),
+        ("type: model\n>", "settings: goes with type: model, which is missing"),
         ("type: model>type: modle", "expected one of model; did you mean model?"),
         ("compute: azureml:cpu-cluster\n>", "deployment.yml:1: compute is missing; Azure asks for it"),
         ("endpoint_name: heart-batch\n>", "deployment.yml:1: endpoint_name is missing"),
@@ -267,7 +267,7 @@ def test_whatever_a_file_holds_it_is_read_or_refused(folder, content):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("type: pipeline\ncomponent: azureml:c:1\n", "deployment.yml:1: type: type: pipeline is a pipeline component"),
+        ("type: pipeline\ncomponent: azureml:c:1\n", "deployment.yml:1: type: pipeline is a pipeline component"),
         ("type: Parallel\n", "write its task as a deployment: task.code and task.entry_script become"),
         ("type: command\ncommand: ls\n", "a command component or job; run its command itself"),
         ("jobs: {a: b}\n", "deployment.yml:1: jobs: jobs: makes this a pipeline component deployment"),
@@ -330,7 +330,7 @@ def test_an_instance_count_that_stands_below_settings_is_overridden_there(folder
         ("error_treshold=1", "--set error_treshold: unknown key; did you mean settings.error_threshold?"),
         ("compute.x=1", "--set compute.x: there are no keys to set below compute (deployment.yml:13: compute)"),
         ("settings..a=1", "--set settings..a: expected a key with dots between its parts"),
-        ("type=pipeline", "--set type: type: pipeline is a pipeline component deployment"),
+        ("type=pipeline", "--set type: pipeline is a pipeline component deployment"),
         ("settings.output_action=summary_only", "deployment.yml:21: settings.output_file_name: found 'scores.csv'"),
     ],
 )  # fmt: skip
@@ -392,10 +392,11 @@ def test_an_endpoint_leads_to_its_default_deployment_or_the_one_that_is_asked_fo
     assert read(default, name="endpoint.yml", deployment_name="heart-mlflow").file == "a.yml"
     assert message(ENDPOINT, name="endpoint.yml") == (
         "endpoint.yml: the endpoint has no defaults.deployment_name; name a deployment with --deployment-name; "
-        "beside it lie Heart-MLflow (a.yml), classic (b.yaml)"
+        "there are Heart-MLflow (a.yml), classic (b.yaml)"
     )
     assert message(ENDPOINT, name="endpoint.yml", deployment_name="none").startswith(
-        "--deployment-name none: no deployment none of the endpoint heart-batch lies beside endpoint.yml; beside it lie"
+        "--deployment-name none: no deployment none of the endpoint heart-batch lies beside endpoint.yml or one folder "
+        "below; there are Heart-MLflow"
     )
     found = message(ENDPOINT + "defaults: {deployment_name: gone}\n", name="endpoint.yml")
     assert found.startswith("endpoint.yml:3: defaults.deployment_name: no deployment gone of the endpoint")
@@ -403,10 +404,17 @@ def test_an_endpoint_leads_to_its_default_deployment_or_the_one_that_is_asked_fo
     assert "more than one file is the deployment CLASSIC: b.yaml, c.yml" in message(default, name="endpoint.yml")
 
 
-def test_an_endpoint_alone_offers_the_deployments_below_it(folder):
-    Path("src/deployment.yml").write_text(TYPED)
-    found = message(ENDPOINT, name="endpoint.yml")
-    assert found.endswith("; no deployment of it lies beside it; give one with -f: src/deployment.yml")
+def test_an_endpoint_leads_to_deployments_in_folders_of_their_own_unless_one_lies_beside_it(folder):
+    own = SHORT.replace("endpoint_name: e", "endpoint_name: heart-batch") + "model: azureml:heart:1\n"
+    Path("src/deployment.yml").write_text(own)
+    default = ENDPOINT + "defaults: {deployment_name: D}\n"
+    assert read(default, name="endpoint.yml").file == "src/deployment.yml"
+    assert message(ENDPOINT, name="endpoint.yml").endswith("--deployment-name; there are d (src/deployment.yml)")
+    Path("mine.yml").write_text(own)
+    assert read(default, name="endpoint.yml").file == "mine.yml"
+    Path("mine.yml").unlink()
+    Path("src/deployment.yml").unlink()
+    assert message(default, name="endpoint.yml").endswith("; there is none of it; give a deployment's YAML with -f")
 
 
 @pytest.mark.parametrize(
@@ -483,6 +491,23 @@ def test_where_a_model_lies_beside_the_yaml_the_command_with_it_is_offered(folde
     assert shlex.split(found.splitlines()[-1]) == [
         "batchscore", "run", "-f", "deployment.yml", "-m", "model", "-i", "INPUT", "-o", "OUTPUT",
     ]  # fmt: skip
+
+
+def test_a_model_one_folder_above_the_yaml_is_offered_and_a_scripts_own_folder_model(folder):
+    Path("deployments/code").mkdir(parents=True)
+    Path("deployments/code/score.py").touch()
+    Path("deployments/d.yml").write_text(SHORT + "model: azureml:heart:1\n")
+    with pytest.raises(UsageError, match="-f deployments/d.yml -m model -i INPUT"):
+        resolve_model(read_deployment("deployments/d.yml"), model_store=None, tracking_uri_is_set=False)
+    script = "model: azureml:heart:1\ncode_configuration: {code: code, scoring_script: score.py}\n"
+    Path("deployments/d.yml").write_text(SHORT + script)
+    Path("model/MLmodel").unlink()
+    with pytest.raises(UsageError, match="-f deployments/d.yml -m model -i INPUT"):
+        resolve_model(read_deployment("deployments/d.yml"), model_store=None, tracking_uri_is_set=False)
+    Path("model/MLmodel").touch()
+    Path("deployments/model").mkdir()
+    with pytest.raises(UsageError, match="-m deployments/model -i INPUT"):
+        resolve_model(read_deployment("deployments/d.yml"), model_store=None, tracking_uri_is_set=False)
 
 
 REFERENCES = {

@@ -21,8 +21,8 @@ import pytest
 from conftest import ROOT
 from packages import wheel
 
-from batchscore.environments import build, cache_folder, environment_of, environment_of_script
-from batchscore.environments.interpreters import fitting
+from batchscore.environments import build, cache_folder, environment_of, environment_of_script, interpreters
+from batchscore.environments.interpreters import Interpreter, fitting
 from batchscore.environments.lines import parse
 from batchscore.environments.needs import LOWEST
 from batchscore.environments.uv import variables
@@ -258,9 +258,50 @@ def test_where_no_interpreter_fits_the_message_lists_those_there_are(uv_calls):
     assert "--python PATH" in str(caught.value)
 
 
-def test_a_python_that_batchscore_doesnt_run_on_is_refused_by_name():
-    with pytest.raises(ModelLoadError, match="wants Python 3.8, but batchscore's workers need 3.10 or later"):
-        fitting("==3.8.*", "python_env.yaml")
+def _pythons(folder: Path, *versions: str) -> None:
+    """Interpreters on PATH, in name only."""
+    for version in versions:
+        script = folder / f"python{version.rpartition('.')[0]}"
+        script.write_text(f"#!/bin/sh\necho CPython {version}\n")
+        script.chmod(0o755)
+
+
+def test_for_a_python_before_the_workers_lowest_the_lowest_that_they_run_in_is_taken(tmp_path, monkeypatch):
+    _pythons(tmp_path, "3.8.18", "3.10.2", "3.99.0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    monkeypatch.setattr(interpreters, "_known_to_uv", list)
+    monkeypatch.setattr(
+        interpreters,
+        "_asked",
+        {  # the running one may be the lowest itself
+            sys.executable: Interpreter(sys.executable, "3.98.1"),
+            **{f"{tmp_path}/python{minor}": Interpreter(minor, f"{minor}.0") for minor in ("3.8", "3.10", "3.99")},
+        }.get,
+    )
+    assert fitting("==3.8.*", "conda.yaml").path == "3.10"
+    assert fitting("<3.10", "conda.yaml").path == "3.10"
+
+
+def test_where_no_python_is_here_that_workers_run_in_the_message_says_which_would_do(monkeypatch):
+    monkeypatch.setattr(interpreters, "_asked", lambda path: Interpreter(path, "3.9.1"))
+    with pytest.raises(ModelLoadError, match=r"wants Python 3.10 or later in place of 3.8, .* install 3.10 does"):
+        fitting("==3.8.*", "conda.yaml")
+
+
+def test_an_environment_for_a_python_before_the_workers_lowest_says_what_becomes_of_it(model):
+    environment = environment_of(model("3.8.5", requirements__txt="six\n"))
+    assert any("is for Python 3.8, and workers need 3.10 or later" in note for note in environment.notes)
+    assert not environment_of_script({"dependencies": ["python=3.10"]}).notes
+
+
+def test_pins_of_packages_that_only_mlflow_needs_later_give_way_with_a_note(model):
+    environment = environment_of(model(requirements__txt="typing-extensions==4.1.1\nTyping_Extensions>=4.2\n"))
+    found = [str(line) for line in environment.lines.requirements if line.name == "typing-extensions"]
+    assert found == ["typing-extensions>=4.6.1", "typing-extensions>=4.2"]
+    assert any("states typing-extensions==4.1.1; MLflow needs 4.6.1 or later" in note for note in environment.notes)
+    script = environment_of_script({"dependencies": [{"pip": ["typing-extensions==4.1.1"]}]})
+    assert "typing-extensions==4.1.1" in [str(line) for line in script.lines.requirements]
 
 
 def test_an_interpreter_is_found_on_path_and_broken_ones_are_passed_over(tmp_path, monkeypatch):

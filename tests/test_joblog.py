@@ -258,6 +258,20 @@ def test_the_result_and_what_to_do_are_told(folder: Path) -> None:
     assert [row["Mini-batch Id"] for row in rows(folder)] == ["0", "1", "1"]
 
 
+def test_what_a_completed_job_advises_can_be_done(folder: Path) -> None:
+    """Its outputs are there: with the file repaired it is another job."""
+    quick.write(folder, a="1", b="oops")
+    run_job(quick.job(folder, error_threshold=-1))
+    assert "  - With the files repaired it is another job: give another OUTPUT, or --overwrite.\n" in log(
+        folder, "job_error.txt"
+    )
+    assert "same command" not in log(folder, "job_error.txt")
+    quick.write(folder, b="2")
+    with pytest.raises(UsageError, match="the inputs changed since"):
+        run_job(quick.job(folder, error_threshold=-1))
+    assert run_job(quick.job(folder, error_threshold=-1, overwrite=True)).counts.files_failed == 0
+
+
 def test_a_model_that_is_not_loaded_leaves_its_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "faults").mkdir()
     (folder / "faults/load").write_text("raise")

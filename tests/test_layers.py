@@ -50,6 +50,7 @@ SAME_LAYER = {
     ("runner", "resuming"),
     ("runner", "scriptfiles"),
     ("script", "answers"),
+    ("outputfolder", "appends"),
     ("script", "outputfolder"),
     ("script", "writers"),
     ("scriptfiles", "planning"),
@@ -93,7 +94,7 @@ DOORS = {
 
 BESIDE_THE_MODEL = {
     *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
-    "deployment", "versions", "script", "outputfolder", "storage",
+    "deployment", "versions", "script", "outputfolder", "appends", "storage",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "fsspec"}
 

@@ -310,6 +310,8 @@ def test_differences_are_read_from_a_conda_file_too(tmp_path):
 def test_a_later_mlflow_is_no_difference_and_an_earlier_one_is(tmp_path):
     (tmp_path / "requirements.txt").write_text("mlflow<3,>=2.9\nmlflow-skinny==2.9.2\n")
     assert differences(str(tmp_path)) == ""
+    (tmp_path / "requirements.txt").write_text(f"mlflow<{mlflow.__version__},>=2.9\n")
+    assert differences(str(tmp_path)) == "", "where the one begins that the model excludes"
     (tmp_path / "requirements.txt").write_text("mlflow>=999\n")
     assert f"mlflow>=999 ({mlflow.__version__}" in differences(str(tmp_path))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from typing import Any
 
 import pytest
 
@@ -26,11 +27,11 @@ class Gone(io.StringIO):
     [
         (Terminal(), {}, Bar),
         (io.StringIO(), {}, Lines),
-        (Terminal(), {"notes_only": True}, Notes),
+        (Terminal(), {"logging_level": "warning"}, Notes),
         (Terminal(), {"quiet": True}, Silent),
     ],
 )
-def test_the_watcher_suits_the_stream(stream: io.StringIO, options: dict[str, bool], kind: type) -> None:
+def test_the_watcher_suits_the_stream(stream: io.StringIO, options: dict[str, Any], kind: type) -> None:
     assert type(watcher(stream, **{"quiet": False, "colour": False, **options})) is kind
 
 

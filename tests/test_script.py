@@ -20,6 +20,7 @@ import pytest
 
 import batchscore
 from batchscore import staging
+from batchscore.deployment import CodeConfiguration, Deployment, EnvironmentReference
 from batchscore.errors import ModelLoadError, UsageError
 from batchscore.face import run
 from batchscore.job import Job, MiniBatchSize, Script
@@ -483,6 +484,38 @@ def test_a_script_that_does_not_come_up_ends_the_job(project: Project, text: str
     project.inputs(a="1")
     with pytest.raises(ModelLoadError, match=message):
         project.run()
+
+
+@pytest.mark.parametrize(
+    ("environment", "env_manager", "advice"),
+    [
+        (
+            EnvironmentReference(conda_json="{}"),
+            "local",
+            "--env-manager uv builds the environment of its conda_file; or",
+        ),
+        (EnvironmentReference(conda_json="{}"), "uv", "Add the package under pip: in the environment's conda_file"),
+        (None, "local", "Install the package there, or name the interpreter .* --python PATH"),
+    ],
+)
+def test_a_package_that_a_script_misses_is_told_with_what_to_do(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: EnvironmentReference | None,
+    env_manager: str,
+    advice: str,
+) -> None:
+    monkeypatch.setattr("batchscore.provisioning._built", lambda *_: sys.executable)
+    project.script("def init():\n    import no_such_module\ndef run(m):\n    return m\n")
+    project.inputs(a="1")
+    code = CodeConfiguration(code=str(project.folder / "code"), scoring_script="score.py")
+    deployment = Deployment(
+        file="d.yml", style="settings", name="d", endpoint_name="e", code_configuration=code, environment=environment
+    )
+    expected = f"can't be loaded with .*No module named 'no_such_module'\n{advice}"
+    with pytest.raises(ModelLoadError, match=expected) as caught:
+        project.run(deployment=deployment, env_manager=env_manager)
+    assert "line 2, in init" in str(caught.value)
 
 
 def test_validate_calls_init_and_leaves_the_rest(project: Project) -> None:
@@ -1058,3 +1091,142 @@ class Notes(Silent):
 
     def note(self, text: str) -> None:
         self._notes.append(text)
+
+
+def test_what_a_script_logs_with_mlflow_leaves_the_code_as_it_is(project, monkeypatch):
+    """MLflow's own default would be a database in the working directory, which is the code's folder."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_ALLOW_FILE_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    project.inputs(a="1", b="2", c="3")
+    project.script("""
+        import mlflow, os
+
+        def init():
+            mlflow.log_param("device", "cpu")
+
+        def run(mini_batch):
+            mlflow.log_metric("files", len(mini_batch))
+            return [os.environ["MLFLOW_TRACKING_URI"].startswith("file://")] * len(mini_batch)
+    """)
+    assert project.run(workers=2).status == "Completed"
+    assert project.text == "True\nTrue\nTrue\n"
+    assert [path.name for path in (project.folder / "code").iterdir()] == ["score.py"]
+    assert not (project.out / ".batchscore").exists()
+
+
+def test_a_tracking_uri_that_somebody_set_reaches_the_script(project):
+    project.inputs(a="1")
+    project.script("""
+        import os
+
+        def run(mini_batch):
+            return [os.environ["MLFLOW_TRACKING_URI"]]
+    """)
+    project.run(environment=(("MLFLOW_TRACKING_URI", "file:///mine"),))
+    assert project.text == "file:///mine\n"
+
+
+@pytest.mark.parametrize(("folder", "name"), [("store/churn/12", "model"), ("churn-2", "churn-2")])
+def test_a_model_that_lies_in_a_folder_called_as_its_version_is_found_as_model(project, folder, name):
+    project.inputs(a="1")
+    model = project.folder / folder
+    model.mkdir(parents=True)
+    (model / "weights.txt").write_text("2")
+    project.script("""
+        import os
+
+        def run(mini_batch):
+            return os.listdir(os.environ["AZUREML_MODEL_DIR"])
+    """)
+    project.run(model=str(model))
+    assert project.text == f"{name}\n"
+
+
+APPENDS = """
+    import os, pathlib
+
+    out = pathlib.Path(os.environ["AZUREML_BI_OUTPUT_PATH"], "all.csv")
+
+    def init():
+        {init}
+
+    def run(mini_batch):
+        with open(out, "a") as file:
+            file.write({text})
+        return mini_batch
+"""
+LINES = "''.join(os.path.basename(path) + ',1\\n' for path in mini_batch)"
+
+
+@pytest.mark.parametrize(("init", "heading"), [("pass", ""), ("out.write_text('file,label\\n')", "file,label\n")])
+def test_a_file_that_mini_batches_append_to_is_one_in_their_order(project: Project, init: str, heading: str) -> None:
+    """Also one that init() began, which every worker's init() does."""
+    project.script(APPENDS.format(init=init, text=LINES))
+    project.inputs(a="1", b="2", c="3", d="4", e="5")
+    for workers in (1, 3):
+        summary = project.run(output_action="summary_only", workers=workers, overwrite=True)
+        assert project.outputs()["all.csv"].decode() == heading + "".join(f"{each}.txt,1\n" for each in "abcde")
+        assert len(summary.files) == 1
+
+
+def test_appended_lines_that_are_the_same_are_all_there(project: Project) -> None:
+    project.script(APPENDS.format(init="pass", text="'1\\n'"))
+    project.inputs(a="1", b="2", c="3")
+    project.run(output_action="summary_only")
+    assert project.outputs() == {"all.csv": b"1\n1\n"}
+
+
+def test_an_appended_file_of_a_resumed_job_has_all_mini_batches_once(project: Project) -> None:
+    text = LINES + " if not bad(mini_batch) else 1/0"
+    bad = "global bad; bad = lambda paths: any('bad' in open(path).read() for path in paths)"
+    project.script(APPENDS.format(init=bad, text=text))
+    project.inputs(a="1", b="2", c="bad", d="4", e="5")
+    assert project.run(output_action="summary_only", error_threshold=0).status == "Failed"
+    project.inputs(c="3")
+    assert project.run(output_action="summary_only", error_threshold=0).status == "Completed"
+    assert project.outputs()["all.csv"].decode() == "".join(f"{each}.txt,1\n" for each in "abcde")
+
+
+def test_a_header_that_each_mini_batch_appends_ends_the_job(project: Project) -> None:
+    """As `to_csv(path, mode="a", header=not path.exists())` does: the folder is each mini-batch's own."""
+    project.script(APPENDS.format(init="pass", text="'file,label\\n' + " + LINES))
+    project.inputs(a="1", b="2", c="3")
+    with pytest.raises(UsageError, match=r"both began with 'file,label'.* Write the header in init\(\)"):
+        project.run(output_action="summary_only")
+
+
+def test_what_each_init_begins_otherwise_cannot_be_one_file(project: Project) -> None:
+    dies = "os._exit(1) if 'c.txt' in mini_batch[0] else None; return mini_batch"
+    script = APPENDS.format(init="out.write_text(str(os.getpid()))", text=LINES)
+    project.script(script.replace("return mini_batch", dies))
+    project.inputs(**dict.fromkeys("abcdef", "1"))
+    with pytest.raises(UsageError, match="in two workers not the same"):
+        project.run(output_action="summary_only")
+
+
+@pytest.mark.parametrize(
+    "after", ["out.write_text('new')", "tmp = out.with_suffix('.x'); tmp.write_text('new'); tmp.replace(out)"]
+)
+def test_a_file_that_is_rewritten_as_well_is_no_appended_one(project: Project, after: str) -> None:
+    project.script(APPENDS.format(init="pass", text=LINES).replace("return mini_batch", f"{after}; return mini_batch"))
+    project.inputs(a="1", b="2", c="3")
+    project.run(output_action="summary_only")
+    assert project.outputs()["all.csv"] == b"new"
+
+
+def test_a_log_that_stays_open_from_init_on_has_each_mini_batchs_lines(project: Project) -> None:
+    project.script("""
+        import logging, os
+
+        def init():
+            global log
+            log = logging.getLogger("own")
+            log.addHandler(logging.FileHandler(os.path.join(os.environ["AZUREML_BI_OUTPUT_PATH"], "own.log")))
+
+        def run(mini_batch):
+            log.warning("first of %s", os.path.basename(mini_batch[0]))
+            return mini_batch
+    """)
+    project.inputs(a="1", b="2", c="3")
+    project.run(output_action="summary_only")
+    assert project.outputs() == {"own.log": b"first of a.txt\nfirst of c.txt\n"}

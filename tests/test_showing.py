@@ -264,7 +264,7 @@ def test_a_scripts_failed_mini_batch_is_one_failure_of_several_files(tmp_path: P
     assert [reason.count for reason in reasons.top()] == [3]
     path = tmp_path / "failures.jsonl"
     path.write_bytes(b"".join(failure_lines(tally.failures)))
-    told = problems(str(tmp_path), "3 files failed", Counts(files=4, files_failed=3), None)
+    told = problems(str(tmp_path), "Failed", "3 files failed", Counts(files=4, files_failed=3), None)
     assert "3 of 4 files failed:\n  a and 2 more: no luck\n\n" in told
 
 

@@ -19,20 +19,20 @@ def is_endpoint(document: Value) -> bool:
 
 
 def find_deployment(endpoint: Value, deployment_name: str | None) -> Value:
-    """The deployment beside the endpoint's YAML that `deployment_name` or the endpoint's default names.
+    """The deployment that `deployment_name` or the endpoint's default names: beside the YAML, else one folder below.
 
     Raises UsageError where neither names one, and where not exactly one such deployment lies there.
     """
     stated = ENDPOINT(endpoint)
     file = endpoint.place.file
     name = deployment_name or stated.get("defaults", {}).get("deployment_name")
-    siblings = _deployments(Path(file).parent, stated["name"])
+    beside, below = (_deployments(Path(file).parent, place, stated["name"]) for place in ("", "*/"))
     if not name:
         raise UsageError(
             f"{file}: the endpoint has no defaults.deployment_name; "
-            f"name a deployment with --deployment-name{_among(siblings)}{_below(file, siblings)}"
+            f"name a deployment with --deployment-name{_listed(beside + below)}"
         )
-    found = [each for each in siblings if str(each.content["name"].content).lower() == name.lower()]
+    found = _named(beside, name) or _named(below, name)
     if len(found) == 1:
         return found[0]
     default = endpoint.find("defaults.deployment_name")
@@ -41,15 +41,19 @@ def find_deployment(endpoint: Value, deployment_name: str | None) -> Value:
         files = ", ".join(each.place.file for each in found)
         raise UsageError(f"{asked}: more than one file is the deployment {name}: {files}; give one of them with -f")
     raise UsageError(
-        f"{asked}: no deployment {name} of the endpoint {stated['name']} lies beside {file}"
-        f"{_among(siblings)}{_below(file, siblings)}"
+        f"{asked}: no deployment {name} of the endpoint {stated['name']} lies beside {file} or one folder below"
+        f"{_listed(beside + below)}"
     )
 
 
-def _deployments(folder: Path, endpoint_name: str) -> list[Value]:
-    """The deployments of an endpoint that lie in a folder; files that aren't such are passed over."""
+def _named(deployments: list[Value], name: str) -> list[Value]:
+    return [each for each in deployments if str(each.content["name"].content).lower() == name.lower()]
+
+
+def _deployments(folder: Path, place: str, endpoint_name: str) -> list[Value]:
+    """An endpoint's deployments in a folder, or (`*/`) in its folders; files that aren't such are passed over."""
     found = []
-    for file in sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")]):
+    for file in sorted([*folder.glob(f"{place}*.yml"), *folder.glob(f"{place}*.yaml")]):
         try:
             document = read_document(str(file))
         except UsageError:
@@ -60,15 +64,6 @@ def _deployments(folder: Path, endpoint_name: str) -> list[Value]:
     return found
 
 
-def _among(siblings: list[Value]) -> str:
-    names = [f"{each.content['name'].content} ({Path(each.place.file).name})" for each in siblings]
-    return f"; beside it lie {', '.join(names)}" if names else "; no deployment of it lies beside it"
-
-
-def _below(file: str, siblings: list[Value]) -> str:
-    """Where deployments lie that only -f reaches."""
-    if siblings:
-        return ""
-    folder = Path(file).parent
-    found = [str(each) for each in sorted([*folder.glob("*/*deploy*.yml"), *folder.glob("*/*deploy*.yaml")])][:5]
-    return f"; give one with -f: {', '.join(found)}" if found else ""
+def _listed(deployments: list[Value]) -> str:
+    names = [f"{each.content['name'].content} ({each.place.file})" for each in deployments]
+    return f"; there are {', '.join(names)}" if names else "; there is none of it; give a deployment's YAML with -f"

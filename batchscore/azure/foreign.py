@@ -44,7 +44,7 @@ def refuse_other_documents(document: Value) -> None:
     stated = document.find("type")
     kind = str(stated.content).lower() if stated else ""
     if stated and kind in TYPES:
-        raise UsageError(f"{stated.place}: type: {stated.content} is {KINDS[kind]}")
+        raise UsageError(f"{stated.place}: {stated.content} is {KINDS[kind]}")
     kind = SCHEMAS.get(schema_name(document), "")
     if kind and "compute" not in document.content:  # a key of batch deployments; Azure's client reads no $schema
         schema = document.content["$schema"]

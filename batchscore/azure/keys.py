@@ -169,7 +169,7 @@ COMMON: Mapping[str, Kind] = {
 
 DROPPED = "Azure's client takes this key here, beside settings:, and drops it without a word; write settings.{} instead"
 NOT_WITHOUT_TYPE = (
-    "settings: goes with type: model, which is missing; add it, or move the settings to the root, "
+    "goes with type: model, which is missing; add it, or move the settings to the root, "
     "as the older style has them"
 )
 PIPELINE = "this is a key of pipeline component deployments, which batchscore doesn't run"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def resolve_model(deployment: Deployment, *, model_store: str | None, tracking_u
             raise UsageError(
                 f"{deployment.file}: model: {model.reference} is registered in Azure, and nothing says where it is "
                 "here: no folder of models (name/version) was given (--model-store), and MLFLOW_TRACKING_URI isn't set"
-                f"{_offer(deployment)}"
+                f"; give the model's folder with -m{_offer(deployment)}"
             )
         case CloudModel():
             raise UsageError(
@@ -111,10 +112,19 @@ def _listed(folder: Path) -> str:
 
 
 def _offer(deployment: Deployment) -> str:
-    """The command with -m, where an MLflow model lies beside the YAML."""
-    beside = Path(deployment.file).parent
-    found = sorted([*beside.glob("*/MLmodel"), *beside.glob("*/*/MLmodel")])
+    """The command with -m, where a model lies beside the YAML or one folder above.
+
+    That is an MLflow model's folder; for a scoring script, also a folder `model`, as Azure's examples call it.
+    """
+    file = Path(deployment.file)
+    beside, above = file.parent, Path(os.path.normpath(file.parent / os.pardir))
+    found = []
+    for folder in (beside, above):
+        patterns = ("*/MLmodel", "*/*/MLmodel") if folder == beside else ("*/MLmodel",)
+        found += [entry.parent for pattern in patterns for entry in sorted(folder.glob(pattern))]
+        if deployment.code_configuration and (folder / "model").is_dir():
+            found.append(folder / "model")
     if not found:
         return ""
-    command = shlex.join(["batchscore", "run", "-f", deployment.file, "-m", str(found[0].parent)])
-    return f". A model lies beside the YAML; to use it:\n  {command} -i INPUT -o OUTPUT"
+    command = shlex.join(["batchscore", "run", "-f", deployment.file, "-m", str(found[0])])
+    return f". A model lies near the YAML; to use it:\n  {command} -i INPUT -o OUTPUT"

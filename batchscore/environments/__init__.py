@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.environments.building import Environment, build, cache_folder
+from batchscore.environments.interpreters import is_too_old, too_old
 from batchscore.environments.lines import Lines, Requirement
 from batchscore.environments.needs import completed
 from batchscore.environments.reading import Stated, of_conda, of_model
@@ -43,4 +44,6 @@ def with_packages(environment: Environment, names: Iterable[str]) -> Environment
 
 def _environment(stated: Stated, *, is_model: bool) -> Environment:
     lines = completed(stated, is_model=is_model)
+    if is_too_old(stated.python):
+        lines += Lines(notes=(too_old(stated.python, stated.source),))
     return Environment(stated.source, stated.python, lines)

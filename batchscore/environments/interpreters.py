@@ -31,27 +31,41 @@ class Interpreter:
 
 
 def fitting(wanted: str, source: str) -> Interpreter:
-    """The first interpreter found that fits the specifier; raises ModelLoadError where none does."""
-    shown = _shown(wanted)
-    if not admits(wanted, LOWEST_PYTHON):
-        raise ModelLoadError(
-            f"{source} wants Python {shown}, but batchscore's workers need {LOWEST_PYTHON} or later. Many models load "
-            "with a later Python too: try what is installed here with --env-manager local, or name the interpreter of "
-            "an environment that you made for it with --python PATH"
-        )
+    """The first interpreter found that fits the specifier; raises ModelLoadError where none does.
+
+    Where no Python fits that the workers can run in, it is the lowest one in which they can.
+    """
+    is_old = is_too_old(wanted)
+    usable = f">={LOWEST_PYTHON}"
+    shown = f"{LOWEST_PYTHON} or later in place of {_shown(wanted)}" if is_old else _shown(wanted)
     found: dict[str, Interpreter] = {}
     for path in _candidates(wanted):
         interpreter = _asked(path)
         if interpreter is None:
             continue
-        if allows(wanted, interpreter.version) and allows(f">={LOWEST_PYTHON}", interpreter.version):
+        if not is_old and allows(wanted, interpreter.version) and allows(usable, interpreter.version):
             return interpreter
         found.setdefault(interpreter.version, interpreter)
+    if is_old and (fit := [each for each in found.values() if allows(usable, each.version)]):
+        return min(fit, key=_by_version)
     here = ", ".join(f"{each.version} ({each.path})" for each in sorted(found.values(), key=_by_version))
     raise ModelLoadError(
         f"{source} wants Python {shown}, and there is none; found {here or 'no other'}. Install it (uv python install "
-        f"{shown} does, or let this command do so with UV_PYTHON_DOWNLOADS=automatic), use --env-manager local, or "
-        "name the interpreter of an environment that you made for it with --python PATH"
+        f"{LOWEST_PYTHON if is_old else shown} does, or let this command do so with UV_PYTHON_DOWNLOADS=automatic), "
+        "use --env-manager local, or name the interpreter of an environment that you made for it with --python PATH"
+    )
+
+
+def is_too_old(wanted: str) -> bool:
+    """Whether a specifier leaves no Python that the workers can run in."""
+    return not admits(wanted, LOWEST_PYTHON)
+
+
+def too_old(wanted: str, source: str) -> str:
+    """What to say of such a specifier."""
+    return (
+        f"{source} is for Python {_shown(wanted)}, and workers need {LOWEST_PYTHON} or later: the lowest of these that "
+        "is here is used. Where it has no such packages, or a model doesn't load in it, state later versions"
     )
 
 

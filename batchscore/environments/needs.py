@@ -19,6 +19,8 @@ ARROW_FOR_NUMPY_1 = "<26"
 """pyarrow 26 doesn't import with numpy below 2, and its metadata don't say so."""
 _BUILT_FOR_NUMPY_1 = {"pandas": "2.2.2", "scikit-learn": "1.4.2"}
 """Before these versions the wheels don't import with numpy 2, and their metadata don't say so."""
+_PLUMBING = {"typing-extensions": "4.6.1"}
+"""What MLflow's dependencies need of packages that a model has only by way of others: later versions do for it, too."""
 _SETUPTOOLS = Requirement("setuptools", "<81")
 """The last ones with pkg_resources, which older packages import."""
 
@@ -33,8 +35,8 @@ def completed(stated: Stated, *, is_model: bool) -> Lines:
     notes: list[str] = []
     lines = replace(
         stated.lines,
-        requirements=tuple(_skinny(each, notes, is_model=is_model) for each in stated.lines.requirements),
-        constraints=tuple(_skinny(each, notes, is_model=is_model) for each in stated.lines.constraints),
+        requirements=tuple(_bounded(each, notes, is_model=is_model) for each in stated.lines.requirements),
+        constraints=tuple(_bounded(each, notes, is_model=is_model) for each in stated.lines.constraints),
     )
     everything = lines.requirements + lines.constraints
     needed = {name: lowest for name, lowest in LOWEST.items() if is_model or name != MLFLOW}
@@ -45,6 +47,15 @@ def completed(stated: Stated, *, is_model: bool) -> Lines:
     if _is_for_numpy_1(everything):
         added += [Requirement("numpy", "<2"), Requirement("pyarrow", ARROW_FOR_NUMPY_1)]
     return lines + Lines(tuple(added), notes=tuple(notes))
+
+
+def _bounded(line: Requirement, notes: list[str], *, is_model: bool) -> Requirement:
+    """The line, of versions that batchscore works with where it is one that gives way."""
+    lowest = _PLUMBING.get(line.name)
+    if not is_model or lowest is None or line.address or admits(line.specifier, lowest):
+        return _skinny(line, notes, is_model=is_model)
+    notes.append(f"the model states {line.name}{line.specifier}; MLflow needs {lowest} or later, which is installed")
+    return replace(line, specifier=f">={lowest}", hashes=())
 
 
 def _skinny(line: Requirement, notes: list[str], *, is_model: bool) -> Requirement:

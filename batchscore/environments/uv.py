@@ -122,6 +122,5 @@ def _failure(text: str, code: int, what: str) -> BatchscoreError:
             f"files, UV_DEFAULT_INDEX, UV_INDEX and uv.toml, not from pip's configuration. uv said:\n{said}"
         )
     return ModelLoadError(
-        f"{what}. Mend the model's requirements, or try it with what is installed here: --env-manager local. "
-        f"uv said:\n{said}"
+        f"{what}. Mend what is stated there, or try what is installed here: --env-manager local. uv said:\n{said}"
     )

@@ -181,7 +181,7 @@ class JobLog:
         )
         self._say(f"{status}: {message}")
         self._replace(RESULT, texts.result(status, message, counts, exit_code))
-        self._replace(ERROR, texts.problems(self._workspace.root, message, counts, error))
+        self._replace(ERROR, texts.problems(self._workspace.root, status, message, counts, error))
         self._move_in()
 
     # What the workers tell

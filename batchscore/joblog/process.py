@@ -79,7 +79,7 @@ class ProcessLog:
         self.folder = folder
         self.name = f"process{number:03d}"
         self.listener: Listener = listener or Nobody()
-        self._secrets = _by_line(secrets)
+        self._secrets = tuple(secrets)
         user, node = folder / "user", node_name()
         self._streams = {
             "stdout": Printed(user / "stdout" / node / f"{self.name}.stdout.txt", self._secrets),
@@ -147,17 +147,6 @@ class ProcessLog:
             file.close()
             if file.error:
                 self.listener.incomplete(file.path, file.error)
-
-
-def _by_line(secrets: Iterable[str]) -> tuple[str, ...]:
-    """The secrets, and the lines of those that have several: what is printed is looked at line by line.
-
-    One that isn't UTF-8 is printed by Python with escapes.
-    """
-    values = dict.fromkeys(secrets)
-    values |= dict.fromkeys(value.encode("utf-8", "backslashreplace").decode() for value in values)
-    lines = dict.fromkeys(line for value in values for line in value.splitlines() if len(line) >= 6)  # noqa: PLR2004  # as redaction
-    return tuple(sorted({*values, *lines}, key=len, reverse=True))
 
 
 @dataclass(slots=True)

@@ -45,7 +45,7 @@ def result(status: Status, message: str, counts: Counts, exit_code: int) -> str:
     return "\n".join([f"Status: {status}", f"Result: {message}", f"Exit code: {exit_code}", "", *lines, ""])
 
 
-def problems(root: str, message: str, counts: Counts, error: BatchscoreError | None) -> str:
+def problems(root: str, status: Status, message: str, counts: Counts, error: BatchscoreError | None) -> str:
     """The text of job_error.txt; empty where nothing failed."""
     if error is None and not counts.files_failed:
         return ""
@@ -56,7 +56,7 @@ def problems(root: str, message: str, counts: Counts, error: BatchscoreError | N
         lines += [f"{counts.files_failed} of {counts.files} files failed:", *(f"  {line}" for line in shown)]
         lines += [f"  … and {more} more, see failures.jsonl"] if more > 0 else []
         lines += [""]
-    return "\n".join([*lines, "What to do:", *(f"  - {line}" for line in _advice(counts, error)), ""])
+    return "\n".join([*lines, "What to do:", *(f"  - {line}" for line in _advice(status, counts, error)), ""])
 
 
 def _headlines(root: str, most: int) -> tuple[Sequence[str], int]:
@@ -69,7 +69,7 @@ def _headlines(root: str, most: int) -> tuple[Sequence[str], int]:
         return [], 0
 
 
-def _advice(counts: Counts, error: BatchscoreError | None) -> list[str]:
+def _advice(status: Status, counts: Counts, error: BatchscoreError | None) -> list[str]:
     advice: list[str] = []
     match error:
         case ModelLoadError():
@@ -84,6 +84,11 @@ def _advice(counts: Counts, error: BatchscoreError | None) -> list[str]:
     if counts.files_failed:
         advice += [
             "See user/error.txt (which attempts failed), user/error (stack traces), user/stdout and user/stderr.",
+        ]
+    if counts.files_failed and status == "Completed":
+        advice += ["With the files repaired it is another job: give another OUTPUT, or --overwrite."]
+    elif counts.files_failed:
+        advice += [
             "Repair or remove the files and run the same command again: what was scored is kept, only they are redone.",
             "Or accept so many failures (error_threshold; --error-threshold -1: any number).",
         ]

@@ -152,10 +152,12 @@ def _package(module: str) -> str:
 
 
 def _is_later(version: str, wanted: str) -> bool:
-    """Whether the version is above all that the specifier names."""
+    """Whether the version is above all that the specifier admits: 3.0 is above `<3`, too."""
     given = parse(version)
-    bounds = [parse(text) for _, text in clauses(wanted)]
-    return given is not None and all(bound is not None and bound < given for bound in bounds)
+    bounds = [(sign, parse(text)) for sign, text in clauses(wanted)]
+    return given is not None and all(
+        bound is not None and (bound < given or (sign == "<" and bound == given)) for sign, bound in bounds
+    )
 
 
 def _normal(name: str) -> str:

@@ -171,13 +171,14 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
         tell(f"More about it: batchscore show {_quoted(summary.output)}")
     if summary.status == "Failed" and summary.counts.rows_scored:
         command = _publishing_command(summary.manifest["settings"]["date"])
-        hint = "" if redact(command) == command else " (put the secrets back that are shown as …)"
+        has_secrets = any(redact(word) != word for word in sys.argv[1:])
+        hint = " (put the secrets back that are shown as …)" if has_secrets else ""
         tell(
             f"To publish what was scored, which takes seconds{hint}:"
             if summary.is_whole
             else f"To score the rest in spite of the failures, and publish{hint}:"
         )
-        tell(redact(command))
+        tell(command)
 
 
 def _publishing_command(date: str | None) -> str:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Protocol
 
-from batchscore.faults import ScoringRaised, WorkerDied, WorkerFault, WorkerTimedOut
+from batchscore.faults import ScoringRaised, WorkerDied, WorkerFault, WorkerOutgrew, WorkerTimedOut
 from batchscore.halving import find_bad_rows
 from batchscore.minibatch import Failed, Failure, FileSlice, MiniBatch, Outcome
 
 Progress = Callable[[int], None]
 
 _OUT_OF_MEMORY = "; often the system's answer to a lack of memory: fewer workers or fewer rows per call need less"
+_TOO_BIG = " (--memory-limit); fewer rows per call (--rows-per-call) or a smaller --mini-batch-size need less"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +191,8 @@ def _reason(fault: WorkerFault, policy: RetryPolicy) -> str:
     match fault:
         case WorkerTimedOut():
             return f"{fault.reason} ({policy.timeout_name})"
+        case WorkerOutgrew():
+            return fault.reason + _TOO_BIG
         case WorkerDied() if "SIGKILL" in fault.reason:
             return fault.reason + _OUT_OF_MEMORY
         case _:

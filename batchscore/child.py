@@ -50,6 +50,8 @@ main()
 """
 
 _MAX_FRAMES = 20_000
+_FRAMES_PATIENCE = 0.1
+"""Seconds in which a worker that takes ever more memory may say where it is."""
 _POLL = 0.02
 """Seconds between looks at a worker whose end can't be awaited."""
 
@@ -70,6 +72,10 @@ class WorkerSpec:
     """``module:function`` or ``/path/to/file.py:function`` that makes a Scorer of the setup."""
     load_timeout: float = 600.0
     """Seconds until the model must be loaded."""
+    memory_limit: int | None = None
+    """Bytes that the worker and its children may have resident."""
+    recycle_after: int | None = None
+    """Mini-batches that one worker is sent."""
     loads: str = "the model"
     """What is loaded, for messages."""
     grace: float = 1.0
@@ -104,17 +110,38 @@ def _is_here(entry: str) -> bool:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Outgrown:
+    """A worker that was killed because it held too much memory."""
+
+    held: int
+    """Bytes that it had resident with its children."""
+    limit: int
+    frames: str
+    """Where its Python code was."""
+
+    def __str__(self) -> str:
+        return f"held {_megabytes(self.held)} of memory, more than the {_megabytes(self.limit)} that it may"
+
+
+def _megabytes(number: int) -> str:
+    return f"{number / (1 << 20):,.0f} MB"
+
+
 class Child:
     """A worker process; it leads a group of its own, which dies with it and with this process.
 
-    What it prints and logs goes to ``log``. ``kill`` may be called from any thread and, the locks being re-entrant,
-    from a signal handler. Raises UsageError where the interpreter can't be started.
+    What it prints and logs goes to ``log``, where it ``waits`` once it takes over. ``kill`` may be called from
+    any thread and, the locks being re-entrant, from a signal handler. Raises UsageError where the interpreter can't be
+    started.
     """
 
-    def __init__(self, spec: WorkerSpec, log: ProcessLog) -> None:
+    def __init__(self, spec: WorkerSpec, log: ProcessLog, *, waits: bool = False) -> None:
         self._log = log
         self._exit: lifeline.Exit | None = None
         self._measured_rss = 0
+        self.outgrown: Outgrown | None = None
+        """Why it was killed, where it held too much memory."""
         self._lock = threading.RLock()
         ours, theirs = socket.socketpair()
         lifeline_end, self._lifeline = os.pipe()
@@ -123,8 +150,9 @@ class Child:
         self._printed = log.reader()
         try:
             self._process = _spawn(spec, self._printed, (theirs.fileno(), lifeline_end, self._frames.fileno()))
-            log.mark(f"loading the model, process id {self.pid}")
-            self._printed.start()
+            self._printed.give_ends_away()
+            if not waits:
+                self.take_over()
             log.listener.detail(f"{log.name}: process id {self.pid} started")
             threading.Thread(target=self._watch, name=f"worker-{self.pid}", daemon=True).start()
         except BaseException:
@@ -177,6 +205,23 @@ class Child:
         while self._exit is None and time.monotonic() < deadline:
             time.sleep(0.002)
         return self._exit
+
+    def take_over(self) -> None:
+        """Have what it prints written down, from now on; before, the pipes hold what fits."""
+        self._log.mark(f"loading the model, process id {self.pid}")
+        self._printed.start()
+
+    def resident(self, beyond: int) -> int:
+        """Bytes resident now, as lifeline.resident; 0 where it has ended."""
+        return lifeline.resident(self.pid, beyond) if self.is_alive else 0
+
+    def kill_beyond(self, limit: int) -> None:
+        """Kill it where it holds more bytes than the limit; ``outgrown`` then says so, from any thread."""
+        held = self.resident(limit)
+        if held > limit and self.is_alive and not self.outgrown:
+            frames = self.stuck_frames(_FRAMES_PATIENCE)
+            self.outgrown = Outgrown(held, limit, frames)
+            self.stop(gently=False)
 
     def mark_log(self, title: str) -> None:
         """What it has written up to here is none of the business of what comes now."""

@@ -24,6 +24,7 @@ from batchscore.job import (
     OnBadRow,
     OutputFiles,
     output_name_and_format,
+    parse_memory_limit,
 )
 from batchscore.limits import parse_limit
 from batchscore.placeholders import Places, parse_date
@@ -52,6 +53,9 @@ def run(  # noqa: PLR0913 (the command line's options)
     threads_per_worker: int | None = None,
     timeout: float | None = None,
     max_retries: int | None = None,
+    memory_limit: str | None = None,
+    recycle_after: int | None = None,
+    grace: float = 20.0,
     error_threshold: int | str | None = None,
     on_bad_row: OnBadRow | None = None,
     max_bad_rows: int | str | None = None,
@@ -166,7 +170,7 @@ def _job(given: Mapping[str, Any]) -> Job:
 _AS_GIVEN = (
     "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries", "on_bad_row", "fail_fast",
     "layout", "format", "output_files", "output_action", "predict_fn", "model_digest", "limit", "env_manager",
-    "allow_empty", "overwrite", "logging_level",
+    "allow_empty", "overwrite", "logging_level", "recycle_after", "grace",
 )  # fmt: skip
 
 
@@ -178,6 +182,7 @@ def _optional(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{name: given[name] for name in _AS_GIVEN},
         **{name: None if given[name] is None else parse_limit(given[name], name, low) for name, low in least.items()},
+        "memory_limit": parse_memory_limit(given["memory_limit"]),
         "model": None if given["model"] is None else os.fspath(given["model"]),
         "mini_batch_size": None if size is None else MiniBatchSize.parse(size),
         "keep": ("*",) if given["keep"] == "all" else _strings(given["keep"]) or None,

@@ -41,5 +41,9 @@ class WorkerTimedOut(WorkerFault):
     """No chunk was finished in time; the worker was killed."""
 
 
+class WorkerOutgrew(WorkerFault):
+    """The worker held more memory than it may; it was killed."""
+
+
 class WorkerDied(WorkerFault):
     """The worker ended, or what it sent made no sense and it was killed."""

@@ -107,6 +107,22 @@ class CsvOptions:
         return cls(**{**record, "missing_values": tuple(record["missing_values"])})
 
 
+def parse_size(text: str) -> int | None:
+    """The bytes of a size such as `64MB` (kb, mb, gb in any case, 1024-based); None for anything else, and for 0."""
+    match = re.fullmatch(r"(\d+)\s*(kb|mb|gb)", text.strip().lower(), re.ASCII)
+    return (int(match[1]) << {"kb": 10, "mb": 20, "gb": 30}[match[2]]) or None if match else None
+
+
+def parse_memory_limit(text: str | int | None) -> int | None:
+    """Bytes that a worker may hold, from a size such as `4GB`; None for none. Raises UsageError for anything else."""
+    if text is None:
+        return None
+    size = parse_size(str(text))
+    if size is None:
+        raise UsageError(f"memory_limit takes a size such as 800MB or 4GB; found {text!r}")
+    return size
+
+
 @dataclass(frozen=True, slots=True)
 class MiniBatchSize:
     """How inputs are cut: by a number of files, by bytes, or `auto` (by bytes, chosen from sizes alone)."""
@@ -123,14 +139,13 @@ class MiniBatchSize:
         words = str(text).strip().lower()
         if words == "auto":
             return cls()
-        match = re.fullmatch(r"(\d+)\s*(kb|mb|gb)?", words)
-        if not match or int(match[1]) == 0:
-            raise UsageError(
-                f"mini_batch_size takes a number of files from 1, a size such as 64MB, or auto; found {text!r}"
-            )
-        if match[2] is None:
-            return cls(files=int(match[1]))
-        return cls(bytes=int(match[1]) << {"kb": 10, "mb": 20, "gb": 30}[match[2]])
+        if re.fullmatch(r"0*[1-9]\d*", words):
+            return cls(files=int(words))
+        if size := parse_size(words):
+            return cls(bytes=size)
+        raise UsageError(
+            f"mini_batch_size takes a number of files from 1, a size such as 64MB, or auto; found {text!r}"
+        )
 
     def __str__(self) -> str:
         if self.files is not None:
@@ -217,6 +232,12 @@ class Job:
     """Seconds beyond which Azure would have stopped a mini-batch; those that took longer are counted, and told of."""
     max_retries: int = 3
     """Attempts after the first."""
+    memory_limit: int | None = None
+    """Bytes that a worker and its children may have resident; one that holds more is killed. None: no limit."""
+    recycle_after: int | None = None
+    """Mini-batches that a worker scores before another takes its place; None: as many as there are."""
+    grace: float = 20.0
+    """Seconds that mini-batches in flight have to finish when a signal stops the job."""
     error_threshold: Limit = 0
     """Failed files that the job may have, or their share; -1: any number."""
     on_bad_row: OnBadRow = "fail"
@@ -279,6 +300,8 @@ class Job:
             "threads_per_worker": 1,
             "max_retries": 0,
             "limit": 0,
+            "memory_limit": 1,
+            "recycle_after": 1,
         }
         for name, minimum in least.items():
             value = getattr(self, name)
@@ -291,6 +314,8 @@ class Job:
         for name, seconds in (("timeout", self.timeout), ("warns_beyond", self.warns_beyond)):
             if seconds is not None and not seconds > 0:
                 raise UsageError(f"{name} must be more than 0 seconds, found {seconds!r}")
+        if not self.grace >= 0:
+            raise UsageError(f"grace must be 0 seconds or more, found {self.grace!r}")
         _check_digest(self.model_digest)
         self._refuse_contradictions()
         if self.output_files != "one" and self.output_folder in RESERVED_NAMES:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from batchscore.errors import StorageError
 from batchscore.minibatch import Json, Outcome, compact
-from batchscore.storage import storage_errors
+from batchscore.storage import storage_errors, sync_folder
 
 SYNC_SECONDS = 0.1
 """A power cut costs at most the receipts of this span: those mini-batches are scored again."""
@@ -93,8 +93,12 @@ class Journal:
         with storage_errors(f"can't write the journal {self._path}"):
             if self._is_new:
                 temporary = self._path.with_suffix(".tmp")
-                temporary.write_bytes(_line(asdict(self.header)))
+                with temporary.open("wb") as stream:
+                    stream.write(_line(asdict(self.header)))
+                    stream.flush()
+                    os.fsync(stream.fileno())
                 temporary.replace(self._path)
+                sync_folder(str(self._path.parent))
             self._stream = self._path.open("a+b")
             self._end = _end_of_lines(self._stream)
             self._stream.truncate(self._end)

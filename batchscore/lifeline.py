@@ -89,19 +89,74 @@ def allow_descriptors(number: int) -> None:
 
 
 def kill_group(pid: int) -> None:
-    """Kill the process group that the process leads; nothing where it is gone."""
+    """Kill the process group that the process leads; nothing where it is gone.
+
+    On Linux also those of its descendants that have left the group, as long as the process itself is alive.
+    """
+    strays = [other for other in descendants(pid) if _group_of(other) != pid]
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS refuses a group of zombies
         os.killpg(pid, signal.SIGKILL)
+    for stray in strays:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(stray, signal.SIGKILL)
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except (ProcessLookupError, PermissionError):
+        return -1
+
+
+def descendants(pid: int) -> list[int]:
+    """The living process's children and theirs (Linux); none where they can't be known."""
+    found: list[int] = []
+    parents = [pid]
+    while parents:
+        for children in Path(f"/proc/{parents.pop()}/task").glob("*/children"):
+            with contextlib.suppress(OSError):  # a thread or process that has ended
+                born = [int(child) for child in children.read_text().split()]
+                found += born
+                parents += born
+    return found
+
+
+def resident(pid: int, beyond: int) -> int:
+    """Bytes that a process has resident: its children's, too, where it is less than ``beyond`` (bytes) without them.
+
+    What several of them share counts once. 0 where the process is gone or it can't be known; elsewhere than on Linux
+    without children.
+    """
+    if sys.platform != "linux" or _is_plain():
+        return _resident_by_ps(pid)
+    own = _field(f"/proc/{pid}/status", "VmRSS")
+    children = descendants(pid) if own <= beyond else []
+    if not children or own + sum(_field(f"/proc/{child}/status", "VmRSS") for child in children) <= beyond:
+        return own
+    shares = [_field(f"/proc/{one}/smaps_rollup", "Pss") for one in (pid, *children)]  # exact, and slow
+    return max(own, sum(shares))
+
+
+def _resident_by_ps(pid: int) -> int:
+    try:
+        told = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, timeout=5, check=False).stdout
+        return int(told) * 1024
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return 0
+
+
+def _field(path: str, name: str) -> int:
+    """Bytes of a line such as `VmRSS:  1234 kB`; 0 where there is none."""
+    try:
+        match = re.search(rf"^{name}:\s*(\d+) kB", Path(path).read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(match[1]) * 1024 if match else 0
 
 
 def peak_rss(pid: int) -> int:
     """Bytes that a living process had resident at most; 0 where it can't be known."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    match = re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE)
-    return int(match[1]) * 1024 if match else 0
+    return _field(f"/proc/{pid}/status", "VmHWM")
 
 
 def wait_for_end(pid: int) -> bool:

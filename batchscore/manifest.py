@@ -204,6 +204,8 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "times_mini_batches": job.times_mini_batches,
             "warns_beyond": job.warns_beyond,
             "max_retries": job.max_retries,
+            "memory_limit": job.memory_limit,
+            "recycle_after": job.recycle_after,
             "error_threshold": limits.as_json(job.error_threshold),
             "max_bad_rows": limits.as_json(job.max_bad_rows),
             "fail_fast": job.fail_fast,

@@ -238,6 +238,32 @@ _JOB = (
     ),
     option(
         FAILURES,
+        "--memory-limit",
+        default=None,
+        metavar="SIZE",
+        help="Memory that a worker with its children may hold, such as 4GB; one that holds more is killed.  "
+        "[default: no limit]",
+    ),
+    option(
+        FAILURES,
+        "--recycle-after",
+        type=click.IntRange(min=1),
+        default=None,
+        metavar="N",
+        help="Mini-batches after which a worker is replaced, for models that leak memory.  [default: never]",
+    ),
+    option(
+        FAILURES,
+        "--grace",
+        type=click.FloatRange(min=0),
+        default=20.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="For mini-batches in flight to finish when Ctrl-C or SIGTERM stops the job; a second signal stops at "
+        "once.",
+    ),
+    option(
+        FAILURES,
         "--error-threshold",
         type=LimitType("--error-threshold", least=-1),
         default=0,

@@ -88,8 +88,8 @@ def publish_outputs(
     everything = [*(file for file, _ in ready), *files]
     for file in everything:
         commit(root, file)
-    for folder in {str(Path(root, file.name).parent) for file in everything}:
-        sync_folder(folder)
+    for folder in {folder for file in everything for folder in Path(file.name).parents}:  # those that are new, too
+        sync_folder(str(Path(root, folder)))
     outputs = tuple({"path": file.name, "rows": rows, **file.facts} for file, rows in ready)
     return outputs, tuple({"path": file.name, **file.facts} for file in files)
 

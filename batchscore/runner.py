@@ -6,10 +6,13 @@ import contextlib
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TypeAlias
 
 from batchscore import attempts, engines, halving
 from batchscore.attempts import RetryPolicy
 from batchscore.errors import BatchscoreError
+from batchscore.faults import Abandoned
+from batchscore.grace import Grace
 from batchscore.interpreter import check_interpreter
 from batchscore.job import Job
 from batchscore.joblog import JobLog
@@ -34,13 +37,16 @@ from batchscore.storage import using
 from batchscore.summary import JobSummary, Verdicts, already_finished
 from batchscore.workspace import Workspace
 
+Scoring: TypeAlias = tuple[MiniBatch, tuple[Outcome, ...]]
+"""A mini-batch and what became of its slices; without outcomes it wasn't scored to the end."""
+
 
 def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
     """Score every row of the inputs once and publish the predictions, going on where an earlier run stopped.
 
     Raises BatchscoreError: UsageError (2), ModelLoadError (3), StorageError (4), OutputLocked (75). A signal
-    (SIGINT, SIGTERM; heard on the main thread only) ends the job as Canceled, to be resumed; before the job has begun
-    it raises Stopped.
+    (SIGINT, SIGTERM; heard on the main thread only) ends the job as Canceled, to be resumed, once the mini-batches in
+    flight are done or their time of grace is up; before the job has begun it raises Stopped.
     """
     watch = watch or Silent()
     with using(access_to_stores(job)), Workspace.of(job) as workspace, StopSignals() as signals:
@@ -74,7 +80,7 @@ def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, log: 
         cutting = Cutting(job.mini_batch_size, job.csv, prepared.model.folder.has_signature, job.limit)
         plan = split(prepared.listing.files, cutting)
         receipts = Receipts(plan, journal, is_whole=job.script is not None, warns_beyond=job.warns_beyond)
-        _score(prepared, plan, receipts, log)
+        _score(prepared, plan, receipts, signals, log)
         return conclude(prepared, Verdicts(plan, receipts))
     except BatchscoreError as error:
         signals.listen()  # a second one ends even this
@@ -83,7 +89,9 @@ def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, log: 
         log.closed()
 
 
-def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, log: JobLog) -> None:
+def _score(
+    prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, signals: StopSignals, log: JobLog
+) -> None:
     """Have every mini-batch that isn't done scored and its receipt journaled."""
     job, workspace = prepared.job, prepared.workspace
     todo = remaining(plan, receipts, workspace.part_names(), job)
@@ -100,27 +108,44 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
     written = WrittenFiles.of(receipts, workspace.parts)
     if job.script:
         stage(workspace, prepared.model.folder.path, prepared.model.name)
-    with Slots(replace(worker_spec(prepared), python=python), workers, log.folder, log) as slots:
+    spec = worker_spec(prepared)
+    spec = replace(spec, python=python, memory_limit=job.memory_limit, recycle_after=job.recycle_after)
+    with Slots(spec, workers, log.folder, log) as slots:
         slots.start()
         for note in slots.ready().get("notes", ()):
             log.note(note)
+        with Grace(signals, job.grace, log.note, slots.kill_all) as grace:
 
-        def task(mini_batch: MiniBatch) -> tuple[MiniBatch, tuple[Outcome, ...]]:
-            seen = 0
+            def task(mini_batch: MiniBatch) -> Scoring:
+                return _scored(mini_batch, slots, policy, grace, log)
 
-            def progress(rows: int) -> None:
-                nonlocal seen
-                seen += rows
-                log.scored(rows)
-
-            outcomes = attempts.score(slots, mini_batch, policy, progress)
-            log.scored(sum(outcome.rows for outcome in outcomes) - seen)  # rows of failed attempts don't count
-            return mini_batch, outcomes
-
-        with contextlib.closing(engines.fan_out(task, todo, workers)) as results:
-            _record(results, prepared, receipts, written, log)
+            with contextlib.closing(engines.fan_out(task, grace.feed(todo), workers)) as results:
+                _record(results, prepared, receipts, written, log)
     for note in late_words(workspace):
         log.note(note)
+    grace.check()
+
+
+def _scored(mini_batch: MiniBatch, slots: Slots, policy: RetryPolicy, grace: Grace, log: JobLog) -> Scoring:
+    """A mini-batch with what became of it; with nothing where the job is being stopped."""
+    seen = 0
+
+    def progress(rows: int) -> None:
+        nonlocal seen
+        seen += rows
+        log.scored(rows)
+
+    if grace.is_stopping:
+        return mini_batch, ()
+    try:
+        with grace.flight():
+            outcomes = attempts.score(slots, mini_batch, policy, progress)
+    except Abandoned:
+        if grace.is_over:
+            return mini_batch, ()
+        raise
+    log.scored(sum(outcome.rows for outcome in outcomes) - seen)  # rows of failed attempts don't count
+    return mini_batch, outcomes
 
 
 def _retry_policy(job: Job) -> RetryPolicy:
@@ -156,7 +181,7 @@ def _run_plan(
 
 
 def _record(
-    results: Iterable[tuple[MiniBatch, tuple[Outcome, ...]]],
+    results: Iterable[Scoring],
     prepared: Prepared,
     receipts: Receipts,
     written: WrittenFiles,
@@ -165,6 +190,8 @@ def _record(
     """Journal each outcome as it comes; stop early where the job is to fail fast."""
     job, files = prepared.job, len(prepared.listing.files)
     for mini_batch, outcomes in results:
+        if not outcomes:
+            continue
         for outcome in outcomes:
             written.take(outcome)  # first: a receipt would have the next run take what can't be published as done
             receipts.record(outcome)

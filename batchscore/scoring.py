@@ -225,10 +225,7 @@ def _change_or(error: FileRefused, file: InputFile) -> FileRefused:
 
 
 def _refuse_changed(file: InputFile) -> None:
-    """Refuse a file that isn't as it was when it was listed: what was read may be of two minds.
-
-    A local one is known by its length, one on a store by its version, too.
-    """
+    """Refuse a file that isn't as it was when it was listed, by length and version: it may be of two minds."""
     try:
         facts = facts_of(file.path)
     except OSError as error:
@@ -238,7 +235,7 @@ def _refuse_changed(file: InputFile) -> None:
             f"the file changed while it was scored, from {file.size:,} to {facts.size:,} bytes; "
             "run the same command again"
         )
-    if is_remote(file.path) and facts.version != file.version:
+    if facts.version != file.version:
         raise FileRefused("the file was written again while it was scored; run the same command again")
 
 

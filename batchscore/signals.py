@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
 from batchscore.errors import Stopped
@@ -12,7 +13,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignals:
-    """While it is entered, on the main thread, a signal raises Stopped there.
+    """While it is entered, on the main thread, a signal raises Stopped there; after ``call`` the second one does.
 
     One does: until ``listen`` is called again, the others are not heard, so that nothing interrupts the end of the
     workers. Elsewhere than on the main thread nothing changes.
@@ -20,6 +21,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self._is_listening = True
+        self._first: Callable[[int], object] | None = None
         self._before = {number: signal.getsignal(number) for number in _SIGNALS}
 
     def __enter__(self) -> StopSignals:
@@ -36,8 +38,15 @@ class StopSignals:
                 if handler is not None:  # one that isn't Python's can't be set again
                     signal.signal(number, handler)
 
+    def call(self, first: Callable[[int], object] | None) -> None:
+        """Call a function with the next signal's number, in its handler, instead of raising Stopped; None: raise it."""
+        self._first = first
+
     def _stop(self, number: int, _frame: FrameType | None) -> None:
-        if self._is_listening:
+        first, self._first = self._first, None
+        if first is not None and self._is_listening:
+            first(number)
+        elif self._is_listening:
             self._is_listening = False
             raise Stopped(number)
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from batchscore import errors
 from batchscore.channel import BadMessage, ChannelClosed, ChannelTimeout
-from batchscore.child import Child, WorkerSpec
-from batchscore.faults import Abandoned, ModelNotLoaded, ScoringRaised, WorkerDied, WorkerFault, WorkerTimedOut
+from batchscore.child import Child, Outgrown, WorkerSpec
+from batchscore.faults import (
+    Abandoned,
+    ModelNotLoaded,
+    ScoringRaised,
+    WorkerDied,
+    WorkerFault,
+    WorkerOutgrew,
+    WorkerTimedOut,
+)
 from batchscore.joblog.process import Attempt, ProcessLog
 from batchscore.minibatch import Json, MiniBatch, Outcome
 from batchscore.storage import in_use
@@ -32,6 +40,10 @@ class Slot:
         self._access = in_use()
         self._log = log
         self._child: Child | None = None
+        self._next: Child | None = None
+        """What takes the place of a worker that is to be recycled; it loads the model meanwhile."""
+        self._sent = 0
+        """Mini-batches that the worker was sent."""
         self._facts: Json | None = None
         self._is_stopped = False
         self._earlier_peak = 0
@@ -45,20 +57,45 @@ class Slot:
         """Start the worker, where none is alive, and let it load the model meanwhile."""
         if self._is_stopped:
             raise Abandoned
-        if self._child and self._child.is_alive:
+        if self._child and self._child.is_alive and not self._is_worn:
             return
         if self._child:
-            self._child.kill()
-            self._earlier_peak = self.peak_rss
-        self._facts = None
-        self._child = child = Child(self._spec, self._log)
+            self._retire(self._child)
+        self._facts, self._sent = None, 0
+        self._child, self._next = self._next, None
+        if self._child:
+            self._child.take_over()
+        else:
+            self._child = self._started(waits=False)
+
+    def _retire(self, child: Child) -> None:
+        """End a worker, one that was recycled by hanging up."""
+        if self._is_worn:
+            child.stop(gently=True)
+            child.kill(self._spec.grace)
+        else:
+            child.kill()
+        self._earlier_peak = self.peak_rss
+
+    @property
+    def _is_worn(self) -> bool:
+        """Whether the worker has been sent as many mini-batches as it may."""
+        return self._spec.recycle_after is not None and self._sent >= self._spec.recycle_after
+
+    def _started(self, *, waits: bool) -> Child:
+        """A new worker that loads the model."""
+        child = Child(self._spec, self._log, waits=waits)
         if self._is_stopped:  # killed while it was being started
             child.kill()
             raise Abandoned
-        try:
+        with contextlib.suppress(ChannelClosed, ChannelTimeout):  # ready() will find out why
             child.channel.send(self._spec.request(self._access.to_json()), self._spec.load_timeout)
-        except (ChannelClosed, ChannelTimeout):
-            return  # ready() will find out why
+        return child
+
+    @property
+    def children(self) -> tuple[Child, ...]:
+        """The worker at work, and the one that is to take its place."""
+        return tuple(child for child in (self._child, self._next) if child)
 
     def ready(self) -> Json:
         """The facts about the loaded model, once it is loaded; raises ModelNotLoaded."""
@@ -79,6 +116,8 @@ class Slot:
             raise ModelNotLoaded(f"{self._spec.loads} wasn't loaded within {limit:g} s", child.stuck_frames()) from None
         except ChannelClosed:
             ending = child.ending(_LAST_WORDS)
+            if outgrown := child.outgrown:
+                raise ModelNotLoaded(_too_big(outgrown), outgrown.frames) from None
             hint = _OUT_OF_MEMORY if "SIGKILL" in ending else ""
             what = f"the worker {ending} while it loaded {self._spec.loads}{hint}"
             raise ModelNotLoaded(what, child.log_tail()) from None
@@ -86,6 +125,8 @@ class Slot:
             raise ModelNotLoaded(f"the worker sent what is no message: {error}", child.log_tail()) from None
         match reply:
             case {"kind": "ready", "facts": dict(facts)}:
+                if self._spec.memory_limit is not None:
+                    self._refuse_big(child, self._spec.memory_limit)
                 return facts
             case {"kind": "load_failed", "message": str(message), "traceback": str(traceback)}:
                 raise ModelNotLoaded(message, traceback)
@@ -93,6 +134,12 @@ class Slot:
                 raise _fatal(name, message)
             case _:
                 raise ModelNotLoaded(f"the worker sent an unexpected message of kind {reply['kind']!r}")
+
+    def _refuse_big(self, child: Child, limit: int) -> None:
+        """Raise ModelNotLoaded where the model alone is too big: no mini-batch is to blame."""
+        held = child.resident(limit)
+        if held > limit:
+            raise ModelNotLoaded(_too_big(Outgrown(held, limit, "")))
 
     def ask(
         self,
@@ -134,8 +181,7 @@ class Slot:
                 finished = f"{what} was {'' if restarts_clock else 'not '}finished within {timeout:g} s"
                 raise WorkerTimedOut(finished, child.stuck_frames()) from None
             except ChannelClosed:
-                ending = child.ending(_LAST_WORDS)
-                raise WorkerDied(f"the worker {ending}", child.log_tail()) from None
+                raise _death(child) from None
             except BadMessage as error:
                 raise WorkerDied(f"the worker sent what is no message: {error}", child.log_tail()) from None
 
@@ -154,14 +200,21 @@ class Slot:
                 except ChannelTimeout:
                     raise WorkerTimedOut(f"took no work within {timeout:g} s", child.stuck_frames()) from None
                 except ChannelClosed:
-                    ending = child.ending(_LAST_WORDS)
+                    death = _death(child)
                     if is_last or self._is_stopped:
-                        raise WorkerDied(f"the worker {ending}", child.log_tail()) from None
+                        raise death from None
                 else:
+                    self._sent += 1
+                    self._prepare_next()
                     return child
         raise AssertionError("the last round returns or raises")
 
-    @contextmanager
+    def _prepare_next(self) -> None:
+        """Have the next worker load the model while this one scores its last mini-batch."""
+        if self._is_worn and self._next is None:
+            self._next = self._started(waits=True)
+
+    @contextlib.contextmanager
     def _killing_unless_answered(self, child: Child) -> Iterator[None]:
         """A worker that is left in the middle of an answer is of no more use; one that was stopped is no fault."""
         begun = time.monotonic()
@@ -181,6 +234,8 @@ class Slot:
     def stop(self, *, gently: bool) -> None:
         """Stop for good without waiting; an idle worker may end by itself. ``kill`` has to follow."""
         self._is_stopped = True
+        if self._next:
+            self._next.stop(gently=False)
         if self._child:
             self._child.stop(gently=gently)
 
@@ -189,7 +244,21 @@ class Slot:
         self._is_stopped = True
         if self._child:
             self._child.kill(patience)
+        if self._next:
+            self._next.kill()
         self._log.close()
+
+
+def _death(child: Child) -> WorkerFault:
+    """What became of a worker that has hung up; it is gone then."""
+    ending = child.ending(_LAST_WORDS)
+    if child.outgrown:
+        return WorkerOutgrew(f"the worker {child.outgrown}", child.outgrown.frames or child.log_tail())
+    return WorkerDied(f"the worker {ending}", child.log_tail())
+
+
+def _too_big(outgrown: Outgrown) -> str:
+    return f"the worker {outgrown}, when it had loaded the model and nothing else; give a higher --memory-limit"
 
 
 def _checked(record: Json, mini_batch: MiniBatch) -> Outcome:

@@ -14,6 +14,7 @@ from batchscore import errors, lifeline
 from batchscore.child import WorkerSpec
 from batchscore.faults import ModelNotLoaded
 from batchscore.joblog.process import Listener, ProcessLog
+from batchscore.memorywatch import MemoryWatch
 from batchscore.minibatch import Json, MiniBatch, Outcome
 from batchscore.redaction import secret_values
 from batchscore.slot import Progress, Slot
@@ -22,8 +23,8 @@ _LATER_LOADS = 5
 """Attempts to load a model that has loaded before."""
 _FIRST_PAUSE = 0.2
 """Seconds before such an attempt is repeated; doubled each time."""
-_DESCRIPTORS = 16
-"""That a slot has open at most: pipes, socket, log files."""
+_DESCRIPTORS = 28
+"""That a slot has open at most: pipes, socket, log files; those of a worker that is about to take over, too."""
 _OTHER_DESCRIPTORS = 200
 
 
@@ -43,6 +44,7 @@ class Slots:
         self._failed_loads = 0
         self._has_loaded = False
         self._is_stopped = False
+        self._memory = MemoryWatch(spec.memory_limit, lambda: [one for slot in self._slots for one in slot.children])
 
     def __enter__(self) -> Slots:
         return self
@@ -50,10 +52,15 @@ class Slots:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.kill_all()
+        try:
+            if kind is None:
+                self.close()
+        except BaseException:  # a signal broke in
+            kind = BaseException
+            raise
+        finally:
+            if kind is not None:
+                self.kill_all()
 
     @property
     def peak_rss(self) -> int:
@@ -62,6 +69,7 @@ class Slots:
 
     def start(self) -> None:
         """Start all workers, without waiting for them."""
+        self._memory.start()
         for slot in self._slots:
             slot.start()
 
@@ -123,6 +131,7 @@ class Slots:
     def close(self) -> None:
         """End all workers, letting the idle ones end by themselves."""
         self._is_stopped = True
+        self._memory.stop()
         for slot in self._slots:
             slot.stop(gently=True)
         deadline = time.monotonic() + self._grace
@@ -132,6 +141,7 @@ class Slots:
     def kill_all(self) -> None:
         """Kill all workers and their children at once; from any thread or a signal handler; again does nothing."""
         self._is_stopped = True
+        self._memory.stop()
         for slot in self._slots:
             slot.stop(gently=False)
         for slot in self._slots:

@@ -10,14 +10,22 @@ import click
 from click.core import ParameterSource
 
 from batchscore.errors import UsageError
-from batchscore.job import MISSING_VALUES, CsvOptions, Job, MiniBatchSize, output_name_and_format
+from batchscore.job import (
+    MISSING_VALUES,
+    CsvOptions,
+    Job,
+    MiniBatchSize,
+    output_name_and_format,
+    parse_memory_limit,
+)
 from batchscore.placeholders import Places, parse_date
 
 _AS_GIVEN = (
     "model", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries", "error_threshold",
     "on_bad_row", "max_bad_rows", "fail_fast", "output_files", "output_action", "rename", "predict_fn", "model_digest",
     "params", "include", "exclude", "limit", "env_manager", "python", "environment", "storage_options",
-    "allow_empty", "overwrite", "layout", "logging_level", "work_dir", "max_concurrency_per_instance", "instance_count",
+    "allow_empty", "overwrite", "layout", "logging_level", "recycle_after", "grace", "work_dir",
+    "max_concurrency_per_instance", "instance_count",
 )  # fmt: skip
 _OF_CSV = ("delimiter", "encoding", "missing_values", "no_header")
 _OF_DEPLOYMENTS = {"deployment_name": "--deployment-name", "overrides": "--set", "model_store": "--model-store"}
@@ -71,6 +79,8 @@ def _stated(context: click.Context) -> dict[str, Any]:
         stated["format"] = given["format_"]
     if "mini_batch_size" in sources:
         stated["mini_batch_size"] = MiniBatchSize.parse(given["mini_batch_size"])
+    if "memory_limit" in sources:
+        stated["memory_limit"] = parse_memory_limit(given["memory_limit"])
     if "keep" in sources:
         keep = tuple(column for entry in given["keep"] for column in next(csv.reader([entry])) if column)
         stated["keep"] = ("*",) if keep == ("all",) else keep

@@ -55,6 +55,7 @@ def main() -> NoReturn:
     lifeline.die_with_parent(lifeline_end)
     lifeline.die_first()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    _leave_termination_to_the_parent()
     os.set_inheritable(frames, False)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, file=frames, all_threads=True)
@@ -66,6 +67,21 @@ def main() -> NoReturn:
         serve(Channel(end), lambda setup: _named(loader)(setup))  # noqa: PLW0108  # a loader that isn't there is a failed load
     entrylog.flush()
     os._exit(0)  # tearing down the interpreter costs half a second and can hang on the model's threads
+
+
+def _leave_termination_to_the_parent() -> None:
+    """Survive a SIGTERM, which service managers send to all processes of a job, until the parent has decided.
+
+    The processes that a model forks or starts die of it all the same.
+    """
+    pid = os.getpid()
+
+    def ignore(number: int, _frame: object) -> None:
+        if os.getpid() != pid:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, ignore)
 
 
 def serve(channel: Channel, load: Load) -> None:

@@ -74,7 +74,7 @@ class Workspace:
 
     def __enter__(self) -> Workspace:
         roots = [Path(path) for path in (self.root, self.work_dir) if path]
-        self._made = [path for path in roots if not os.path.exists(path)]  # noqa: PTH110  # False for a name that is too long, too
+        self._made = [path for path in roots if not os.path.exists(path)]  # noqa: PTH110  # False for too long a name
         try:
             with storage_errors(f"can't create OUTPUT {self.root}"):
                 Path(self.root).mkdir(parents=True, exist_ok=True)

@@ -8,12 +8,21 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 from batchscore.child import WorkerSpec
 from batchscore.errors import AnswerRefused, ModelLoadError, StorageError, UsageError
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch, Outcome, Scored
+
+
+class UnpicklableError(Exception):
+    """One that can't be taken to another process as an object."""
+
+    def __init__(self, message):
+        super().__init__(message)
+        self.lock = threading.Lock()
 
 
 class UnspeakableError(Exception):
@@ -34,7 +43,7 @@ def letter(letters: str, number: int) -> str:
     return letters[number] if number < len(letters) else "S"
 
 
-def load(setup):
+def load(setup):  # noqa: C901  # a table of what may go wrong
     """A FakeModel, after what the next letter of ``loads`` does."""
     match letter(setup.get("loads", ""), taken(setup["folder"], "loads")):
         case "F":
@@ -48,6 +57,18 @@ def load(setup):
             os._exit(3)
         case "H":
             time.sleep(60)
+        case "O":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "K":
+            ctypes.string_at(0)
+        case "Z":
+            sys.exit("no licence")
+        case "0":
+            os._exit(0)
+        case "G":
+            hangs_in_c(setup["folder"])
+        case "P":
+            print("loading and chatting" * 10_000)  # more than a pipe holds
     return FakeModel(**{name: value for name, value in setup.items() if name != "loads"})
 
 
@@ -92,11 +113,15 @@ class FakeModel:
 
     def score(self, mini_batch, progress):
         call = taken(self.folder, "calls")
+        names = ",".join(piece.file.name for piece in mini_batch.slices)
+        with Path(self.folder, "attempts").open("a") as log:
+            log.write(f"{names}\n")
         if self.letters == "by file":
-            for piece in mini_batch.slices:
-                ACTIONS[piece.file.name[0].upper()](self.folder, call, progress)
+            letters = [piece.file.name[0].upper() for piece in mini_batch.slices]
         else:
-            answer = ACTIONS[letter(self.letters, call)](self.folder, call, progress)
+            letters = [letter(self.letters, call)]
+        for each in letters:
+            answer = ACTIONS[each](self.folder, call, progress)
             if answer is not None:
                 return answer
         scored = (Scored(piece, piece.file.size, mini_batch.part_name, 0, 1) for piece in mini_batch.slices)
@@ -230,6 +255,101 @@ def leaves_children(folder, *_):
     os._exit(3)
 
 
+def hoards(*_):
+    """Take ever more memory, slowly enough to be caught."""
+    hoard = []
+    while True:
+        hoard.append(b"x" * (8 << 20))
+        time.sleep(0.01)
+
+
+def has_a_child_hoard(*_):
+    """Let a child take the memory."""
+    code = "import time; hoard = b'x' * (200 << 20); time.sleep(60)"
+    subprocess.run([sys.executable, "-c", code], check=False)
+
+
+KEPT: list[bytes] = []
+
+
+def leaks(*_):
+    KEPT.append(b"x" * (30 << 20))
+
+
+def exits_as_if_all_were_well(*_):
+    os._exit(0)
+
+
+def ignores_sigterm(folder, *_):
+    """Hang in C with the GIL and all signals blocked that can be."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    hangs_in_c(folder)
+
+
+def raises_unpicklable(*_):
+    raise UnpicklableError("with a lock")
+
+
+def recurses(*_):
+    recurses()
+
+
+def answers_an_endless_one(_folder, call, _progress):
+    loop = []
+    loop.append(loop)
+    return Outcome(call, (), notes=(loop,))
+
+
+def prints_for_ever(*_):
+    while True:
+        os.write(1, b"x" * 65536)
+        os.write(2, b"y" * 65536)
+
+
+def prints_a_lot(*_):
+    for _ in range(300):
+        print("a line of a flood " * 3000)
+        print("\0" * 50_000, file=sys.stderr)
+
+
+def closes_its_output(*_):
+    """What it prints has nowhere to go; it scores all the same."""
+    for descriptor in (0, 1, 2):
+        os.close(descriptor)
+
+
+def hangs_in_company(folder, *_):
+    starts_company(folder, name="company of a hang")
+    time.sleep(60)
+
+
+def starts_company(folder, *_, name="company"):
+    """Leave threads, a child, a fork and one with a session of its own behind, and score."""
+    for _ in range(5):
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    child = subprocess.Popen(["sleep", "60"])
+    loner = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    fork = os.fork()
+    if fork == 0:
+        time.sleep(60)
+        os._exit(0)
+    Path(folder, f"{name}.new").write_text(f"{child.pid} {fork} {loner.pid}")
+    Path(folder, f"{name}.new").rename(Path(folder, name))
+
+
+def ends_its_children(folder, *_):
+    """Tell a child and a fork of its own to end."""
+    child = subprocess.Popen(["sleep", "60"])
+    fork = os.fork()
+    if fork == 0:
+        time.sleep(60)
+        os._exit(0)
+    time.sleep(0.3)
+    child.terminate()
+    os.kill(fork, signal.SIGTERM)
+    Path(folder, "ends").write_text(f"{child.wait()} {os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])}")
+
+
 ACTIONS = {
     "S": scores,
     "A": scores,
@@ -253,6 +373,20 @@ ACTIONS = {
     "R": is_slow,
     "T": answers_no_json,
     "U": finds_the_disk_full,
+    "2": hoards,
+    "3": has_a_child_hoard,
+    "4": leaks,
+    "5": ends_its_children,
+    "6": ignores_sigterm,
+    "7": prints_for_ever,
+    "8": prints_a_lot,
+    "9": starts_company,
+    "0": exits_as_if_all_were_well,
+    "!": raises_unpicklable,
+    "@": recurses,
+    "#": answers_an_endless_one,
+    "^": hangs_in_company,
+    "%": closes_its_output,
     "V": leaves_children,
     "W": answers_for_another,
     "X": exits,

@@ -37,6 +37,9 @@ class HereSlots:
     def start(self) -> None:
         pass
 
+    def kill_all(self) -> None:
+        pass
+
     def ready(self) -> Json:
         """The facts, as Slots gives them."""
         with self._lock:

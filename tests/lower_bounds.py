@@ -24,6 +24,23 @@ LEFT_OUT = {
     "test_wheel.py": "makes this environment itself, and runs a whole job in it",
     "test_runner.py": "minutes of whole jobs, whose parts are tested here one by one",
     "test_bad_input.py": "minutes of the command line, whose words click chooses by its version",
+    **dict.fromkeys(
+        (
+            "test_component.py",
+            "test_configs.py",
+            "test_deploying.py",
+            "test_faults.py",
+            "test_grace.py",
+            "test_kills.py",
+            "test_provisioning.py",
+            "test_scheduling.py",
+            "test_showing.py",
+            "test_storage_faults.py",
+            "test_validation.py",
+            "test_work_dir.py",
+        ),
+        "minutes of whole jobs and of what surrounds them; what runs beside the model is tested here by itself",
+    ),
 }
 """Test modules and why they don't run here."""
 DESELECTED = {

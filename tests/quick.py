@@ -15,6 +15,7 @@ from pathlib import Path
 from batchscore.child import WorkerSpec
 from batchscore.job import Job, MiniBatchSize
 from batchscore.minibatch import Column, Failed, Failure, Outcome, Scored
+from batchscore.writers.parts import PartFile, storage_errors
 
 MODEL = (
     'flavors:\n  python_function: {}\nsignature:\n  inputs: \'[{"type": "double", "name": "x", "required": true}]\'\n'
@@ -78,13 +79,18 @@ class Doubled:
 
     def score(self, mini_batch, progress):
         numbers = {piece: rows_of(piece) for piece in mini_batch.slices}
+        if log := os.environ.get("BEGUN"):
+            with Path(log).open("a") as stream:
+                stream.write(f"{mini_batch.number}\n")
         for words in numbers.values():
             act_out(words)
         kinds = [kind for words in numbers.values() if "oops" not in words for kind in map(kind_of, words)]
         kind = max(kinds, key=TYPES.index, default="null")
         name = f"{mini_batch.part_name}.csv"
         entries = []
-        with (self.parts / f"{name}.tmp").open("wb") as part:
+        part_file = PartFile(str(self.parts / name))
+        part = part_file.stream
+        with storage_errors("write", part_file.path):
             for piece, words in numbers.items():
                 if "oops" in words:
                     failure = Failure(
@@ -96,7 +102,7 @@ class Doubled:
                 rows = zip(range(piece.first_row, piece.first_row + len(words)), words, strict=True)
                 part.writelines(f"{piece.file.name},{row},{text(word, kind)}\n".encode() for row, word in rows)
                 entries.append(Scored(piece, len(words), name if words else "", start, part.tell()))
-        (self.parts / f"{name}.tmp").replace(self.parts / name)
+        part_file.publish()
         columns = (Column("file", "string", "file"), Column("row", "int64", "row"), Column("twice", kind, "prediction"))
         progress(len(kinds))
         return Outcome(mini_batch.number, tuple(entries), columns, is_mixed=len(set(kinds)) > 1)

@@ -93,8 +93,8 @@ def test_a_second_signal_while_workers_end_is_not_heard_and_one_after_that_is(
 
     monkeypatch.setattr(runner, "Slots", Ending)
     monkeypatch.setattr("batchscore.face.watcher", lambda *_, **__: Stopping())
-    assert batchscore.run(**arguments).status == "Canceled"
+    assert batchscore.run(**arguments, grace=0).status == "Canceled"
     assert ended == [True]
     monkeypatch.setattr(runner, "cut_short", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Stopped):
-        batchscore.run(**arguments)
+        batchscore.run(**arguments, grace=0)

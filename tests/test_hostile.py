@@ -25,7 +25,7 @@ from batchscore.inputs import Selection, list_inputs
 from batchscore.job import CsvOptions, ScoringSettings
 from batchscore.minibatch import FileSlice, InputFile
 from batchscore.modelfolder import read_model_folder
-from batchscore.readers import csv_header, jsonl
+from batchscore.readers import csv_header, jsonl, source
 
 CSV = CsvOptions()
 INPUTS = int(os.environ.get("FUZZED_INPUTS", "250"))
@@ -131,8 +131,8 @@ def test_parquet_footers_are_weighed_without_what_ends_the_process(tmp_path: Pat
         kind, seed = "parquet", 2
         soak.run_batch(kind, seed, 1500 + number * 20, 20, tally := soak.Tally())
         assert not tally.faults
-    source = Path(readers.__file__).with_name("parquet.py").read_text()
-    parent = source[source.index("def cut(") : source.index("def check(")] + source[source.index("def _weights(") :]
+    text = Path(readers.__file__).with_name("parquet.py").read_text()
+    parent = text[text.index("def cut(") : text.index("def check(")] + text[text.index("def _weights(") :]
     assert ".column(" not in re.sub(r"batch\.column\(", "", parent)
 
 
@@ -145,9 +145,13 @@ def test_a_header_of_endless_columns_is_refused_before_it_fills_the_memory(tmp_p
     assert len(refusal(file).record or "") <= 1000
 
 
-def test_a_byte_order_mark_within_a_csv_is_data_wherever_it_is_cut(tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", [4, 1 << 20])
+def test_a_byte_order_mark_within_a_csv_is_data_wherever_it_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
     """Files that were appended to each other have some; pyarrow leaves out one at the beginning of what it parses."""
     file = file_of(tmp_path / "x.csv", "\ufeffa,b\n1,x\n\ufeff2,y\n3,z\n".encode())
+    monkeypatch.setattr(source, "BLOCK_BYTES", block)
     for rows_per_call in (1, 2, 100):
         with pytest.raises(FileRefused) as caught:
             list(readers.read(FileSlice(file), fuzzing.TABLE, ScoringSettings(rows_per_call=rows_per_call)))
@@ -254,10 +258,18 @@ def test_a_maze_of_links_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--\x1b]0;own\x07ed"], ["--workers", "\x1b[31m"], ["-m", "\x1b[31m\u202e"], ["x\x9b31m"]]
+    "words",
+    [
+        ["run", "--\x1b]0;own\x07ed"],
+        ["run", "-m", "none", "-i", "in", "-o", "out", "--workers", "\x1b[31m"],
+        ["run", "-m", "\x1b[31m\u202e", "-i", "in", "-o", "out"],
+        ["run", "-m", "none", "-o", "out", "x\x9b31m"],
+        ["show", "out", "b\x1b]0;own\x07ed"],
+    ],
+    ids=ascii,
 )
 def test_a_command_made_of_hostile_names_writes_no_control_characters(run_batchscore, words: list[str]) -> None:
     """A shell's glob turns names of files into words of a command, options among them."""
-    result = run_batchscore("run", "-m", "none", "-i", "in", "-o", "out", *words)
+    result = run_batchscore(*words)
     assert result.returncode == 2
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", result.stdout + result.stderr)

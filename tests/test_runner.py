@@ -474,6 +474,7 @@ def stuck_run(doubled: Path, numbers: Path, tmp_path: Path, faults: Path, clean_
         str(tmp_path / "out"),
         "--mini-batch-size=1",
         "--workers=2",
+        "--grace=0",
     ]
     background = Background(arguments, {**clean_environment, "FAULTS": str(faults)})
     background.wait_for(tmp_path / "out/.batchscore/journal.jsonl", 8)

@@ -19,6 +19,11 @@ from batchscore.schema import ColumnSpec, Schema
 from batchscore.scoring import ModelScorer
 
 
+def listed(path: Path) -> InputFile:
+    """The file as it is now."""
+    return InputFile(path.name, str(path), path.stat().st_size, str(path.stat().st_mtime_ns))
+
+
 class Pyfunc:
     """What a worker asks of MLflow's model."""
 
@@ -45,9 +50,7 @@ class Scoring:
         for name, lines in files.items():
             (self.folder / f"in/{name}.csv").write_text("x\n" + "".join(f"{line}\n" for line in lines.split()))
         paths = [self.folder / f"in/{name}.csv" for name in files]
-        return MiniBatch(
-            0, tuple(FileSlice(InputFile(path.name, str(path), path.stat().st_size, "1")) for path in paths)
-        )
+        return MiniBatch(0, tuple(FileSlice(listed(path)) for path in paths))
 
     def score(self, mini_batch: MiniBatch, **settings: Any) -> Outcome:
         model = Model(Schema((ColumnSpec("x", "double"),)), None, None, {}, self.pyfunc)
@@ -121,6 +124,6 @@ def test_nothing_is_left_of_a_mini_batch_whose_answer_is_refused(scoring: Scorin
 def test_parquet_slices_give_their_own_rows(scoring: Scoring) -> None:
     path = scoring.folder / "in/a.parquet"
     pq.write_table(pa.table({"x": [1.0, 2.0, 3.0, 4.0]}), path, row_group_size=2)
-    file = InputFile("a.parquet", str(path), path.stat().st_size, "1")
+    file = listed(path)
     outcome = scoring.score(MiniBatch(1, (FileSlice(file, 1, 2, 2),)))
     assert scoring.rows(outcome) == ["a.parquet,2,6.0", "a.parquet,3,8.0"]

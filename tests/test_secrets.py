@@ -128,7 +128,7 @@ def test_nor_of_one_whose_model_cannot_be_loaded(search, tmp_path: Path) -> None
     "words",
     [
         ["-m", ADDRESS],
-        ["-i", ADDRESS],
+        ["-i", ADDRESS.replace("https", "ftp")],
         ["-o", ADDRESS],
         ["--environment-variable", "given-by-option"],
         ["--param", f"nothing={ADDRESS}"],

@@ -33,19 +33,29 @@ OVERVIEW = "job_progress_overview.txt"
 RESULT = "job_result.txt"
 ERROR = "job_error.txt"
 REPORT = "sys/job_report/processed_mini-batches.csv"
+_README = "readme.txt"
+_NAMES = {OVERVIEW, RESULT, ERROR, _README, "sys", "user"}
 _NAMED = 10
 _FIRST_LINE = re.compile(rb"\S+ batchscore \S+ begins job (\w+)")
 
 
 def owner(folder: Path) -> str | None:
-    """The job whose logs a folder holds; "" where it isn't there or is empty, None where it is no job's."""
+    """The job whose logs a folder holds; "" where it isn't there or has nothing in it, None where it is no job's.
+
+    An overview without a whole line, among none but names of logs, is nothing: a disk was full when a job began.
+    """
+    names: set[str] = set()
     try:
         with (folder / OVERVIEW).open("rb") as stream:
-            found = _FIRST_LINE.match(stream.readline(1000))
+            line = stream.readline(1000)
+        found = _FIRST_LINE.match(line)
+        if line.endswith(b"\n"):
             return found[1].decode() if found else None
+        names = _NAMES
     except OSError:
-        is_free = not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))
-        return "" if is_free else None
+        pass  # there is none
+    is_free = not os.path.lexists(folder) or (folder.is_dir() and {path.name for path in folder.iterdir()} <= names)
+    return "" if is_free else None
 
 
 class JobLog:
@@ -93,7 +103,7 @@ class JobLog:
             for name in (RESULT, ERROR):
                 (self.folder / name).unlink(missing_ok=True)
             self._say(f"batchscore {__version__} {'goes on with' if is_resumed else 'begins'} job {self._name}")
-            (self.folder / "readme.txt").write_text(texts.README, encoding="utf-8")
+            (self.folder / _README).write_text(texts.README, encoding="utf-8")
         self._report(b"")
         named = ", ".join(self._job.inputs[:_NAMED]) + (", …" if len(self._job.inputs) > _NAMED else "")
         self._say(f"Model {self._job.model or 'none'}, inputs {named}, output {self._workspace.root}")

@@ -92,15 +92,19 @@ class Reader:
 
     def start(self) -> None:
         """Read from now on; the worker has the writing ends."""
-        self._close_ends()
-        self._thread.start()
+        self.give_ends_away()
+        if not self._is_stopping:
+            self._thread.start()
 
-    def _close_ends(self) -> None:
+    def give_ends_away(self) -> None:
+        """Close the writing ends here, once the worker has them; again does nothing."""
         for end in self.ends.values():
             os.close(end)
         self.ends = {}
 
     def _run(self) -> None:
+        if not self._streams:  # stopped before it ran
+            return
         ready = select.poll()
         for descriptor in (self._wake, *self._streams):
             ready.register(descriptor, select.POLLIN)
@@ -139,9 +143,12 @@ class Reader:
         """Take the rest and close all; a process that outlives the worker can't print any more."""
         with self._lock:
             self.drain()
-            for descriptor in tuple(self._streams):
-                self._close(descriptor)
-            os.close(self._wake)
+            self._close_all()
+
+    def _close_all(self) -> None:
+        for descriptor in tuple(self._streams):
+            self._close(descriptor)
+        os.close(self._wake)
 
     def stop(self) -> None:
         """Read what is there and end; again does nothing."""
@@ -150,8 +157,8 @@ class Reader:
             return
         self._is_stopping = True
         os.close(waker)  # which wakes the thread
-        if self._thread.ident is None:  # never started
-            self._close_ends()
-            self._finish()
+        if self._thread.ident is None:  # never started: what was printed is nobody's business
+            self.give_ends_away()
+            self._close_all()
         else:
             self._thread.join(_PATIENCE)

@@ -1,0 +1,296 @@
+"""Random kills of the parent and of workers: `python tests/soak_kills.py --kills 1000 [--seed N]`.
+
+Each job is killed at random moments until it has ended by itself. Then its outputs are those of an undisturbed job to
+the byte, its counts are right, no process is left and no temporary file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+MARK = "BATCHSCORE_SOAK"
+"""An environment variable that tells the processes of a job from all others."""
+
+MODEL_NOT_LOADED = 3
+"""How a job ends two of whose workers were killed while they loaded the model, before any had loaded it."""
+
+MODEL_CODE = """
+import mlflow.pyfunc
+from mlflow.models import set_model
+
+class Tripled(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return model_input["x"] * 3
+
+set_model(Tripled())
+"""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A job to disturb: how it is started, and what must come of it."""
+
+    name: str
+    command: Callable[[Path], list[str]]
+    """For an OUTPUT."""
+    rows: int
+    counts_retries: bool = True
+
+
+@dataclass
+class Tally:
+    """What was done to jobs."""
+
+    parents: int = 0
+    workers: int = 0
+    jobs: int = 0
+    by_recipe: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def kills(self) -> int:
+        return self.parents + self.workers
+
+
+def quick_recipe(folder: Path, *, files: int = 24) -> Recipe:
+    """A job without MLflow and pandas: 24 mini-batches in a fraction of a second."""
+    sys.path.insert(0, str(HERE))
+    import quick
+
+    rows = [n % 5 + 1 for n in range(files)]
+    quick.write(folder, **{f"f{n:02d}": " ".join(str(n * 10 + x) for x in range(many)) for n, many in enumerate(rows)})
+    settings = {"workers": 2, "max_retries": 20}
+    program = f"import sys; sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]; import killable; killable.main()"
+
+    def command(output: Path) -> list[str]:
+        return [sys.executable, "-c", program, str(folder), json.dumps({**settings, "output": str(output)})]
+
+    return Recipe("quick", command, sum(rows))
+
+
+def real_recipe(folder: Path, form: str, output_files: str) -> Recipe:
+    """An MLflow model over CSV and Parquet files, some of which are cut."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    model, inputs = folder / "model", folder / "in"
+    if not model.exists():
+        _save_model(folder, model)
+        inputs.mkdir()
+        for n in range(8):
+            table = pa.table({"id": [f"k{n}-{x}" for x in range(400)], "x": [n * 1000 + x / 3 for x in range(400)]})
+            if n % 2:
+                pq.write_table(table, inputs / f"f{n}.parquet", row_group_size=100)
+            else:
+                rows = zip(table["id"].to_pylist(), table["x"].to_pylist(), strict=True)
+                (inputs / f"f{n}.csv").write_text("id,x\n" + "".join(f"{key},{x!r}\n" for key, x in rows))
+
+    def command(output: Path) -> list[str]:
+        return [
+            sys.executable, "-m", "batchscore", "run", "-m", str(model), "-i", str(inputs), "-o", str(output),
+            "--mini-batch-size=2KB", "--workers=2", "--max-retries=20", f"--format={form}",
+            f"--output-files={output_files}", "--keep=id", "--quiet",
+        ]  # fmt: skip
+
+    return Recipe(f"{form} {output_files}", command, 3200)
+
+
+def _save_model(folder: Path, model: Path) -> None:
+    import mlflow.pyfunc
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    code = folder / "model_code.py"
+    code.write_text(MODEL_CODE)
+    signature = ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double", "thrice")]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's advice on how to log models
+        mlflow.pyfunc.save_model(model, python_model=str(code), signature=signature, pip_requirements=["mlflow-skinny"])
+
+
+class Disturbed:
+    """A recipe's jobs, killed at random moments."""
+
+    def __init__(self, recipe: Recipe, folder: Path, chance: random.Random, tally: Tally) -> None:
+        """The undisturbed job is done at once."""
+        self.recipe, self.folder, self.chance, self.tally = recipe, folder, chance, tally
+        self.mark = f"{os.getpid()}-{chance.getrandbits(48):x}"
+        self.environment = {**os.environ, "PYTHONPATH": str(HERE.parent), MARK: self.mark, "NO_COLOR": "1"}
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115  # close() closes it
+        self.expected, self.seconds = self._undisturbed()
+
+    def close(self) -> None:
+        self.log.close()
+
+    def _undisturbed(self) -> tuple[dict[str, bytes], float]:
+        output = self.folder / "undisturbed"
+        shutil.rmtree(output, ignore_errors=True)
+        started = time.monotonic()
+        process = self._started(output)
+        assert process.wait(120) == 0, self._said()
+        return content(output), time.monotonic() - started
+
+    def _started(self, output: Path) -> subprocess.Popen[bytes]:
+        self.log.seek(0)
+        self.log.truncate()
+        return subprocess.Popen(
+            self.recipe.command(output), env=self.environment, stdout=self.log, stderr=self.log, cwd=self.folder
+        )
+
+    def play(self, kills: Callable[[], bool]) -> None:
+        """One job, killed as long as ``kills`` says so; then it runs to its end, and everything is looked at."""
+        output = self.folder / "out"
+        shutil.rmtree(output, ignore_errors=True)
+        for _ in range(200):
+            process = self._started(output)
+            before = self.tally.workers
+            ended = self._disturb(process, kills)
+            if ended is not None and not (ended == MODEL_NOT_LOADED and self.tally.workers >= before + 2):
+                break
+            self._assert_gone(process)
+        else:
+            raise AssertionError("the job never ends")
+        assert ended == 0, (ended, self._said())
+        self._look_at(output)
+        self.tally.jobs += 1
+        self.tally.by_recipe[self.recipe.name] = self.tally.by_recipe.get(self.recipe.name, 0) + 1
+
+    def _said(self) -> str:
+        self.log.seek(0)
+        return self.log.read().decode()
+
+    def _disturb(self, process: subprocess.Popen[bytes], kills: Callable[[], bool]) -> int | None:
+        """Kill the parent, or workers until it ends; the exit code where it ended by itself."""
+        while kills():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(self.chance.uniform(0, self.seconds))
+            ahead = self.tally.parents - self.tally.workers
+            if self.chance.random() < 0.5 - ahead / 20:  # about as many of them as of workers
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                self.tally.parents += 1
+                return None
+            workers = [pid for pid in self._processes() if pid != process.pid]
+            if workers:
+                kill(self.chance.choice(workers))
+                self.tally.workers += 1
+        return process.wait(120)
+
+    def _processes(self) -> list[int]:
+        """The living processes of the job, of this run and of those before."""
+        return [pid for pid in processes() if mark_of(pid) == self.mark]
+
+    def _assert_gone(self, parent: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + 1
+        while left := self._processes():
+            assert time.monotonic() < deadline, f"left of process {parent.pid} after a second: {left}"
+            time.sleep(0.01)
+
+    def _look_at(self, output: Path) -> None:
+        found = content(output)
+        assert sorted(found) == sorted(self.expected)
+        assert found == self.expected
+        manifest = json.loads((output / "job.json").read_text())
+        counts = manifest["counts"]
+        assert counts["rows"] == counts["rows_scored"] == self.recipe.rows, counts
+        assert (counts["rows_failed"], counts["files_failed"]) == (0, 0), counts
+        assert not (output / ".batchscore").exists()
+        deadline = time.monotonic() + 1
+        while left := self._processes():
+            assert time.monotonic() < deadline, left
+            time.sleep(0.01)
+
+
+def content(output: Path) -> dict[str, bytes]:
+    """All files of an OUTPUT by their paths; of job.json, which has times, and of logs that they are there."""
+    found = {}
+    for path in output.rglob("*"):
+        name = path.relative_to(output).as_posix()
+        if path.is_file() and not name.startswith("logs/"):
+            found[name] = b"" if name == "job.json" else path.read_bytes()
+    return found
+
+
+def processes() -> Iterator[int]:
+    return (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit())
+
+
+def mark_of(pid: int) -> str | None:
+    """What the environment of a living process says; None for others."""
+    try:
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return None
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except (OSError, IndexError):
+        return None
+    return next((entry.decode().partition("=")[2] for entry in variables if entry.startswith(MARK.encode())), None)
+
+
+def kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def soak(recipes: list[Callable[[], Disturbed]], kills: int, tally: Tally, say: Callable[[str], Any] = print) -> None:
+    """Play the recipes by turns until there were that many kills."""
+    played = [make() for make in recipes]
+    said = time.monotonic()
+    while tally.kills < kills:
+        for one in played:
+            one.play(lambda: tally.kills < kills)
+            if tally.kills >= kills:
+                break
+        if time.monotonic() - said > 30:
+            said = time.monotonic()
+            say(f"{tally.kills} of {kills} kills, {tally.jobs} jobs")
+    for one in played:
+        one.close()
+
+
+def main() -> None:
+    """Play until there were enough kills, and print what was done."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=None)
+    given = parser.parse_args()
+    seed = random.SystemRandom().getrandbits(32) if given.seed is None else given.seed
+    print(f"seed {seed}", flush=True)
+    chance, tally, begun = random.Random(seed), Tally(), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="soak-") as name:
+        folder = Path(name)
+
+        def made(recipe: Recipe, place: str) -> Callable[[], Disturbed]:
+            (folder / place).mkdir(exist_ok=True)
+            return lambda: Disturbed(recipe, folder / place, chance, tally)
+
+        (folder / "real").mkdir()
+        (folder / "quick").mkdir()
+        recipes = [
+            made(real_recipe(folder / "real", form, output_files), f"{form}-{output_files}")
+            for form, output_files in (("csv", "one"), ("parquet", "one"), ("jsonl", "mirror"), ("parquet", "parts"))
+        ]
+        recipes += [made(quick_recipe(folder / "quick"), "quick-out")] * 4
+        soak(recipes, given.kills, tally, lambda text: print(text, flush=True))
+    print(
+        f"seed {seed}: {tally.parents} kills of the parent, {tally.workers} of workers, {tally.jobs} jobs finished "
+        f"with the right bytes and counts, nothing left behind, {time.monotonic() - begun:.0f} s; {tally.by_recipe}"
+    )
+
+
+if __name__ == "__main__":
+    main()

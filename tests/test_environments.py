@@ -284,6 +284,7 @@ def test_for_a_python_before_the_workers_lowest_the_lowest_that_they_run_in_is_t
 
 
 def test_where_no_python_is_here_that_workers_run_in_the_message_says_which_would_do(monkeypatch):
+    pytest.importorskip("uv")
     monkeypatch.setattr(interpreters, "_asked", lambda path: Interpreter(path, "3.9.1"))
     with pytest.raises(ModelLoadError, match=r"wants Python 3.10 or later in place of 3.8, .* install 3.10 does"):
         fitting("==3.8.*", "conda.yaml")

@@ -95,7 +95,9 @@ class Read:
         scorer = ModelScorer(LOADED[str(model)].model, ScoringSettings.from_json(setup["settings"]), setup["parts"])
         recorded = python_model(scorer)
         recorded.seen.clear()
-        file = InputFile(name, str(path), path.stat().st_size, "1", tuple(settings.pop("partitions", ())))
+        file = InputFile(
+            name, str(path), path.stat().st_size, str(path.stat().st_mtime_ns), tuple(settings.pop("partitions", ()))
+        )
         csv_options = settings.get("csv", CsvOptions())
         slices = readers.cut(file, 1, csv_options) if cut else (FileSlice(file),)
         outcome = scorer.score(MiniBatch(0, slices), lambda _: None)

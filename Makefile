@@ -15,11 +15,10 @@ demo: .venv/demo ## score sample_data/, spoil a file, repair it
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sample_data/demo.sh
 
 test: lint ## the checks and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 soak: .venv/dev ## hostile files by the hundred thousand, then a thousand kills (SOAK="--minutes 60 --seed 1" KILLS="--kills 1000 --seed 1")
-	$(BIN)/python tests/soak.py fuzz $(SOAK)
-	$(BIN)/python tests/soak_kills.py $(KILLS)
+	$(BIN)/python tests/soak.py fuzz $(SOAK) && $(BIN)/python tests/soak_kills.py $(KILLS)
 
 test-lower: .venv/dev ## the tests with the oldest supported libraries
 	$(BIN)/python tests/lower_bounds.py

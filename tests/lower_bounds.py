@@ -88,7 +88,22 @@ def main() -> int:
     print(f"test-lower: Python {found[0]} with the versions of tests/lowest-{found[0]}.txt", flush=True)
     left_out = [f"--ignore=tests/{name}" for name in LEFT_OUT]
     deselected = [f"--deselect=tests/{name}" for name in DESELECTED]
-    command = [str(python), "-m", "pytest", "-m", "not slow", *left_out, *deselected, *sys.argv[1:]]
+    command = [
+        str(python),
+        "-m",
+        "pytest",
+        "--numprocesses",
+        "auto",
+        "--maxprocesses",
+        "4",
+        "--dist",
+        "loadfile",
+        "-m",
+        "not slow",
+        *left_out,
+        *deselected,
+        *sys.argv[1:],
+    ]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 

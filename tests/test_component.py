@@ -238,7 +238,7 @@ def _texts(spec: Mapping[str, Any]) -> dict[str, str]:
     """An input as it compares: the client writes its values as text, and numbers as fractions."""
     as_text = {key: str(value) for key, value in spec.items()}
     if spec["type"] == "number":
-        as_text |= {key: str(float(spec[key])) for key in ("default", "min", "max")}
+        as_text |= {key: str(float(spec[key])) for key in ("default", "min", "max") if key in spec}
     return as_text
 
 

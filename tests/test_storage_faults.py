@@ -175,7 +175,7 @@ def as_nobody(folder: Path) -> Iterator[None]:
     if user := os.geteuid():
         yield
         return
-    modes = {path: path.stat().st_mode for path in folder.parents[:2]}
+    modes = {path: path.stat().st_mode for path in folder.parents if not path.stat().st_mode & 0o001}
     for path in modes:
         path.chmod(0o755)
     for path in (folder, *folder.rglob("*")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import io
 import os
 import random
@@ -339,12 +340,11 @@ def test_without_credentials_nothing_is_tried(url: str, wanted: str, monkeypatch
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    import fsspec.registry
-
+    known = importlib.import_module("fsspec.registry")  # a name of the package is a mapping in it
     for name, url, extra in (("s3fs", "s3://b/x", "s3"), ("adlfs", "az://b/x", "azure"), ("gcsfs", "gs://b/x", "gcs")):
         monkeypatch.setitem(sys.modules, name, None)
         for scheme in ("s3", "az", "gs"):
-            monkeypatch.delitem(fsspec.registry._registry, scheme, raising=False)
+            monkeypatch.delitem(known._registry, scheme, raising=False)
         with using(Access((("anon", "true"), ("az.account_name", "a")))), pytest.raises(UsageError) as caught:
             names(url)
         assert f"pip install 'batchscore[{extra}]'" in str(caught.value)

@@ -13,6 +13,7 @@ from batchscore.azure import read_deployment, resolve_model
 from batchscore.deployment import AZURE_TIMEOUT, Deployment
 from batchscore.errors import UsageError
 from batchscore.job import SUFFIXES, Job, MiniBatchSize, Script, output_name_and_format
+from batchscore.nouns import counted
 
 CONCURRENCY = ("max_concurrency_per_instance", "instance_count")
 """Azure's settings that make the number of workers."""
@@ -70,7 +71,7 @@ def workers_at_most_cores(asked: int) -> tuple[int, tuple[str, ...]]:
     cores = engines.cpu_count()
     if asked <= cores:
         return asked, ()
-    return cores, (f"{asked} workers were asked for; this machine has {_number(cores, 'core')}, so there are {cores}",)
+    return cores, (f"{asked} workers were asked for; this machine has {counted(cores, 'core')}, so there are {cores}",)
 
 
 def _settings(deployment: Deployment) -> dict[str, Any]:
@@ -136,7 +137,7 @@ def _workers(deployment: Deployment, fields: dict[str, Any]) -> tuple[int, tuple
     cores = engines.cpu_count()
     if workers < cores:
         key = _key(deployment, "max_concurrency_per_instance")
-        hint = f"{_number(workers, 'worker')} on {cores} cores, as the deployment says; {key} or --workers gives more"
+        hint = f"{counted(workers, 'worker')} on {cores} cores, as the deployment says; {key} or --workers gives more"
         notes = (hint,)
     return workers, notes
 
@@ -173,7 +174,3 @@ _OPTIONS = {"params": "--param", "csv": "how CSV files are written (--delimiter,
 def _key(deployment: Deployment, name: str) -> str:
     """A setting's dotted key in the deployment's style."""
     return f"settings.{name}" if deployment.style == "settings" else name
-
-
-def _number(number: int, word: str) -> str:
-    return f"1 {word}" if number == 1 else f"{number} {word}s"

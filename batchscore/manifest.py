@@ -15,6 +15,7 @@ from batchscore.job import Job
 from batchscore.limits import Limit, Share
 from batchscore.locking import utc
 from batchscore.minibatch import Column, Json
+from batchscore.nouns import counted
 from batchscore.planning import Prepared
 from batchscore.readers import is_readable
 from batchscore.redaction import redact
@@ -100,9 +101,9 @@ def completed(
     counts: Counts, outputs: tuple[Json, ...], columns: tuple[Column, ...], files: tuple[Json, ...] = ()
 ) -> Ending:
     """The ending of a job whose predictions, and what a scoring script wrote itself, are in place."""
-    to = outputs[0]["path"] if len(outputs) == 1 else _files(len(outputs))
+    to = outputs[0]["path"] if len(outputs) == 1 else counted(len(outputs), "file")
     places = [f", to {to}"] if outputs else []
-    places += [f", {_files(len(files))} written by the script"] if files else []
+    places += [f", {counted(len(files), 'file')} written by the script"] if files else []
     bad = _bad(counts)
     failed = f"; {bad}, see failures.jsonl" if bad else ""
     return Ending("Completed", f"{_scored(counts)}{''.join(places)}{failed}", counts, outputs, files, columns)
@@ -137,7 +138,7 @@ def cut_short(error: BatchscoreError, counts: Counts) -> Ending:
 
 
 def _scored(counts: Counts) -> str:
-    return f"{counts.rows_scored:,} of {counts.rows:,} rows from {_files(counts.files)} scored"
+    return f"{counts.rows_scored:,} of {counts.rows:,} rows from {counted(counts.files, 'file')} scored"
 
 
 def _bad(counts: Counts) -> str:
@@ -157,7 +158,7 @@ def _shown(limit: Limit) -> str:
 
 def _failed(counts: Counts) -> str:
     unsupported = f" ({counts.files_unsupported:,} of unsupported types)" if counts.files_unsupported else ""
-    return f"{_files(counts.files_failed)} failed{unsupported}"
+    return f"{counted(counts.files_failed, 'file')} failed{unsupported}"
 
 
 def warned(ending: Ending, job: Job, slow: int) -> Ending:
@@ -170,10 +171,6 @@ def warned(ending: Ending, job: Job, slow: int) -> Ending:
         f"there {they} would have been stopped. State a longer one ({job.timeout_name}), or make mini-batches smaller"
     )
     return replace(ending, slow=slow, warnings=(warning,))
-
-
-def _files(number: int) -> str:
-    return "1 file" if number == 1 else f"{number:,} files"
 
 
 def manifest_of(prepared: Prepared, ending: Ending) -> Json:

@@ -8,6 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
+from batchscore.nouns import counted
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -104,10 +106,6 @@ class Notes(Silent):
         print(text, file=self._stream, flush=True)
 
 
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def printable(text: str) -> str:
     """The text without control characters other than line ends, as a terminal may show it."""
     return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
@@ -115,7 +113,7 @@ def printable(text: str) -> str:
 
 def opening_line(files: int, folders: int, skipped: int) -> str:
     """The first line of a run, such as `3 files in 1 folder, 0 skipped`."""
-    return f"{_number(files, 'file')} in {_number(folders, 'folder')}, {skipped:,} skipped"
+    return f"{counted(files, 'file')} in {counted(folders, 'folder')}, {skipped:,} skipped"
 
 
 class Lines(Notes):

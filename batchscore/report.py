@@ -10,6 +10,7 @@ from typing import Any, Literal
 from batchscore import __version__
 from batchscore.inputs import Skipped
 from batchscore.minibatch import Column, Json
+from batchscore.nouns import counted
 
 Level = Literal["problem", "warning"]
 CHECKS = ("model", "requirements", "inputs", "settings", "files", "sample", "output", "disk", "memory", "time")
@@ -165,10 +166,10 @@ class Report:
     @property
     def verdict(self) -> str:
         """The last line for people."""
-        warnings = f", {_number(len(self.warnings), 'warning')}" if self.warnings else ""
+        warnings = f", {counted(len(self.warnings), 'warning')}" if self.warnings else ""
         if not self.problems:
             return f"Fine: no problem found{warnings}"
-        return f"Not fine: {_number(len(self.problems), 'problem')} found{warnings}"
+        return f"Not fine: {counted(len(self.problems), 'problem')} found{warnings}"
 
     def lines(self) -> Iterator[str]:
         """The whole report for people, the verdict last."""
@@ -206,16 +207,16 @@ def _summaries(report: Report) -> Iterator[tuple[str, str]]:
         )
         if model.load_seconds is not None:
             differing = sum(each.remark in DIFFERING for each in model.requirements)
-            stated = f"{_number(len(model.requirements), 'requirement')} stated, {differing} differing"
+            stated = f"{counted(len(model.requirements), 'requirement')} stated, {differing} differing"
             yield "requirements", stated if model.requirements else "the model states none"
     if inputs := report.inputs:
         yield "inputs", _input_line(inputs)
         if inputs.rows is not None:
             unfit = len({name for each in report.problems if each.check == "files" for name in each.files})
-            yield "files", f"{inputs.files - unfit:,} of {_number(inputs.files, 'file')} fit the model's signature"
+            yield "files", f"{inputs.files - unfit:,} of {counted(inputs.files, 'file')} fit the model's signature"
     if sample := report.sample:
         rate = f"{sample.rows_per_second:,.0f} rows/s"
-        yield "sample", f"{_number(sample.rows, 'row')} scored in {sample.seconds:.2f} s ({rate} by one worker)"
+        yield "sample", f"{counted(sample.rows, 'row')} scored in {sample.seconds:.2f} s ({rate} by one worker)"
     yield "output", f"{report.output}: {report.output_state}"
     yield from _estimated(report)
 
@@ -223,8 +224,8 @@ def _summaries(report: Report) -> Iterator[tuple[str, str]]:
 def _input_line(inputs: InputFacts) -> str:
     rows = ""
     if inputs.rows is not None:
-        rows = f", {'' if inputs.rows_counted else 'about '}{_number(inputs.rows, 'row')}"
-    places = f"{_number(inputs.files, 'file')} in {_number(inputs.folders, 'folder')}"
+        rows = f", {'' if inputs.rows_counted else 'about '}{counted(inputs.rows, 'row')}"
+    places = f"{counted(inputs.files, 'file')} in {counted(inputs.folders, 'folder')}"
     return f"{places}, {size_text(inputs.bytes)}{rows}; {len(inputs.skipped):,} skipped"
 
 
@@ -235,7 +236,7 @@ def _estimated(report: Report) -> Iterator[tuple[str, str]]:
     free = "" if report.disk_free is None else f"; {size_text(report.disk_free)} free"
     yield "disk", f"about {needed} while it runs, of which {size_text(estimates.output_bytes)} stay{free}"
     available = "" if report.memory_available is None else f"; {size_text(report.memory_available)} available"
-    workers = _number(estimates.workers, "worker")
+    workers = counted(estimates.workers, "worker")
     yield "memory", f"about {size_text(estimates.memory_bytes)} for {workers}{available}"
     yield "time", f"about {time_text(estimates.seconds)} with {workers}"
 
@@ -261,10 +262,6 @@ def _table(sample: Sample) -> Iterator[str]:
 def _cell(value: Any) -> str:
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def size_text(size: float) -> str:

@@ -42,7 +42,8 @@ class FileSlice:
     """A run of whole rows of one file.
 
     A whole file has start 0 and stop None. Otherwise start and stop bound bytes of a CSV (each on a
-    record's first byte; the header lies before the first slice's start) or row groups of a Parquet file.
+    record's first byte; the header lies before the first slice's start) or row groups of a Parquet file, where
+    first_row and max_rows tell which rows of a group are the slice's that isn't its alone.
     """
 
     file: InputFile
@@ -51,7 +52,7 @@ class FileSlice:
     first_row: int = 0
     """0-based number in the file of the slice's first row."""
     max_rows: int | None = None
-    """Read at most this many rows (a job with a row limit ends here)."""
+    """Read at most this many rows: a job with a row limit ends here, or the next slice has those behind them."""
     weight: int = field(default=0, compare=False)
     """About how many bytes of its file a slice holds that isn't the whole."""
 
@@ -110,7 +111,7 @@ class MiniBatch:
         """A name that depends on the rows alone, so that redoing overwrites and a rest never does."""
         digest = hashlib.sha256()
         for piece in self.slices:
-            digest.update(repr((*piece.file.facts, piece.start, piece.stop, piece.max_rows)).encode())
+            digest.update(repr((*piece.file.facts, piece.start, piece.stop, piece.first_row, piece.max_rows)).encode())
         return f"{self.number:06d}-{digest.hexdigest()[:12]}"
 
     @property

@@ -132,7 +132,10 @@ class RecordParser:
         if len(self._nulls) < len(self._csv.missing_values):
             self._nulls = self._csv.missing_values
             return True
-        return not is_hasty and all([self._typed.pop(position, None) is not None for position in positions])
+        typed = [] if is_hasty else [position for position in positions if position in self._typed]
+        for position in typed:
+            del self._typed[position]
+        return bool(typed)
 
     def _table(self, block: bytes, positions: Sequence[int], text: pa.DataType) -> pa.Table:
         """Give columns named by their positions: typed where they still are, else text.

@@ -115,7 +115,7 @@ def count_rows(file: InputFile, csv: CsvOptions, most: int | None = None) -> int
     return sum(map(_count, _whole_lines(without_bom(read_blocks(file), "utf-8"))))
 
 
-def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:  # noqa: ARG001  # as for CSV
+def cut(file: InputFile, size: int, csv: CsvOptions, apart: int | None = None) -> tuple[FileSlice, ...]:  # noqa: ARG001  # as for CSV
     """Slices of ``size`` bytes or a line more; the last has half as many or more.
 
     Every line end is one: within JSON's texts they are escaped.

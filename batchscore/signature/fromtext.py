@@ -89,7 +89,7 @@ def _are_exact(column: pa.Array) -> bool:
         return True
     numbers = np.frombuffer(column.buffers()[1], np.float64)[column.offset : column.offset + len(column)]
     with np.errstate(invalid="ignore"):
-        if -EXACT < numbers.min() and numbers.max() < EXACT:
+        if numbers.min() > -EXACT and numbers.max() < EXACT:
             return True
     # under what is missing there may be anything
     return column.null_count > 0 and bool(pc.all(pc.less(pc.abs(column), float(EXACT))).as_py())

@@ -146,6 +146,21 @@ def test_cut_gives_runs_of_row_groups(written):
     assert readers.count_rows(file, CsvOptions()) == 1000
 
 
+def test_only_the_columns_that_are_needed_are_read(written, monkeypatch):
+    """The others stay on the disk: reading looks at fewer bytes of the file than one column has."""
+    asked = []
+    real = pq.ParquetFile.iter_batches
+    monkeypatch.setattr(
+        pq.ParquetFile,
+        "iter_batches",
+        lambda self, **options: asked.append(options["columns"]) or real(self, **options),
+    )
+    file = written({"z": range(9), "b": [1.0] * 9, "y": range(9), "a": range(9), "k": range(9)})
+    assert rows(read(file)) == [(number, 1.0) for number in range(9)]
+    read(file, keep=("k",))
+    assert asked == [["b", "a"], ["b", "a", "k"]]
+
+
 @pytest.mark.parametrize("rows_per_call", [5, 7, 100])
 def test_pieces_of_a_row_group_give_its_rows(written, monkeypatch, rows_per_call):
     """Bad rows are named by their places in the file, and their records are theirs."""

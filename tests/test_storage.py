@@ -9,7 +9,11 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, PlainStore
 
@@ -49,6 +53,23 @@ def test_a_published_file_takes_the_place_of_the_one_before(tmp_path: Path) -> N
     assert os.listdir(scratch) == []
     publish(str(tmp_path), "b/c", str(scratch), lambda stream: stream.write(b"deep"))
     assert (tmp_path / "b/c").read_bytes() == b"deep"
+
+
+def test_a_file_is_hashed_while_it_is_written_and_not_read_for_that(tmp_path: Path) -> None:
+    """Whoever writes it: in bytes, in views, in lines, or as Parquet, whose writer asks where it is."""
+
+    def write(stream: BinaryIO) -> None:
+        assert not stream.readable()
+        stream.write(b"ab")
+        stream.writelines([b"c\n", b"d\n"])
+        stream.write(memoryview(np.arange(3, dtype=np.int64)))
+        pq.write_table(pa.table({"x": range(9)}), stream)
+        assert stream.tell() > 40
+
+    ready = prepare(str(tmp_path), "a", write)
+    content = Path(ready.temporary).read_bytes()
+    assert (ready.bytes, ready.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert content.endswith(b"PAR1")
 
 
 def test_what_fails_while_it_is_written_leaves_nothing(tmp_path: Path) -> None:

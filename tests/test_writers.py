@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from batchscore.errors import AnswerRefused, StorageError
 from batchscore.job import FORMATS
 from batchscore.minibatch import Column
-from batchscore.writers import TYPED, Piece, join, open_part, unify
+from batchscore.writers import TYPED, Piece, join, open_part, rendering, unify
 from batchscore.writers.parquet import ROW_GROUP_ROWS
 from batchscore.writers.types import arrow_type, canonical_type
 
@@ -687,3 +687,19 @@ TYPES = st.recursive(
 def test_every_type_that_is_written_is_read_from_its_name(kind):
     assume(canonical_type(kind) is not None)
     assert arrow_type(str(kind)) == canonical_type(kind)
+
+
+FIELDS = st.none() | st.text(st.sampled_from('a0,"\n\r é'), max_size=3)
+
+
+@given(st.lists(st.tuples(FIELDS, FIELDS), max_size=4))
+def test_csv_is_the_same_whether_arrow_joins_the_fields_or_we_do(pairs) -> None:
+    """Arrow's writer refuses fields with quotes; those of a table without any are joined by it."""
+    fields = [rendering.quoted(pa.array(values, pa.string())) for values in zip(*pairs, strict=True)]
+    if fields:
+        assert bytes(rendering.records(fields)) == bytes(rendering.lines(fields, ","))
+
+
+def test_fields_without_quotes_are_joined_by_arrow(monkeypatch) -> None:
+    monkeypatch.setattr(rendering, "lines", None)
+    assert bytes(rendering.records([pa.array(["a", None, "é"]), pa.array(["1", "2", None])])) == b"a,1\n,2\n\xc3\xa9,\n"

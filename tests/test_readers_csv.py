@@ -136,6 +136,14 @@ def test_only_the_columns_that_are_needed_are_read_and_each_in_its_type(written,
     ]
 
 
+def test_kept_text_tells_a_word_for_missing_from_nothing(written):
+    """Beside it the model's own text is missing where the word stands."""
+    file = written("a,b,c\nNA,x,NA\n,NA,\n")
+    (chunk,) = read(file, keep=("c",))
+    assert rows([chunk]) == [(None, "x"), (None, None)]
+    assert chunk.kept.column("c").to_pylist() == ["NA", None]
+
+
 @pytest.mark.parametrize("word", ["NA", "nan", "1.#IND", "-nan"])
 def test_words_for_missing_values_are_looked_for_once_one_is_met(written, monkeypatch, word):
     """Looking them up costs a tenth of reading numbers; the rest of the file is read with them, at once."""

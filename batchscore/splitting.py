@@ -46,7 +46,7 @@ def split(files: Sequence[InputFile], cutting: Cutting) -> tuple[MiniBatch, ...]
 
 def auto_bytes(files: Iterable[InputFile]) -> int:
     """How large `auto` mini-batches are: a power of two, so that another file seldom changes how all are cut."""
-    share = sum(file.size for file in files) // AUTO_MINI_BATCHES
+    share = sum(file.size + AUTO_FILE_BYTES for file in files) // AUTO_MINI_BATCHES
     power = 1 << max(share.bit_length() - 1, 0)
     return min(max(power, AUTO_LEAST_BYTES), AUTO_MOST_BYTES)
 

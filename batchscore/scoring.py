@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -76,6 +77,7 @@ def load_scorer(setup: Json) -> ModelScorer:
         env_manager=env_manager,
     )
     note = differences(setup["model"]) if env_manager == "local" else ""
+    gc.freeze()  # what is loaded stays: nobody need look through it for garbage again and again
     return ModelScorer(model, settings, setup["parts"], (note,) if note else ())
 
 

@@ -71,7 +71,7 @@ def _text(file: InputFile, csv: CsvOptions) -> bytes | None:
     is_plain = not is_remote(file.path) and codecs.lookup(csv.encoding).name in {"utf-8", "utf-8-sig"}
     if is_plain:
         with opened(file) as stored:
-            text = stored.read(SMALL_BYTES + 1)
+            text = stored.read(file.size + 1)
         return text.removeprefix(codecs.BOM_UTF8) if len(text) == file.size else None
     blocks: list[bytes] = []
     for block in utf8_blocks(file, csv.encoding):

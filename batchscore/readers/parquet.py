@@ -156,10 +156,10 @@ def _opened(file: InputFile) -> Iterator[pq.ParquetFile]:
             raise FileRefused(f"the file can't be read as Parquet: {_first_line(error)}; is it complete?") from error
 
 
-def open_parquet(stored: Any) -> pq.ParquetFile:
+def open_parquet(stored: Any, buffer_size: int = BUFFER_BYTES) -> pq.ParquetFile:
     """A stream's footer. Raises FileRefused for what isn't Parquet, and whatever pyarrow raises."""
     _refuse_other_formats(stored)
-    parquet = pq.ParquetFile(stored, pre_buffer=False, buffer_size=BUFFER_BYTES)
+    parquet = pq.ParquetFile(stored, pre_buffer=False, buffer_size=buffer_size)
     _refuse_contradictions(parquet)
     return parquet
 
@@ -307,12 +307,16 @@ class BatchReader:
     def read_batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         """The needed columns as they are stored, at most so many rows at once."""
         stop = self._parquet.num_row_groups if self._piece.stop is None else self._piece.stop
+        return self._parquet.iter_batches(
+            batch_size=rows, row_groups=list(range(self._piece.start, stop)), columns=self.needed, use_threads=False
+        )
+
+    @property
+    def needed(self) -> list[str]:
+        """The names of the columns to read."""
         sources = {column.source for column in self._features if column.position != -1}
         names = self._parquet.schema_arrow.names
-        needed = [name for name in names if name in sources or name in self._plan.kept] or names[:1]
-        return self._parquet.iter_batches(
-            batch_size=rows, row_groups=list(range(self._piece.start, stop)), columns=needed, use_threads=False
-        )
+        return [name for name in names if name in sources or name in self._plan.kept] or names[:1]
 
     def rows(self, batch: pa.RecordBatch, first_row: int, refuse: Refuse | None = None) -> Rows:
         """The batch as the plan has it; FileRefused at its first bad row, unless ``refuse`` takes these."""

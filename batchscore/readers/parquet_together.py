@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from batchscore.errors import FileRefused
-from batchscore.readers.bundles import SMALL_BYTES, Apart, Bundle, plan_for_all
-from batchscore.readers.parquet import MAX_BATCH_ROWS, BatchReader, names_of, open_parquet
+from batchscore.readers.bundles import Apart, Bundle, plan_for_all
+from batchscore.readers.parquet import BatchReader, names_of, open_parquet
 from batchscore.readers.source import opened
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ class Content:
 def load(piece: FileSlice, schema: Schema, settings: ScoringSettings) -> Content | None:  # noqa: ARG001  # as for CSV
     """The content of a file; None where it isn't as long as it was."""
     with opened(piece.file) as stored:
-        content = stored.read(SMALL_BYTES + 1)
+        content = stored.read(piece.file.size + 1)
     if len(content) != piece.file.size:
         return None
-    parquet = open_parquet(pa.BufferReader(content))
+    parquet = open_parquet(pa.BufferReader(content), buffer_size=0)
     return Content(len(content), parquet, parquet.schema_arrow, piece.file.partitions)
 
 
@@ -55,18 +55,16 @@ def parse(
     contents = [small for _, small in group if isinstance(small, Content)]
     first = contents[0]
     plan = plan_for_all(schema, names_of(first.parquet), settings, first.partitions)
-    readers = [
-        BatchReader(small.parquet, plan.features, plan, piece, None)
-        for (piece, _), small in zip(group, contents, strict=True)
-    ]
-    batches = [list(reader.read_batches(MAX_BATCH_ROWS)) for reader in readers]
+    reader = BatchReader(first.parquet, plan.features, plan, group[0][0], None)
+    needed = reader.needed
+    batches = [list(small.parquet.iter_batches(columns=needed, use_threads=False)) for small in contents]
     counts = [sum(batch.num_rows for batch in found) for found in batches]
     if counts != [small.parquet.metadata.num_rows for small in contents] or not sum(counts):
         raise FileRefused("rows are lost, or there are none")
     table = pa.Table.from_batches([batch for found in batches for batch in found])
     if not all(_is_plain(field.type) for field in table.schema):
         raise Apart
-    rows = readers[0].rows(table.combine_chunks().to_batches()[0], 0)
+    rows = reader.rows(table.combine_chunks().to_batches()[0], 0)
     members = tuple((piece, count) for (piece, _), count in zip(group, counts, strict=True))
     return Bundle(rows.features, rows.kept, plan.notes), members
 

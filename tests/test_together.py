@@ -153,6 +153,38 @@ def test_kept_text_with_line_ends_keeps_each_files_bounds(tmp_path: Path) -> Non
     assert pieces == [f'{file.name},0,"a\nb",2.0\n{file.name},1,c,4.0\n'.encode() for file in files]
 
 
+def write_texts(folder: Path, *texts: str) -> tuple[InputFile, ...]:
+    folder.mkdir()
+    for number, text in enumerate(texts):
+        (folder / f"{number}.csv").write_text(text)
+    return listed(folder)
+
+
+def test_a_quote_that_one_file_opens_isnt_closed_by_the_next(tmp_path: Path) -> None:
+    files = write_texts(tmp_path / "in", 'x,s,n\n1,"a,2\n', 'x,s,n\n3,b",4\n', "x,s,n\n5,c,6\n", "x,s,n\n7,c,8\n")
+    outcome, calls = scored(files, tmp_path / "parts")
+    assert [type(entry) for entry in outcome.slices] == [Failed, Scored, Scored, Scored]
+    assert [[row[0] for row in call] for call in calls] == [["3.0", "5.0", "7.0"]]
+
+
+def test_headers_of_several_lines_are_compared_to_their_end(tmp_path: Path) -> None:
+    texts = [f'x,s,n,"a\n{name}"\n1,t,2,{name}\n' for name in "bcb"]
+    outcome, _ = scored(write_texts(tmp_path / "in", *texts), tmp_path / "parts", keep=("a\nb",))
+    assert [type(entry) for entry in outcome.slices] == [Scored, Failed, Scored]
+
+
+def test_files_of_more_rows_than_a_call_are_cut_as_each_by_itself(tmp_path: Path) -> None:
+    files = listed(write_csv(tmp_path / "in", 2, lines="1,a,2\n" * 5))
+    _, calls = scored(files, tmp_path / "parts", rows_per_call=3)
+    assert [len(call) for call in calls] == [3, 2, 3, 2]
+
+
+def test_each_files_kept_text_has_its_own_say_in_a_format_with_types(tmp_path: Path) -> None:
+    files = write_texts(tmp_path / "in", "x,s,n\n1,7,2\n", "x,s,n\n1,t,2\n")
+    outcome, _ = scored(files, tmp_path / "parts", keep=("s",), format="jsonl")
+    assert outcome.is_mixed
+
+
 def test_many_tiny_files_make_mini_batches_of_hundreds() -> None:
     """Each costs a call of predict and a sync."""
     files = [InputFile(f"{number}.csv", f"/{number}.csv", 2000, "1") for number in range(20_000)]

@@ -53,7 +53,9 @@ SAME_LAYER = {
     ("runner", "publishing"),
     ("runner", "resuming"),
     ("runner", "scriptfiles"),
+    ("placing", "calls"),
     ("scoring", "calls"),
+    ("scoring", "placing"),
     ("scoring", "setaside"),
     ("script", "answers"),
     ("outputfolder", "appends"),
@@ -84,7 +86,7 @@ SAME_LAYER = {
 }
 """(importer, imported) within one layer; a circle is refused all the same."""
 
-FRAMES = {"signature", "readers", "writers", "model", "answers", "scoring", "calls", "setaside"}
+FRAMES = {"signature", "readers", "writers", "model", "answers", "scoring", "calls", "placing", "setaside"}
 DOORS = {
     "click": {"cli", "headings", "options", "translating"},
     "yaml": {"azure", "modelfolder"},

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from batchscore.minibatch import Column
 
 _BLOCK = 1 << 20
+_LINE_FEED = 10
 _ROWS = 16_384
 """Rows that are rendered at a time: the text stays in the processor's cache, and far below Arrow's 2 GB."""
 
@@ -82,26 +83,37 @@ class TextPart:
     def position(self, row: int) -> int:
         return self._offsets[row]
 
-    def write(self, table: pa.Table) -> None:
+    def write(self, table: pa.Table, stops: Sequence[int] = ()) -> None:
         from batchscore.writers.casting import prepared, slices
 
+        start = 0
         for piece in slices(table, _ROWS):
             arrays, columns = prepared(piece, self._roles, has_types=self._dialect.has_types)
             self._is_mixed |= self._columns not in ((), columns)
             self._widen(unify(self._columns, columns))
-            self._append(arrays, columns, piece.num_rows)
+            within = [stop - start for stop in stops if 0 < stop - start < piece.num_rows]
+            self._append(arrays, columns, piece.num_rows, within)
+            start += piece.num_rows
 
-    def _append(self, arrays: Sequence[pa.Array], columns: Sequence[Column], rows: int) -> None:
+    def _append(
+        self, arrays: Sequence[pa.Array], columns: Sequence[Column], rows: int, stops: Sequence[int] = ()
+    ) -> None:
         from batchscore.writers.casting import cast_columns
 
         if rows == 0:
             return
         records = self._dialect.encode(cast_columns(arrays, columns, self._columns), self._columns)
+        ends = _line_ends(records) if stops else ()
+        if stops and len(ends) != rows:  # a text with a line end in it
+            for start, stop in itertools.pairwise((0, *stops, rows)):
+                self._append([array.slice(start, stop - start) for array in arrays], columns, stop - start)
+            return
         with storage_errors("write", self._file.path):
             self._file.stream.write(records)
-        end = self._offsets[self._rows] + memoryview(records).nbytes
+        begin = self._offsets[self._rows]
+        self._offsets.update((self._rows + stop, begin + int(ends[stop - 1])) for stop in stops)
         self._rows += rows
-        self._offsets[self._rows] = end
+        self._offsets[self._rows] = begin + memoryview(records).nbytes
 
     def _widen(self, columns: tuple[Column, ...]) -> None:
         """Take on wider columns; what was written is encoded again where its text depends on the type."""
@@ -136,6 +148,13 @@ class TextPart:
             self.close()
         else:
             self.abort()
+
+
+def _line_ends(records: Any) -> Any:
+    """The offsets behind all line feeds."""
+    import numpy as np
+
+    return np.flatnonzero(np.frombuffer(records, np.uint8) == _LINE_FEED) + 1
 
 
 def join_text(dialect: Dialect, pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None:

@@ -51,7 +51,7 @@ class ModelScorer:
         self.notes = notes
 
     def facts(self) -> Json:
-        return {"notes": list(self.notes)}
+        return {"notes": list(self.notes), "threads": self.model.threads.libraries}
 
     def close(self) -> None:
         """Nothing to clean up: the process ends."""
@@ -74,7 +74,8 @@ def load_scorer(setup: Json) -> ModelScorer:
         env_manager=env_manager,
     )
     note = differences(setup["model"]) if env_manager == "local" else ""
-    return ModelScorer(model, settings, setup["parts"], (note,) if note else ())
+    notes = (note, *model.threads.notes)
+    return ModelScorer(model, settings, setup["parts"], tuple(filter(None, notes)))
 
 
 def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progress) -> Outcome:

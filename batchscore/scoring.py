@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
@@ -34,6 +35,7 @@ from batchscore.model.requirements import differences
 from batchscore.readers import Chunk
 from batchscore.redaction import secret_values, without
 from batchscore.setaside import SetAside, failure_of, spoilt_rows
+from batchscore.stopwatch import Spent
 from batchscore.storage import facts_of, is_remote
 
 Progress: TypeAlias = Callable[[int], None]
@@ -57,9 +59,12 @@ class ModelScorer:
         """Nothing to clean up: the process ends."""
 
     def score(self, mini_batch: MiniBatch, progress: Progress) -> Outcome:
+        self.model.watch.begin("write")
         if isinstance(mini_batch.portion, Trial):
-            return try_rows(self, mini_batch, mini_batch.portion, progress)
-        return score_mini_batch(self, mini_batch, progress)
+            outcome = try_rows(self, mini_batch, mini_batch.portion, progress)
+        else:
+            outcome = score_mini_batch(self, mini_batch, progress)
+        return replace(outcome, spent=Spent.of(self.model.watch))
 
 
 def load_scorer(setup: Json) -> ModelScorer:
@@ -93,7 +98,7 @@ def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progr
         SetAside(str(Path(scorer.parts, mini_batch.failures_name)), spoilt) as aside,
         writers.open_part(scorer.settings.writer, str(path), _roles(scorer.settings)) as part,
     ):
-        chunks = _chunks(scorer, ledger, aside)
+        chunks = scorer.model.watch.over("read", _chunks(scorer, ledger, aside))
         if isinstance(mini_batch.portion, Mended):
             chunks = cut(chunks, mini_batch.portion.calls)
         for call in calls(chunks, scorer.settings):
@@ -131,14 +136,15 @@ def try_rows(scorer: ModelScorer, mini_batch: MiniBatch, trial: Trial, progress:
             if 0 < trial.stop <= seen:
                 return
 
-    for call in calls(wanted(), scorer.settings):
+    for call in calls(scorer.model.watch.over("read", wanted()), scorer.settings):
         _predict(scorer, call)
         progress(sum(chunk.rows for chunk in call))
     return ledger.tried(found)
 
 
 def _predict(scorer: ModelScorer, call: list[Chunk]) -> Columns:
-    answer = scorer.model.predict(input_of(scorer.model, call))
+    with scorer.model.watch.stage("enforce"):
+        answer = scorer.model.predict(input_of(scorer.model, call))
     return scorer.model.columns(answer, sum(chunk.rows for chunk in call))
 
 

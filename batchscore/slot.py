@@ -20,6 +20,7 @@ from batchscore.faults import (
 )
 from batchscore.joblog.process import Attempt, ProcessLog
 from batchscore.minibatch import Json, MiniBatch, Outcome
+from batchscore.stopwatch import Lap
 from batchscore.storage import in_use
 
 Progress = Callable[[int], None]
@@ -44,6 +45,8 @@ class Slot:
         """What takes the place of a worker that is to be recycled; it loads the model meanwhile."""
         self._sent = 0
         """Mini-batches that the worker was sent."""
+        self._since = 0.0
+        """When the worker at work was first needed, monotonic seconds."""
         self._facts: Json | None = None
         self._is_stopped = False
         self._earlier_peak = 0
@@ -61,7 +64,7 @@ class Slot:
             return
         if self._child:
             self._retire(self._child)
-        self._facts, self._sent = None, 0
+        self._facts, self._sent, self._since = None, 0, time.monotonic()
         self._child, self._next = self._next, None
         if self._child:
             self._child.take_over()
@@ -124,7 +127,8 @@ class Slot:
         except BadMessage as error:
             raise ModelNotLoaded(f"the worker sent what is no message: {error}", child.log_tail()) from None
         match reply:
-            case {"kind": "ready", "facts": dict(facts)}:
+            case {"kind": "ready", "facts": dict(facts), **more}:
+                self._log.listener.loaded(self._log.name, self._since, self._load(more))
                 if self._spec.memory_limit is not None:
                     self._refuse_big(child, self._spec.memory_limit)
                 return facts
@@ -134,6 +138,14 @@ class Slot:
                 raise _fatal(name, message)
             case _:
                 raise ModelNotLoaded(f"the worker sent an unexpected message of kind {reply['kind']!r}")
+
+    def _load(self, told: Json) -> Lap:
+        """How long its place had to wait for a process that was ready at the time that it tells."""
+        now = time.monotonic()
+        match told:
+            case {"at": float(at), "cpu_seconds": int() | float() as cpu_seconds}:
+                return Lap(max(min(at, now) - self._since, 0.0), cpu_seconds)
+        return Lap(now - self._since)
 
     def _refuse_big(self, child: Child, limit: int) -> None:
         """Raise ModelNotLoaded where the model alone is too big: no mini-batch is to blame."""

@@ -19,6 +19,7 @@ from batchscore.model.registry import resolve
 from batchscore.model.requirements import explained
 from batchscore.model.threads import ThreadsUsed, limit_threads, prepare_threads
 from batchscore.schema import ModelSignature, Schema
+from batchscore.stopwatch import Stopwatch
 
 __all__ = ["Model", "load", "resolve"]
 
@@ -38,6 +39,8 @@ class Model:
     params: Mapping[str, Any]
     _pyfunc: Any
     threads: ThreadsUsed = field(default_factory=ThreadsUsed)
+    watch: Stopwatch = field(default_factory=lambda: Stopwatch("write"))
+    """Is in the stage `predict` while the model itself is at work."""
 
     def predict(self, model_input: Any) -> Any:
         """What the model answers to an input of at least one row; MLflow enforces the signature first."""
@@ -81,12 +84,20 @@ def load(
     raw = _raw(loaded)
     used = limit_threads(raw, threads)
     if predict_fn == "predict":
-        return Model(signature.inputs, signature.outputs, None, dict(params or {}), loaded, used)
+        return _timed(Model(signature.inputs, signature.outputs, None, dict(params or {}), loaded, used))
     method = _Method(_method(raw, loaded, predict_fn))
     # PyFuncModel enforces the signature before it calls the method that it is told to.
     enforcing = mlflow.pyfunc.PyFuncModel(model_meta=loaded.metadata, model_impl=method, predict_fn="call")
     classes = _classes(raw) if predict_fn == "predict_proba" else None
-    return Model(signature.inputs, None, classes, dict(params or {}), enforcing, used)
+    return _timed(Model(signature.inputs, None, classes, dict(params or {}), enforcing, used))
+
+
+def _timed(model: Model) -> Model:
+    """The model, whose watch tells its own work from MLflow's enforcement."""
+    pyfunc = model._pyfunc  # noqa: SLF001  # this module's
+    with contextlib.suppress(AttributeError):  # another version's interface: all of it is enforcement then
+        pyfunc._predict_fn = model.watch.timed("predict", pyfunc._predict_fn)  # noqa: SLF001  # no other way in
+    return model
 
 
 @contextlib.contextmanager

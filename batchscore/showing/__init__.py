@@ -86,6 +86,7 @@ def _of_manifest(workspace: Workspace, manifest: Json, header: Header | None, ho
         rows_per_second=_rate(recorded, timings["seconds"]),
         is_resumable=header is not None and manifest["status"] != "Completed",
         holder=holder,
+        times={name: timings[name] for name in ("run", "workers", "whole_job", "words") if name in timings},
         outputs=tuple(entry["path"] for entry in manifest["outputs"]),
         slowest=tuple(lists.get("slowest", ())),
         failed=tuple(lists.get("first_failed", ())),

@@ -19,6 +19,7 @@ def lines(report: Report) -> Iterator[str]:
     facts = [(name, fact) for name, fact in _facts(report) if fact]
     width = max(len(name) for name, _ in facts)
     yield from (f"  {name:<{width}}  {fact}" for name, fact in facts)
+    yield from _times(report.times)
     yield from _mini_batches("Slowest mini-batches", report.slowest)
     yield from _mini_batches(f"Failed mini-batches ({report.mini_batches_failed:,})", report.failed)
     if more := report.mini_batches_failed - len(report.failed):
@@ -100,6 +101,32 @@ def _duration(seconds: float) -> str:
 
 def _ago(seconds: float | None) -> str:
     return "" if seconds is None else f"{_duration(seconds)} ago"
+
+
+_STAGES = {
+    "load": "start and load the model",
+    "read": "read",
+    "enforce": "make the model's input",
+    "predict": "predict",
+    "write": "write",
+    "failed": "failed attempts",
+    "idle": "idle",
+}
+_PARENT = {"plan": "plan", "list": "list inputs", "environment": "environment", "score": "score", "join": "join"}
+
+
+def _times(times: Json) -> Iterator[str]:
+    """Where the time of the last run went, and what may be done about it."""
+    workers = times.get("workers")
+    if not workers or not workers["count"]:
+        return
+    yield ""
+    yield f"Where the time went: {workers['count']:,} workers, busy {workers['busy']:.0%} of their time".replace("%", " %")
+    for name, stage in workers["stages"].items():
+        yield f"  {_STAGES[name]:<24}  {stage['seconds']:>9,.1f} s  {100 * stage['share']:>3.0f} %"
+    run = ", ".join(f"{_PARENT[name]} {stage['seconds']:,.1f} s" for name, stage in times["run"].items())
+    yield f"  the run: {run}"
+    yield from (f"  {_short(sentence, 4 * _WIDEST)}" for sentence in times["words"][1:])
 
 
 def _mini_batches(title: str, entries: Sequence[Json]) -> Iterator[str]:

@@ -1,0 +1,84 @@
+"""What job.json says of where a run's time went."""
+
+from __future__ import annotations
+
+import re
+
+from batchscore import advice, engines
+from batchscore.advice import Figures
+from batchscore.minibatch import InputFile, Json
+from batchscore.planning import Prepared
+from batchscore.stopwatch import Lap, Spent
+from batchscore.storage import is_remote
+
+_CSV = re.compile(r"\.[ct]sv(\.\w+)?$", re.IGNORECASE)
+_PARQUET = re.compile(r"\.(parquet|pqt)$", re.IGNORECASE)
+
+
+def where_time_went(prepared: Prepared, spent: Spent, rows: int) -> Json:
+    """Keys of `timings`: this run's process and its workers, the whole job's workers (``spent``), and words.
+
+    ``rows`` are those that this run gave predictions.
+    """
+    observed = prepared.observed
+    laps = observed.clock.laps()
+    run = figures(prepared, rows, {name: lap.seconds for name, lap in laps.items()})
+    return {
+        "run": {name: _told(lap, run.seconds) for name, lap in laps.items()},
+        "workers": _workers(run),
+        "whole_job": {name: _told(lap) for name, lap in spent.laps.items()},
+        "words": list(advice.words(run)),
+    }
+
+
+def figures(prepared: Prepared, rows: int, parent: dict[str, float]) -> Figures:
+    """The run so far, with what advice depends on."""
+    job, files = prepared.job, prepared.listing.files
+    return Figures(
+        seconds=sum(parent.values()),
+        parent=parent,
+        shifts=prepared.observed.shifts,
+        rows=rows,
+        files=len(files),
+        bytes=sum(file.size for file in files),
+        kind=_kind(files),
+        is_local=not any(is_remote(file.path) for file in files),
+        is_whole=prepared.earlier.is_new,
+        mini_batches=prepared.observed.mini_batches,
+        cores=engines.cpu_count(),
+        threads=prepared.settings.threads,
+        calls_whole_files=job.predicts_whole_files or job.script is not None,
+    )
+
+
+def _kind(files: tuple[InputFile, ...]) -> str:
+    """CSV or Parquet, where nine tenths of the bytes are."""
+    total = sum(file.size for file in files)
+    for kind, names in (("CSV", _CSV), ("Parquet", _PARQUET)):
+        if sum(file.size for file in files if names.search(file.name)) >= 0.9 * total:
+            return kind
+    return "files"
+
+
+def _workers(run: Figures) -> Json:
+    """The workers' time, of all of them together."""
+    shifts = run.shifts
+    laps = {"load": shifts.load, **shifts.spent.laps}
+    rest = {"failed": Lap(shifts.failed), "idle": Lap(shifts.idle)}
+    stages = {name: _told(lap, shifts.seconds) for name, lap in laps.items()}
+    for name, lap in rest.items():
+        stages[name] = _told(lap, shifts.seconds)
+        del stages[name]["cpu_seconds"]
+    return {
+        "count": shifts.workers,
+        "seconds": round(shifts.seconds, 3),
+        "busy": round(shifts.busy, 3),
+        "stages": stages,
+        "tail": {"seconds": round(shifts.tail, 3), "waited_for": shifts.last},
+        "calls": shifts.spent.calls,
+    }
+
+
+def _told(lap: Lap, whole: float | None = None) -> Json:
+    told = {"seconds": round(lap.seconds, 3), "cpu_seconds": round(lap.cpu_seconds, 3)}
+    return told if whole is None else {**told, "share": round(lap.seconds / whole, 3) if whole else 0.0}

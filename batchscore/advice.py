@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from batchscore.nouns import counted
 from batchscore.worktime import Shifts
 
+_SOME, _MUCH, _MOST = 0.1, 0.25, 0.4
+"""Shares from which on a word is worth it."""
 _LEAST_SECONDS = 2.0
 """Of a run, or of what would be saved: nobody changes anything for less."""
 _SMALL_FILE = 64 << 10
@@ -86,7 +88,7 @@ def _percent(share: float) -> str:
 
 
 def _failed(run: Figures) -> Iterator[str]:
-    if run.share("failed") >= 0.1:
+    if run.share("failed") >= _SOME:
         yield (
             f"{_percent(run.share('failed'))} of the workers' time went into attempts that failed: "
             "logs/user/error.txt says why"
@@ -96,21 +98,21 @@ def _failed(run: Figures) -> Iterator[str]:
 def _start_up(run: Figures) -> Iterator[str]:
     """One worker would hardly take longer where all that was scored takes half as long as one start."""
     shifts = run.shifts
-    if shifts.workers < 2:
+    if shifts.workers == 1:
         return
     load = shifts.load.seconds / shifts.workers
     scored = shifts.spent.seconds + shifts.failed
     if scored <= load / 2:
         saved = shifts.load.cpu_seconds * (shifts.workers - 1) / shifts.workers
         yield (
-            f"{_percent(run.share('load'))} of the workers' time went into starting them, which took {load:,.1f} s each "
-            f"for {scored:,.1f} s of scoring in all: fewer of them (--workers 1) would take at most {scored:,.1f} s "
-            f"longer and {saved:,.1f} CPU seconds less"
+            f"{_percent(run.share('load'))} of the workers' time went into starting them, {load:,.1f} s each for "
+            f"{scored:,.1f} s of scoring in all: --workers 1 would take at most {scored:,.1f} s longer and "
+            f"{saved:,.1f} CPU seconds less"
         )
 
 
 def _small_files(run: Figures) -> Iterator[str]:
-    if not _has_small_files(run) or run.share("read") < 0.3 or not run.is_whole:
+    if not _has_small_files(run) or run.share("read") < _MUCH or not run.is_whole:
         return
     each = 1000 * run.shifts.spent.read.seconds / run.files
     yield (
@@ -125,8 +127,8 @@ def _has_small_files(run: Figures) -> bool:
 
 
 def _csv(run: Figures) -> Iterator[str]:
-    """A third is what numeric columns take as Parquet, with batchscore's readers and with others; see the docs."""
-    if run.kind == "CSV" and run.is_local and run.share("read") >= 0.4 and not _has_small_files(run):
+    """A third: measured with batchscore's readers, see docs/logs.md."""
+    if run.kind == "CSV" and run.is_local and run.share("read") >= _MOST and not _has_small_files(run):
         yield (
             f"{_percent(run.share('read'))} of the workers' time is CSV parsing; "
             "the same data as Parquet would take about a third of it"
@@ -135,7 +137,7 @@ def _csv(run: Figures) -> Iterator[str]:
 
 def _enforcing(run: Figures) -> Iterator[str]:
     calls = run.shifts.spent.calls
-    if not calls or run.calls_whole_files or run.share("enforce") < 0.2:
+    if not calls or run.calls_whole_files or run.share("enforce") < _MUCH:
         return
     rows = run.rows / calls
     if rows < _FEW_ROWS:
@@ -148,7 +150,7 @@ def _enforcing(run: Figures) -> Iterator[str]:
 def _idle_cores(run: Figures) -> Iterator[str]:
     workers = run.shifts.workers
     at_work, more = workers * run.threads, run.cores // run.threads
-    if at_work >= run.cores or run.share("predict") < 0.5:
+    if at_work >= run.cores or run.share("predict") < _MOST:
         return
     if run.mini_batches <= workers:
         number = counted(run.mini_batches, "mini-batch")
@@ -157,22 +159,20 @@ def _idle_cores(run: Figures) -> Iterator[str]:
         remedy = f"--workers {more} would use more of them"
     else:
         remedy = "--threads-per-worker would use more of them, with a model that has use for it"
-    yield f"{_percent(run.share('predict'))} of the workers' time is predict, on {at_work} of {run.cores} cores; {remedy}"
+    used = f"{at_work} of {run.cores} cores"
+    yield f"{_percent(run.share('predict'))} of the workers' time is predict, on {used}; {remedy}"
 
 
 def _tail(run: Figures) -> Iterator[str]:
     shifts = run.shifts
-    if shifts.workers > 1 and shifts.tail >= max(0.1 * shifts.seconds, _LEAST_SECONDS):
-        others = "the other worker" if shifts.workers == 2 else "the other workers"
+    if shifts.workers > 1 and shifts.tail >= max(_SOME * shifts.seconds, _LEAST_SECONDS):
         yield (
-            f"{_percent(shifts.tail / shifts.seconds)} of the workers' time is the end, where {others} had nothing to "
-            f"do but wait for {shifts.last}: a smaller --mini-batch-size shares the work better, where files can be cut"
+            f"{_percent(shifts.tail / shifts.seconds)} of the workers' time is the end, when nothing was left to do "
+            f"beside {shifts.last}: a smaller --mini-batch-size shares the work better, where files can be cut"
         )
 
 
 def _joining(run: Figures) -> Iterator[str]:
     share = run.parent.get("join", 0.0) / run.seconds
-    if share >= 0.25 and run.parent["join"] >= _LEAST_SECONDS:
-        yield (
-            f"{_percent(share)} of the run is joining what the workers wrote"
-        )
+    if share >= _MUCH and run.parent["join"] >= _LEAST_SECONDS:
+        yield (f"{_percent(share)} of the run is joining what the workers wrote")

@@ -36,8 +36,8 @@ from batchscore.splitting import Cutting, split
 from batchscore.staging import late_words, stage
 from batchscore.storage import using
 from batchscore.summary import JobSummary, Verdicts, already_finished
-from batchscore.worktime import WorkTime
 from batchscore.workspace import Workspace
+from batchscore.worktime import WorkTime
 
 Scoring: TypeAlias = tuple[MiniBatch, tuple[Outcome, ...]]
 """A mini-batch and what became of its slices; without outcomes it wasn't scored to the end."""

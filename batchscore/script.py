@@ -147,11 +147,12 @@ class ScriptScorer:
         Raises AnswerRefused for a result that is no list, tuple or DataFrame and for files that can't be published,
         and whatever run() raises; then nothing that it wrote is left.
         """
-        begun, watch = time.perf_counter(), Stopwatch("write")
+        begun, watch = time.perf_counter(), Stopwatch("read")
         try:
-            with watch.stage("read"), local_copies([piece.file for piece in mini_batch.slices]) as paths:
-                with watch.stage("predict"):
-                    result = self._module.run(paths)
+            with local_copies([piece.file for piece in mini_batch.slices]) as paths:
+                watch.turn_to("predict")
+                result = self._module.run(paths)
+                watch.turn_to("write")
             rows = _length(result)
             scored, columns = self._collected(mini_batch, result, rows)
             files, appended = self._output.keep(mini_batch.files_name)

@@ -44,7 +44,8 @@ class Spent:
     def of(cls, watch: Stopwatch) -> Spent:
         """What the watch has measured since it began."""
         laps = watch.laps()
-        return cls(**{name: laps.get(name, Lap()) for name in STAGES}, calls=watch.turns.get("predict", 0))
+        read, enforce, predict, write = (laps.get(name, Lap()) for name in STAGES)
+        return cls(read, enforce, predict, write, watch.turns.get("predict", 0))
 
     @property
     def seconds(self) -> float:
@@ -55,8 +56,8 @@ class Spent:
         return {name: getattr(self, name) for name in STAGES}
 
     def __add__(self, other: Spent) -> Spent:
-        laps = {name: lap + getattr(other, name) for name, lap in self.laps.items()}
-        return Spent(**laps, calls=self.calls + other.calls)
+        read, enforce, predict, write = (lap + getattr(other, name) for name, lap in self.laps.items())
+        return Spent(read, enforce, predict, write, self.calls + other.calls)
 
     def to_json(self) -> list[Any]:
         """A short form: there may be a hundred thousand in a journal."""
@@ -66,7 +67,8 @@ class Spent:
     def from_json(cls, record: list[Any]) -> Spent:
         """Raises ValueError, TypeError."""
         *laps, calls = record
-        return cls(*(Lap(float(seconds), float(cpu)) for seconds, cpu in laps), calls=int(calls))
+        read, enforce, predict, write = (Lap(float(seconds), float(cpu)) for seconds, cpu in laps)
+        return cls(read, enforce, predict, write, int(calls))
 
 
 STAGES = tuple(each.name for each in fields(Spent) if each.name != "calls")

@@ -121,7 +121,9 @@ def _times(times: Json) -> Iterator[str]:
     if not workers or not workers["count"]:
         return
     yield ""
-    yield f"Where the time went: {workers['count']:,} workers, busy {workers['busy']:.0%} of their time".replace("%", " %")
+    yield f"Where the time went: {workers['count']:,} workers, busy {workers['busy']:.0%} of their time".replace(
+        "%", " %"
+    )
     for name, stage in workers["stages"].items():
         yield f"  {_STAGES[name]:<24}  {stage['seconds']:>9,.1f} s  {100 * stage['share']:>3.0f} %"
     run = ", ".join(f"{_PARENT[name]} {stage['seconds']:,.1f} s" for name, stage in times["run"].items())

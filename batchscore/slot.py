@@ -108,10 +108,13 @@ class Slot:
             raise Abandoned
         if self._facts is None:
             with self._log.loading(child.pid), self._killing_unless_answered(child):
-                self._facts = self._loaded(child)
+                reply = self._loaded(child)
+                self._log.listener.loaded(self._log.name, self._since, _waited(self._since, reply))
+                self._facts = reply["facts"]
         return self._facts
 
     def _loaded(self, child: Child) -> Json:
+        """What the worker says when it is ready, its facts among it."""
         limit = self._spec.load_timeout
         try:
             reply = child.channel.receive(limit)
@@ -127,25 +130,16 @@ class Slot:
         except BadMessage as error:
             raise ModelNotLoaded(f"the worker sent what is no message: {error}", child.log_tail()) from None
         match reply:
-            case {"kind": "ready", "facts": dict(facts), **more}:
-                self._log.listener.loaded(self._log.name, self._since, self._load(more))
+            case {"kind": "ready", "facts": dict()}:
                 if self._spec.memory_limit is not None:
                     self._refuse_big(child, self._spec.memory_limit)
-                return facts
+                return reply
             case {"kind": "load_failed", "message": str(message), "traceback": str(traceback)}:
                 raise ModelNotLoaded(message, traceback)
             case {"kind": "fatal", "error": str(name), "message": str(message)}:
                 raise _fatal(name, message)
             case _:
                 raise ModelNotLoaded(f"the worker sent an unexpected message of kind {reply['kind']!r}")
-
-    def _load(self, told: Json) -> Lap:
-        """How long its place had to wait for a process that was ready at the time that it tells."""
-        now = time.monotonic()
-        match told:
-            case {"at": float(at), "cpu_seconds": int() | float() as cpu_seconds}:
-                return Lap(max(min(at, now) - self._since, 0.0), cpu_seconds)
-        return Lap(now - self._since)
 
     def _refuse_big(self, child: Child, limit: int) -> None:
         """Raise ModelNotLoaded where the model alone is too big: no mini-batch is to blame."""
@@ -259,6 +253,15 @@ class Slot:
         if self._next:
             self._next.kill()
         self._log.close()
+
+
+def _waited(since: float, ready: Json) -> Lap:
+    """How long a place had to wait for a process that was ready at the time that it tells, and that process's CPU."""
+    now = time.monotonic()
+    match ready:
+        case {"at": int() | float() as at, "cpu_seconds": int() | float() as cpu_seconds}:
+            return Lap(max(min(at, now) - since, 0.0), cpu_seconds)
+    return Lap(now - since)
 
 
 def _death(child: Child) -> WorkerFault:

@@ -41,6 +41,9 @@ class Figures:
     bytes: int
     kind: str
     """Of the inputs: CSV, Parquet, or files of several kinds."""
+    as_parquet: float | None
+    """About the share of the reading time that the same columns take as Parquet; None where they aren't CSV's."""
+    keeps_columns: bool
     is_local: bool
     """No input lies on a store."""
     is_whole: bool
@@ -126,12 +129,19 @@ def _has_small_files(run: Figures) -> bool:
     return run.files >= _MANY_FILES and run.bytes / run.files < _SMALL_FILE
 
 
+_OF_CSV = ((0.15, "a tenth"), (0.22, "a fifth"), (0.29, "a quarter"), (0.42, "a third"), (0.6, "half"))
+
+
 def _csv(run: Figures) -> Iterator[str]:
-    """A third: measured with batchscore's readers, see docs/logs.md."""
-    if run.kind == "CSV" and run.is_local and run.share("read") >= _MOST and not _has_small_files(run):
+    """Text takes as long from Parquet, so the columns' types decide."""
+    takes = run.as_parquet
+    if takes is None or not run.is_local or run.share("read") < _MOST or _has_small_files(run):
+        return
+    told = next((part for most, part in _OF_CSV if takes <= most), None)
+    if told:
         yield (
             f"{_percent(run.share('read'))} of the workers' time is CSV parsing; "
-            "the same data as Parquet would take about a third of it"
+            f"reading the same data as Parquet would take about {told} of that"
         )
 
 
@@ -150,15 +160,13 @@ def _enforcing(run: Figures) -> Iterator[str]:
 def _idle_cores(run: Figures) -> Iterator[str]:
     workers = run.shifts.workers
     at_work, more = workers * run.threads, run.cores // run.threads
-    if at_work >= run.cores or run.share("predict") < _MOST:
+    if more <= workers or run.share("predict") < _MOST:
         return
     if run.mini_batches <= workers:
         number = counted(run.mini_batches, "mini-batch")
-        remedy = f"there was {number} alone to share out: a smaller --mini-batch-size gives more of them work"
-    elif more > workers:
-        remedy = f"--workers {more} would use more of them"
+        remedy = f"there were but {number} to share out: a smaller --mini-batch-size gives more of them work"
     else:
-        remedy = "--threads-per-worker would use more of them, with a model that has use for it"
+        remedy = f"--workers {more} would use more of them"
     used = f"{at_work} of {run.cores} cores"
     yield f"{_percent(run.share('predict'))} of the workers' time is predict, on {used}; {remedy}"
 
@@ -173,6 +181,7 @@ def _tail(run: Figures) -> Iterator[str]:
 
 
 def _joining(run: Figures) -> Iterator[str]:
+    """One process does it, at the disk's pace or that of encoding Parquet, whatever --output-files says."""
     share = run.parent.get("join", 0.0) / run.seconds
-    if share >= _MUCH and run.parent["join"] >= _LEAST_SECONDS:
-        yield (f"{_percent(share)} of the run is joining what the workers wrote")
+    if run.keeps_columns and share >= _MUCH and run.parent["join"] >= _LEAST_SECONDS:
+        yield f"{_percent(share)} of the run is joining what the workers wrote: fewer columns (--keep) would shorten it"

@@ -8,6 +8,7 @@ from batchscore import advice, engines
 from batchscore.advice import Figures
 from batchscore.minibatch import InputFile, Json
 from batchscore.planning import Prepared
+from batchscore.schema import ColumnSpec
 from batchscore.stopwatch import Lap, Spent
 from batchscore.storage import is_remote
 
@@ -42,6 +43,8 @@ def figures(prepared: Prepared, rows: int, parent: dict[str, float]) -> Figures:
         files=len(files),
         bytes=sum(file.size for file in files),
         kind=_kind(files),
+        as_parquet=_as_parquet(prepared) if _kind(files) == "CSV" else None,
+        keeps_columns=bool(job.keep),
         is_local=not any(is_remote(file.path) for file in files),
         is_whole=prepared.earlier.is_new,
         mini_batches=prepared.observed.mini_batches,
@@ -58,6 +61,23 @@ def _kind(files: tuple[InputFile, ...]) -> str:
         if sum(file.size for file in files if names.search(file.name)) >= 0.9 * total:
             return kind
     return "files"
+
+
+_NANOSECONDS = {
+    "double": (25, 5), "float": (25, 6), "long": (20, 9), "integer": (20, 9), "boolean": (25, 8),
+    "datetime": (60, 18), "string": (22, 30),
+}  # fmt: skip
+"""Of CPU for a value from CSV and from Parquet, measured with this package's readers; see docs/logs.md."""
+
+
+def _as_parquet(prepared: Prepared) -> float | None:
+    """What share of the time the model's columns take from Parquet, by their types."""
+    inputs = prepared.model.folder.signature.inputs
+    types = [spec.type if isinstance(spec, ColumnSpec) else spec.dtype for spec in inputs.specs] if inputs else []
+    known = [_NANOSECONDS[kind] for kind in types if isinstance(kind, str) and kind in _NANOSECONDS]
+    if not known or len(known) < len(types):
+        return None
+    return sum(parquet for _, parquet in known) / sum(csv for csv, _ in known)
 
 
 def _workers(run: Figures) -> Json:

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import socket
 import threading
+import time
 
 import pytest
 from fake_worker import batch

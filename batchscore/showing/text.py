@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from batchscore.minibatch import Json
+from batchscore.nouns import counted
 from batchscore.redaction import redact
 from batchscore.showing.report import Progress, Reason, Report
 
@@ -121,9 +122,8 @@ def _times(times: Json) -> Iterator[str]:
     if not workers or not workers["count"]:
         return
     yield ""
-    yield f"Where the time went: {workers['count']:,} workers, busy {workers['busy']:.0%} of their time".replace(
-        "%", " %"
-    )
+    number = counted(workers["count"], "worker")
+    yield f"Where the time went: {number}, busy for {100 * workers['busy']:.0f} % of the time with a loaded model"
     for name, stage in workers["stages"].items():
         yield f"  {_STAGES[name]:<24}  {stage['seconds']:>9,.1f} s  {100 * stage['share']:>3.0f} %"
     run = ", ".join(f"{_PARENT[name]} {stage['seconds']:,.1f} s" for name, stage in times["run"].items())

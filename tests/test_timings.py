@@ -82,7 +82,8 @@ def test_show_tells_where_the_time_went(tmp_path: Path, monkeypatch: pytest.Monk
     quick.use(monkeypatch)
     run_job(quick.job(tmp_path))
     shown = list(text.lines(look(str(tmp_path / "out"))))
-    begin = next(number for number, line in enumerate(shown) if line.startswith("Where the time went: 1 worker, busy for "))
+    title = "Where the time went: 1 worker, busy for "
+    begin = next(number for number, line in enumerate(shown) if line.startswith(title))
     stages = [line.rsplit(maxsplit=4)[0].strip() for line in shown[begin + 1 : begin + 8]]
     assert stages == [
         "start and load the model", "read", "make the model's input", "predict", "write", "failed attempts", "idle",

@@ -37,7 +37,7 @@ def test_a_jobs_times_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert 0 <= workers["busy"] <= 1
     assert 0 < workers["seconds"] <= 2 * times["seconds"]
     assert times["words"][0].startswith("the time of 2 workers: ")
-    assert summary.manifest["timings"] == times
+    assert summary.timings == times
 
 
 def test_a_resumed_jobs_times_are_its_own_and_the_whole_jobs(

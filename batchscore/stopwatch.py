@@ -24,6 +24,11 @@ class Lap:
     def __add__(self, other: Lap) -> Lap:
         return Lap(self.seconds + other.seconds, self.cpu_seconds + other.cpu_seconds)
 
+    def told(self, whole: float | None = None) -> dict[str, float]:
+        """As job.json has it; with its share of ``whole`` seconds."""
+        told = {"seconds": round(self.seconds, 3), "cpu_seconds": round(self.cpu_seconds, 3)}
+        return told if whole is None else {**told, "share": round(self.seconds / whole, 3) if whole else 0.0}
+
 
 @dataclass(frozen=True, slots=True)
 class Spent:
@@ -58,6 +63,10 @@ class Spent:
     def __add__(self, other: Spent) -> Spent:
         read, enforce, predict, write = (lap + getattr(other, name) for name, lap in self.laps.items())
         return Spent(read, enforce, predict, write, self.calls + other.calls)
+
+    def told(self) -> dict[str, dict[str, float]]:
+        """Each stage, as job.json has it."""
+        return {name: lap.told() for name, lap in self.laps.items()}
 
     def to_json(self) -> list[Any]:
         """A short form: there may be a hundred thousand in a journal."""

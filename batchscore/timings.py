@@ -25,9 +25,9 @@ def where_time_went(prepared: Prepared, spent: Spent, rows: int) -> Json:
     laps = observed.clock.laps()
     run = figures(prepared, rows, {name: lap.seconds for name, lap in laps.items()})
     return {
-        "run": {name: _told(lap, run.seconds) for name, lap in laps.items()},
+        "run": {name: lap.told(run.seconds) for name, lap in laps.items()},
         "workers": _workers(run),
-        "whole_job": {name: _told(lap) for name, lap in spent.laps.items()},
+        "whole_job": spent.told(),
         "words": list(advice.words(run)),
     }
 
@@ -85,10 +85,9 @@ def _workers(run: Figures) -> Json:
     shifts = run.shifts
     laps = {"load": shifts.load, **shifts.spent.laps}
     rest = {"failed": Lap(shifts.failed), "idle": Lap(shifts.idle)}
-    stages = {name: _told(lap, shifts.seconds) for name, lap in laps.items()}
-    for name, lap in rest.items():
-        stages[name] = _told(lap, shifts.seconds)
-        del stages[name]["cpu_seconds"]
+    stages = {name: lap.told(shifts.seconds) for name, lap in (laps | rest).items()}
+    for name in rest:
+        del stages[name]["cpu_seconds"]  # of the dead, and of those who do nothing, it isn't known
     return {
         "count": shifts.workers,
         "seconds": round(shifts.seconds, 3),
@@ -97,8 +96,3 @@ def _workers(run: Figures) -> Json:
         "tail": {"seconds": round(shifts.tail, 3), "waited_for": shifts.last},
         "calls": shifts.spent.calls,
     }
-
-
-def _told(lap: Lap, whole: float | None = None) -> Json:
-    told = {"seconds": round(lap.seconds, 3), "cpu_seconds": round(lap.cpu_seconds, 3)}
-    return told if whole is None else {**told, "share": round(lap.seconds / whole, 3) if whole else 0.0}

@@ -11,10 +11,11 @@ import quick
 from conftest import RunHere, SaveModel
 from here import HereSlots
 
-from batchscore.minibatch import Json
+from batchscore.minibatch import FileSlice, InputFile, Json, Outcome, Scored
 from batchscore.runner import run_job
 from batchscore.showing import look, text
-from batchscore.stopwatch import STAGES
+from batchscore.showing.unfinished import Tally
+from batchscore.stopwatch import STAGES, Lap, Spent
 
 
 def times_of(output: Path) -> Json:
@@ -117,3 +118,13 @@ def test_a_publishing_run_has_no_workers(tmp_path: Path, monkeypatch: pytest.Mon
     times = times_of(tmp_path / "out")
     assert times["workers"]["count"] == 0
     assert times["words"] == []
+
+
+def test_receipts_tell_what_a_job_that_runs_has_spent_its_time_on() -> None:
+    """In a resumed job some receipts may be an earlier version's, without times."""
+    found = Tally()
+    entries = (Scored(FileSlice(InputFile("a.csv", "/a.csv", 1, "1")), 1, "p", 0, 1),)
+    for number, spent in enumerate((Spent(read=Lap(5, 1), predict=Lap(1, 1)), None, Spent(read=Lap(1), write=Lap(1)))):
+        found.take(number, Outcome(number, entries, spent=spent))
+    assert text._spent(found.spent.told()) == "75 % read, 12 % predict, 12 % write"
+    assert text._spent(Tally().spent.told()) == ""

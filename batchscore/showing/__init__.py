@@ -119,6 +119,7 @@ def _of_unfinished(workspace: Workspace, header: Header | None, plan: RunPlan | 
         is_resumable=holder is None,
         holder=holder,
         progress=progress,
+        times={"whole_job": found.spent.told()},
         slowest=tuple(map(asdict, found.highlights.slowest)),
         failed=tuple(map(asdict, found.failed[:MOST])),
         mini_batches_failed=len(found.failed),

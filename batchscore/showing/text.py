@@ -54,6 +54,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     if progress:
         yield "mini-batches", _progress(progress, counts)
         yield "last receipt", _ago(progress.seconds_since_receipt)
+        yield "spent on", _spent(report.times.get("whole_job", {}))
     else:
         yield "mini-batches", _listed(counts, ("mini_batches", ""), ("retries", "retries"))
     if report.rows_per_second:
@@ -63,6 +64,13 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "predictions", f"{report.outputs[0]}{more}"
     if report.is_resumable:
         yield "to go on", "the same command again keeps what was scored"
+
+
+def _spent(stages: Json) -> str:
+    """What the workers have done so far, such as `71 % read, 29 % predict`."""
+    whole = sum(stage["seconds"] for stage in stages.values())
+    shares = {name: round(100 * stage["seconds"] / whole) for name, stage in stages.items()} if whole else {}
+    return ", ".join(f"{share} % {_STAGES[name]}" for name, share in shares.items() if share)
 
 
 def _model(report: Report) -> str:

@@ -20,7 +20,9 @@ from batchscore.planning import Prepared
 from batchscore.readers import is_readable
 from batchscore.redaction import redact
 from batchscore.schema import ColumnSpec, TensorSpec
+from batchscore.stopwatch import Spent
 from batchscore.summary import Counts, Status, Verdicts, has_too_many_bad_rows, rows_of_failed
+from batchscore.timings import where_time_went
 from batchscore.writers import published
 
 
@@ -49,6 +51,8 @@ class Ending:
     """What to tell besides."""
     rows_recorded: int = 0
     """Rows that this run gave predictions."""
+    spent: Spent = field(default_factory=Spent)
+    """By workers, in all runs of the job."""
     standing_out: Json = field(default_factory=dict)
     """Keys of job.json: the slowest mini-batches, those that failed, what was noted."""
 
@@ -217,7 +221,9 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "seconds": round(now - prepared.started, 3),
             **({} if job.warns_beyond is None else {"mini_batches_beyond_azure": ending.slow}),
             "rows_scored": ending.rows_recorded,
+            **where_time_went(prepared, ending.spent, ending.rows_recorded),
         },
+        "threads": {"per_worker": prepared.settings.threads, "libraries": dict(prepared.observed.threads)},
         "skipped": [asdict(entry) for entry in prepared.listing.skipped],
         "outputs": list(ending.outputs),
         "files": list(ending.files),

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
+from batchscore.stopwatch import Spent
+
 Json: TypeAlias = dict[str, Any]
 
 FAILURES = ".failures.jsonl"
@@ -297,6 +299,8 @@ class Outcome:
     """Those of them that it only appended to, and how many bytes init() had written there."""
     shortfall: Failure | None = None
     """A scoring script returned fewer elements than it got files."""
+    spent: Spent | None = field(default=None, compare=False)
+    """Where the time of the attempt that scored it went; None where a worker doesn't say."""
 
     @property
     def rows(self) -> int:
@@ -321,6 +325,7 @@ class Outcome:
             "files": list(self.files),
             "appended": [list(each) for each in self.appended],
             "shortfall": asdict(self.shortfall) if self.shortfall else None,
+            **({"spent": self.spent.to_json()} if self.spent else {}),
         }
 
     @classmethod
@@ -337,6 +342,7 @@ class Outcome:
             tuple(record["files"]),
             tuple((name, size) for name, size in record.get("appended", ())),
             Failure.from_json(record["shortfall"]) if record["shortfall"] else None,
+            Spent.from_json(record["spent"]) if record.get("spent") else None,
         )
 
 

@@ -191,6 +191,7 @@ def _with_highlights(ending: Ending, prepared: Prepared, verdicts: Verdicts) -> 
     return replace(
         manifest.warned(ending, prepared.job, len(verdicts.receipts.slow)),
         rows_recorded=verdicts.receipts.rows_recorded,
+        spent=verdicts.receipts.spent,
         standing_out=manifest.standing_out(prepared, verdicts),
     )
 

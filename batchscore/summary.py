@@ -211,6 +211,11 @@ class JobSummary:
         """Paths of what a scoring script wrote itself."""
         return tuple(str(Path(self.output, entry["path"])) for entry in self.manifest.get("files", ()))
 
+    @property
+    def timings(self) -> Json:
+        """Start, end and where the time went, of the last run and of the whole job; as in job.json."""
+        return dict(self.manifest["timings"])
+
     def read(self) -> pd.DataFrame:
         """All predictions as one frame, in input order; text such as `007` stays text, whatever the format.
 

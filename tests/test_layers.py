@@ -36,10 +36,14 @@ SAME_LAYER = {
     ("limits", "errors"),
     ("joblog", "progress"),
     ("manifest", "planning"),
+    ("manifest", "timings"),
     ("memorywatch", "child"),
+    ("minibatch", "stopwatch"),
     ("model", "answers"),
     ("readers", "writers"),
+    ("observed", "worktime"),
     ("options", "headings"),
+    ("planning", "observed"),
     ("planning", "resuming"),
     ("publishing", "manifest"),
     ("provisioning", "planning"),
@@ -48,6 +52,7 @@ SAME_LAYER = {
     ("receipts", "highlights"),
     ("receipts", "journal"),
     ("runner", "manifest"),
+    ("runner", "observed"),
     ("runner", "planning"),
     ("runner", "provisioning"),
     ("runner", "publishing"),
@@ -76,10 +81,13 @@ SAME_LAYER = {
     ("summary", "readers"),
     ("summary", "receipts"),
     ("summary", "writers"),
+    ("timings", "advice"),
+    ("timings", "planning"),
     ("trial", "scoring"),
     ("validation", "estimating"),
     ("validation", "examination"),
     ("validation", "planning"),
+    ("worktime", "joblog"),
     ("validation", "provisioning"),
     ("validation", "resuming"),
     ("validation", "sampling"),
@@ -103,7 +111,7 @@ DOORS = {
 
 BESIDE_THE_MODEL = {
     *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
-    "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage",
+    "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage", "stopwatch",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "fsspec"}
 

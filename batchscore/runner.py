@@ -19,7 +19,7 @@ from batchscore.joblog import JobLog
 from batchscore.journal import Journal
 from batchscore.limits import allows
 from batchscore.locking import utc
-from batchscore.manifest import Ending
+from batchscore.manifest import Ending, judged_again
 from batchscore.minibatch import MiniBatch, Outcome
 from batchscore.planning import Prepared, access_to_stores, find_inputs, find_model, prepare, worker_spec
 from batchscore.progress import Silent, Watcher
@@ -34,7 +34,7 @@ from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
 from batchscore.staging import late_words, stage
 from batchscore.storage import using
-from batchscore.summary import JobSummary, Verdicts, already_finished
+from batchscore.summary import JobSummary, Verdicts
 from batchscore.workspace import Workspace
 
 Scoring: TypeAlias = tuple[MiniBatch, tuple[Outcome, ...]]
@@ -54,8 +54,10 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
         listing = find_inputs(job, workspace)
         identity = identify(job, model.folder.digest)
         if manifest := finished_before(workspace, identity, listing):
-            workspace.is_done = True
-            return already_finished(workspace.root, manifest)
+            summary = judged_again(workspace.root, manifest, job)
+            if summary.status == "Completed" or not job.overwrite:
+                workspace.is_done = True
+                return summary
         prepared = prepare(job, workspace, model, listing, identity)
         check_interpreter(job)
         header = prepared.earlier.header

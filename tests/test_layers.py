@@ -77,6 +77,7 @@ SAME_LAYER = {
     ("trial", "scoring"),
     ("validation", "estimating"),
     ("validation", "examination"),
+    ("validation", "manifest"),
     ("validation", "planning"),
     ("validation", "provisioning"),
     ("validation", "resuming"),

@@ -230,6 +230,12 @@ def test_bad_rows_may_be_so_many(run_batchscore: RunBatchscore, picky: Path, tmp
     result = run_batchscore(*command.replace("'", "").split()[1:])
     assert result.returncode == 0, result.stderr
     assert len(predicted(tmp_path / "out")) == ROWS - len(BAD)
+    result = run_batchscore(*given, "--max-bad-rows", "1%")
+    assert result.returncode == 1
+    assert "6 rows quarantined, more than the 1% that may be (--max-bad-rows): the job was finished" in result.stdout
+    assert result.stderr.splitlines()[-1] == "… and 1 more, see failures.jsonl"  # no command to publish: it is
+    result = run_batchscore("validate", *given[1:], "--max-bad-rows", "1%", "--quiet")
+    assert (result.returncode, "output: 6 rows quarantined, more than the 1%" in result.stderr) == (1, True)
     shown = run_batchscore("show", tmp_path / "out").stdout
     assert "394 scored, 6 failed, 6 of them quarantined" in shown
     assert "row #, column 'n'" in shown

@@ -304,6 +304,23 @@ def test_a_job_stopped_at_any_moment_of_its_publishing_is_published_by_the_next_
     assert int(done.stdout) > 10
 
 
+def test_a_finished_job_has_failed_by_a_lower_threshold_and_stays_as_it_is(folder: Path) -> None:
+    """What the run that finished it allowed is no reason to tell the one who allows less that all is well."""
+    quick.write(folder, d="oops")
+    finished = run_job(quick.job(folder, error_threshold=1))
+    assert (finished.status, calls(folder)) == ("Completed", ["3", "2", "1", "1"])
+    before = {path: path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file()}
+    again = run_job(quick.job(folder, error_threshold=0))
+    assert (again.status, again.exit_code, again.is_fresh, again.manifest["status"]) == ("Failed", 1, False, "Failed")
+    assert again.message.startswith("1 file failed, more than the 0 that may (--error-threshold): the job was finished")
+    assert {path: path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file()} == before
+    assert run_job(quick.job(folder, error_threshold=1, overwrite=True)).message.startswith("already finished")
+    assert calls(folder) == []
+    assert run_job(quick.job(folder, error_threshold=0, overwrite=True)).is_fresh
+    assert calls(folder) == ["3", "2", "1", "1"]
+    assert run_job(quick.job(folder, error_threshold=1, overwrite=True)).is_fresh
+
+
 @pytest.fixture
 def read_only(folder: Path) -> Iterator[Path]:
     """The folder once it holds a result, and its OUTPUT may not be written by this process."""

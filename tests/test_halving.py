@@ -17,7 +17,10 @@ WHOLE = MiniBatch(0, (PIECE,))
 
 
 class FakeWorker:
-    """Answers Trials of rows by a map string: S scores, F raises, X ends the worker, H hangs, K has its worker killed the first time."""
+    """Answers Trials of rows by a map string: S scores, F raises, X ends the worker, H hangs.
+
+    K has the worker killed that is the first to get it with just these rows.
+    """
 
     def __init__(self, rows: str) -> None:
         self.rows = rows

@@ -162,9 +162,8 @@ class _Found:
         sure: list[str] = []
         number, most = sum(self.rows_aside.values()), job.max_bad_rows
         if isinstance(most, int) and number > most:
-            sure.append(
-                f"{counted(number, 'bad row')} there already, more than the {most:,} that may be (--max-bad-rows)"
-            )
+            there = f"{counted(number, 'bad row')} already in the sample"
+            sure.append(f"{there}, more than the {most:,} that may be (--max-bad-rows)")
         if self.aside and not has_rows:
             sure.append("no row that was tried can be scored; where all are like these, the job fails")
         files = tuple(self.aside)

@@ -65,6 +65,7 @@ SAME_LAYER = {
     ("signature", "job"),
     ("signature", "schema"),
     ("slot", "child"),
+    ("slot", "trust"),
     ("slot", "joblog"),
     ("slots", "child"),
     ("slots", "joblog"),

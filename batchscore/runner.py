@@ -19,7 +19,7 @@ from batchscore.joblog import JobLog
 from batchscore.journal import Journal
 from batchscore.limits import allows
 from batchscore.locking import utc
-from batchscore.manifest import Ending
+from batchscore.manifest import Ending, judged_again
 from batchscore.minibatch import MiniBatch, Outcome
 from batchscore.observed import Observed
 from batchscore.planning import Prepared, access_to_stores, find_inputs, find_model, prepare, worker_spec
@@ -35,7 +35,7 @@ from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
 from batchscore.staging import late_words, stage
 from batchscore.storage import using
-from batchscore.summary import JobSummary, Verdicts, already_finished
+from batchscore.summary import JobSummary, Verdicts
 from batchscore.workspace import Workspace
 from batchscore.worktime import WorkTime
 
@@ -59,8 +59,10 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
         observed.clock.turn_to("plan")
         identity = identify(job, model.folder.digest)
         if manifest := finished_before(workspace, identity, listing):
-            workspace.is_done = True
-            return already_finished(workspace.root, manifest)
+            summary = judged_again(workspace.root, manifest, job)
+            if summary.status == "Completed" or not job.overwrite:
+                workspace.is_done = True
+                return summary
         prepared = replace(
             prepare(job, workspace, model, listing, identity), started=observed.started, observed=observed
         )

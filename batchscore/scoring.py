@@ -41,6 +41,9 @@ from batchscore.setaside import SetAside, failure_of, spoilt_rows
 from batchscore.stopwatch import Spent
 from batchscore.storage import facts_of, is_remote
 
+MAX_RECORD_CHARS = 65_536
+"""Of the bad record of a file that fails: it goes to the parent. Rows that are put aside keep theirs whole."""
+
 Progress: TypeAlias = Callable[[int], None]
 """Called with the number of rows after each call of predict."""
 
@@ -167,7 +170,10 @@ class Ledger:
             self._spans[part.slice] = (first, start)
 
     def failed(self, piece: FileSlice, error: FileRefused) -> None:
-        self._failed[piece] = failure_of(piece, error, secret_values(os.environ))
+        failure = failure_of(piece, error, secret_values(os.environ))
+        if failure.record and len(failure.record) > MAX_RECORD_CHARS:
+            failure = replace(failure, record=f"{failure.record[:MAX_RECORD_CHARS]} …")
+        self._failed[piece] = failure
 
     def note(self, notes: Iterable[str]) -> None:
         self._notes.update(dict.fromkeys(notes))

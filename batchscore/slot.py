@@ -22,6 +22,7 @@ from batchscore.joblog.process import Attempt, ProcessLog
 from batchscore.minibatch import Json, MiniBatch, Outcome
 from batchscore.stopwatch import Lap
 from batchscore.storage import in_use
+from batchscore.trust import Trust
 
 Progress = Callable[[int], None]
 
@@ -48,6 +49,7 @@ class Slot:
         self._since = 0.0
         """When the worker at work was first needed, monotonic seconds."""
         self._facts: Json | None = None
+        self._trust = Trust()
         self._is_stopped = False
         self._earlier_peak = 0
 
@@ -60,11 +62,12 @@ class Slot:
         """Start the worker, where none is alive, and let it load the model meanwhile."""
         if self._is_stopped:
             raise Abandoned
-        if self._child and self._child.is_alive and not self._is_worn:
+        if self._child and self._child.is_alive and not (self._is_worn or self._trust.is_lost):
             return
         if self._child:
             self._retire(self._child)
         self._facts, self._sent, self._since = None, 0, time.monotonic()
+        self._trust.renew()
         self._child, self._next = self._next, None
         if self._child:
             self._child.take_over()
@@ -72,8 +75,8 @@ class Slot:
             self._child = self._started(waits=False)
 
     def _retire(self, child: Child) -> None:
-        """End a worker, one that was recycled by hanging up."""
-        if self._is_worn:
+        """End a worker, one that lives by hanging up."""
+        if self._is_worn or self._trust.is_lost:
             child.stop(gently=True)
             child.kill(self._spec.grace)
         else:
@@ -176,8 +179,11 @@ class Slot:
                         case {"kind": "progress", "rows": int(rows)} if rows >= 0:
                             on_progress(rows)
                         case {"kind": "outcome", "outcome": dict(outcome)}:
-                            return attempt.came_to(_checked(outcome, attempt.mini_batch))
+                            checked = _checked(outcome, attempt.mini_batch)
+                            self._trust.take(checked.number, is_scored=True)
+                            return attempt.came_to(checked)
                         case {"kind": "raised", "message": str(message), "traceback": str(traceback), **more}:
+                            self._trust.take(attempt.mini_batch.number, is_scored=False)
                             raise ScoringRaised(message, traceback, refuses_answer=more.get("refuses_answer") is True)
                         case {"kind": "fatal", "error": str(name), "message": str(message)}:
                             raise _fatal(name, message)

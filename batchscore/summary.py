@@ -268,10 +268,3 @@ def headline(record: Json) -> str:
     others = len(record.get("files", ())) - 1
     name = f"{record['file']} and {others:,} more" if others > 0 else record["file"]
     return f"{name}: {shown}".replace("\n", "\\n")
-
-
-def already_finished(output: str, manifest: Json) -> JobSummary:
-    """The summary of a job that was finished before: nothing was done now."""
-    counts = Counts(**manifest["counts"])
-    message = f"already finished: {counts.rows_scored:,} rows scored, nothing to do"
-    return JobSummary("Completed", counts, output, message, 0, manifest, is_fresh=False)

@@ -1,0 +1,117 @@
+"""The command line: `python -m benchmarks` from the repository's folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import figures, machine, report, sweeps
+from benchmarks.cases import CASES, Case
+from benchmarks.contenders import BATCHSCORE, ROOT, Contender, chosen
+from benchmarks.rounds import Setting, run_case
+
+DOCUMENT = ROOT / "docs" / "performance.md"
+RESULTS = ROOT / "docs" / "performance.json"
+
+
+def main(arguments: list[str]) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    names = [name for each in options.only for name in each.split(",")]
+    if options.draw:
+        return _document(json.loads(RESULTS.read_text()))
+    if unknown := [name for name in names if name not in {*_case_names(), *figures.FIGURES, *sweeps.SWEEPS}]:
+        known = ", ".join([*_case_names(), *figures.FIGURES, *sweeps.SWEEPS])
+        parser.error(f"nothing is called {unknown[0]!r} to measure: there are {known}")
+    try:
+        contenders = chosen(options.contenders, with_peers=options.peers)
+        contenders += [_other(text) for text in options.also]
+    except ValueError as error:
+        parser.error(str(error))
+    if options.source:
+        contenders = [replace(each, source=options.source) if each is BATCHSCORE else each for each in contenders]
+    folder = options.folder.resolve()
+    runs = (options.runs or folder / "runs").resolve()
+    setting = Setting(folder, runs, options.python, options.rounds, not options.no_memory, _say)
+    results = _measured(options, names, contenders, setting)
+    saved = runs / "results.json"
+    saved.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"saved in {saved}")
+    if options.document:
+        return _document(report.merged(RESULTS, results))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures batchscore against others.")
+    add = parser.add_argument
+    add("--only", action="append", default=[], metavar="NAME,…", help="cases, figures and sweeps; default: all")
+    add("--contenders", default="", metavar="NAME,…", help="default: batchscore, limit, loop, joblib")
+    add("--peers", action="store_true", help="also daft, dask, mlflow, ray and spark, in environments made with uv")
+    add("--rounds", type=int, default=5, help="counted rounds; 5")
+    add("--no-memory", action="store_true", help="leave out the first round, in which memory is watched")
+    add("--quick", action="store_true", help="a fiftieth of the data, to see whether everything works")
+    add(
+        "--folder", type=Path, default=ROOT / ".bench", help="for data, models and environments, which are kept; .bench"
+    )
+    add("--runs", type=Path, help="for outputs and results, which are replaced; a folder of that one")
+    add("--python", default=sys.executable, help="interpreter of batchscore, the limit and the loops; the running one")
+    add("--source", type=Path, help="the folder that holds the package batchscore to measure; this repository")
+    add("--also", action="append", default=[], metavar="NAME=FOLDER", help="another batchscore, side by side")
+    add("--document", action="store_true", help="put the results into docs/performance.md and its plot")
+    add("--draw", action="store_true", help="write docs/performance.md and its plot again from the last results")
+    return parser
+
+
+def _measured(
+    options: argparse.Namespace, names: list[str], contenders: list[Contender], setting: Setting
+) -> dict[str, Any]:
+    """What was asked for, by name, with the machine it was measured on."""
+    shrink = (lambda case: case.smaller()) if options.quick else (lambda case: case)
+    results: dict[str, Any] = {"cases": {}, "figures": {}, "sweeps": {}}
+    where = {"machine": machine.facts(setting.python), "is_quick": options.quick}
+    for case in map(shrink, CASES):
+        if not names or case.name in names:
+            results["cases"][case.name] = {**run_case(case, contenders, setting), **where}
+            print(report.case_text(case.name, results["cases"][case.name]), flush=True)
+    if options.peers:
+        return results
+    source = options.source or ROOT
+    for name, figure in figures.FIGURES.items():
+        if not names or name in names:
+            results["figures"][name] = {**figure(replace(BATCHSCORE, source=source), setting, shrink), **where}
+    for name, sweep in sweeps.SWEEPS.items():
+        if not names or name in names:
+            results["sweeps"][name] = {**sweep(replace(BATCHSCORE, source=source), setting, shrink), **where}
+    return results
+
+
+def _case_names() -> list[str]:
+    return [case.name for case in CASES]
+
+
+def _other(text: str) -> Contender:
+    name, equals, folder = text.partition("=")
+    if not equals or not (Path(folder) / "batchscore").is_dir():
+        raise ValueError(f"--also {text}: expected NAME=FOLDER, with the package batchscore in FOLDER")
+    return replace(BATCHSCORE, name=name, source=Path(folder).resolve())
+
+
+def _document(results: dict[str, Any]) -> int:
+    """Write the results, the section of the document that shows them, and the plot."""
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    DOCUMENT.write_text(report.inserted(DOCUMENT.read_text(), results))
+    print(f"wrote {DOCUMENT.relative_to(ROOT)}")
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

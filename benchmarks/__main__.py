@@ -16,24 +16,23 @@ from benchmarks.rounds import Setting, run_case
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "docs" / "performance.json"
+PLOT = ROOT / "docs" / "performance.svg"
 
 
 def main(arguments: list[str]) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
-    names = [name for each in options.only for name in each.split(",")]
     if options.draw:
-        return _document(json.loads(RESULTS.read_text()))
-    if unknown := [name for name in names if name not in {*_case_names(), *figures.FIGURES, *sweeps.SWEEPS}]:
-        known = ", ".join([*_case_names(), *figures.FIGURES, *sweeps.SWEEPS])
-        parser.error(f"nothing is called {unknown[0]!r} to measure: there are {known}")
+        return _document(json.loads(RESULTS.read_text()), options.folder)
+    names = [name for each in options.only for name in each.split(",")]
+    known = [*(case.name for case in CASES), *figures.FIGURES, *sweeps.SWEEPS]
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"nothing is called {unknown[0]!r} to measure: there are {', '.join(known)}")
     try:
-        contenders = chosen(options.contenders, with_peers=options.peers)
-        contenders += [_other(text) for text in options.also]
+        contenders = [*chosen(options.contenders, with_peers=options.peers), *map(_other, options.also)]
     except ValueError as error:
         parser.error(str(error))
-    if options.source:
-        contenders = [replace(each, source=options.source) if each is BATCHSCORE else each for each in contenders]
+    contenders = [replace(each, source=options.source) if each is BATCHSCORE else each for each in contenders]
     folder = options.folder.resolve()
     runs = (options.runs or folder / "runs").resolve()
     setting = Setting(folder, runs, options.python, options.rounds, not options.no_memory, _say)
@@ -41,8 +40,10 @@ def main(arguments: list[str]) -> int:
     saved = runs / "results.json"
     saved.write_text(json.dumps(results, indent=1) + "\n")
     print(f"saved in {saved}")
-    if options.document:
-        return _document(report.merged(RESULTS, results))
+    if options.document and options.quick:
+        _say("with --quick the document stays as it is")
+    elif options.document:
+        return _document(report.merged(RESULTS, results), folder)
     return 0
 
 
@@ -60,7 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--runs", type=Path, help="for outputs and results, which are replaced; a folder of that one")
     add("--python", default=sys.executable, help="interpreter of batchscore, the limit and the loops; the running one")
-    add("--source", type=Path, help="the folder that holds the package batchscore to measure; this repository")
+    add(
+        "--source",
+        type=Path,
+        default=ROOT,
+        help="the folder that holds the package batchscore to measure; this repository",
+    )
     add("--also", action="append", default=[], metavar="NAME=FOLDER", help="another batchscore, side by side")
     add("--document", action="store_true", help="put the results into docs/performance.md and its plot")
     add("--draw", action="store_true", help="write docs/performance.md and its plot again from the last results")
@@ -70,28 +76,28 @@ def _parser() -> argparse.ArgumentParser:
 def _measured(
     options: argparse.Namespace, names: list[str], contenders: list[Contender], setting: Setting
 ) -> dict[str, Any]:
-    """What was asked for, by name, with the machine it was measured on."""
-    shrink = (lambda case: case.smaller()) if options.quick else (lambda case: case)
-    results: dict[str, Any] = {"cases": {}, "figures": {}, "sweeps": {}}
-    where = {"machine": machine.facts(setting.python), "is_quick": options.quick}
+    """What was asked for, by kind and name, with the machine it was measured on."""
+
+    def shrink(case: Case) -> Case:
+        return case.smaller() if options.quick else case
+
+    def where() -> dict[str, Any]:
+        return {"machine": machine.facts(setting.python), "is_quick": options.quick}
+
+    batchscore = replace(BATCHSCORE, source=options.source)
+    kind = "peers" if options.peers else "cases"
+    results: dict[str, Any] = {kind: {}, "figures": {}, "sweeps": {}}
     for case in map(shrink, CASES):
-        if not names or case.name in names:
-            results["cases"][case.name] = {**run_case(case, contenders, setting), **where}
-            print(report.case_text(case.name, results["cases"][case.name]), flush=True)
-    if options.peers:
-        return results
-    source = options.source or ROOT
+        if case.name in names or not names:
+            results[kind][case.name] = {**where(), **run_case(case, contenders, setting)}
+            print(report.case_text(case.name, results[kind][case.name]), flush=True)
     for name, figure in figures.FIGURES.items():
-        if not names or name in names:
-            results["figures"][name] = {**figure(replace(BATCHSCORE, source=source), setting, shrink), **where}
+        if name in names or not (names or options.peers):
+            results["figures"][name] = {**where(), **figure(batchscore, setting, shrink)}
     for name, sweep in sweeps.SWEEPS.items():
-        if not names or name in names:
-            results["sweeps"][name] = {**sweep(replace(BATCHSCORE, source=source), setting, shrink), **where}
+        if name in names or not (names or options.peers):
+            results["sweeps"][name] = {**where(), **sweep(batchscore, setting, shrink)}
     return results
-
-
-def _case_names() -> list[str]:
-    return [case.name for case in CASES]
 
 
 def _other(text: str) -> Contender:
@@ -101,10 +107,12 @@ def _other(text: str) -> Contender:
     return replace(BATCHSCORE, name=name, source=Path(folder).resolve())
 
 
-def _document(results: dict[str, Any]) -> int:
+def _document(results: dict[str, Any], folder: Path) -> int:
     """Write the results, the section of the document that shows them, and the plot."""
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     DOCUMENT.write_text(report.inserted(DOCUMENT.read_text(), results))
+    if results.get("sweeps"):
+        report.draw(RESULTS, PLOT, folder, _say)
     print(f"wrote {DOCUMENT.relative_to(ROOT)}")
     return 0
 

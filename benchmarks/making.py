@@ -85,9 +85,11 @@ def _signature(*, has_words: bool = False) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    numbers = [ColSpec("double", name) for name in (NUMBERS[: COLUMNS // 2] if has_words else NUMBERS)]
-    words = [ColSpec("string", name) for name in WORDS] if has_words else []
-    return ModelSignature(Schema(numbers + words), Schema([ColSpec("double", "prediction")]))
+    names = NUMBERS[: COLUMNS // 2] if has_words else NUMBERS
+    words = [ColSpec("string", name) for name in (WORDS if has_words else ())]
+    return ModelSignature(
+        Schema([*(ColSpec("double", name) for name in names), *words]), Schema([ColSpec("double", "prediction")])
+    )
 
 
 def make_trivial(target: Path) -> None:

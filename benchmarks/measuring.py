@@ -6,6 +6,7 @@ too, and it ends them. It needs the standard library alone, since nothing of its
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -157,10 +158,8 @@ def _proportional(pid: int) -> int:
 
 def _kill(pids: Iterator[int]) -> None:
     for pid in list(pids):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 def _adopt_orphans() -> None:

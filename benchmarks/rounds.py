@@ -57,6 +57,7 @@ def run_case(case: Case, contenders: Sequence[Contender], setting: Setting) -> d
     make_what_is_missing(case, setting)
     courses = [_course(contender, setting) for contender in contenders if contender.takes(case)]
     expected: Any = None
+    is_ordered = True
     for number in range(0 if setting.watches_memory else 1, setting.rounds + 1):
         turn = number % len(courses)
         for course in [*courses[turn:], *courses[:turn]] if number else courses:
@@ -64,9 +65,10 @@ def run_case(case: Case, contenders: Sequence[Contender], setting: Setting) -> d
                 continue
             try:
                 measured, found = _run(case, course, setting, memory=number == 0)
+                keeps_order = course.contender.keeps_order
                 if expected is None:
-                    expected = found
-                agreeing.check(found, expected, tolerance=case.tolerance, keeps_order=course.contender.keeps_order)
+                    expected, is_ordered = found, keeps_order
+                agreeing.check(found, expected, tolerance=case.tolerance, keeps_order=is_ordered and keeps_order)
             except (Failed, agreeing.Disagreement) as error:
                 course.excuse = str(error)
                 setting.say(f"{case.name}: {course.contender.name} is out: {error}")

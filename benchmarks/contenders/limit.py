@@ -14,7 +14,6 @@ import sys
 os.environ["OMP_NUM_THREADS"] = "1"  # before the libraries start their threads
 gc.disable()
 
-import io
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pv
 import pyarrow.parquet as pq
+from mlflow.types import DataType
 
 ROWS_PER_CALL = 65_536
 LARGEST, SMALLEST, TASKS = 32 << 20, 1 << 20, 16
@@ -43,6 +43,7 @@ class Piece:
 
 
 Task: TypeAlias = list[Piece]
+Columns: TypeAlias = dict[str, pa.DataType]
 
 
 def main(model_path: str, source: Path, target: Path, workers: int) -> None:
@@ -53,7 +54,8 @@ def main(model_path: str, source: Path, target: Path, workers: int) -> None:
     target.mkdir(parents=True)
     suffix = files[0].suffix
     parts = [target / f"part-{number}{suffix}" for number in range(len(tasks))]
-    columns = model.metadata.get_input_schema().input_names()
+    types = {DataType.double: pa.float64(), DataType.string: pa.string()}
+    columns = {column.name: types[column.type] for column in model.metadata.get_input_schema()}
     read_end, write_end = os.pipe()
     gc.freeze()
     children = []
@@ -127,12 +129,11 @@ def _cut_parquet(path: Path, file_size: int, size: int) -> Iterator[Piece]:
     yield from (Piece(path, start, min(start + each, groups)) for start in range(0, groups, each))
 
 
-def _score(model: Any, columns: list[str], task: Task, part: Path) -> None:
+def _score(model: Any, columns: Columns, task: Task, part: Path) -> None:
     read = _parquet_batches if part.suffix == ".parquet" else _csv_batches
     batches = (batch for piece in task for batch in read(piece, columns))
-    answers = []
-    for batch in batches if len(task) == 1 else _together(batches):
-        answers.append(pa.array(model.predict(batch.to_pandas())))
+    calls = batches if len(task) == 1 else _together(batches)
+    answers = [pa.array(model.predict(batch.to_pandas())) for batch in calls]
     table = pa.table({"prediction": pa.chunked_array(answers)})
     if part.suffix == ".parquet":
         pq.write_table(table, part, use_dictionary=False)
@@ -146,24 +147,24 @@ def _together(batches: Iterator[pa.Table]) -> Iterator[pa.Table]:
     yield from (table.slice(start, ROWS_PER_CALL) for start in range(0, len(table), ROWS_PER_CALL))
 
 
-def _csv_batches(piece: Piece, columns: list[str]) -> Iterator[pa.Table]:
+def _csv_batches(piece: Piece, columns: Columns) -> Iterator[pa.Table]:
     with piece.path.open("rb") as file:
         names = file.readline().rstrip().decode().replace('"', "").split(",")
         start = max(piece.start, file.tell())
         file.seek(start)
         content = file.read(piece.stop - start if piece.stop >= 0 else -1)
     table = pv.read_csv(
-        io.BytesIO(content),
+        pa.BufferReader(content),
         pv.ReadOptions(column_names=names, use_threads=False, block_size=1 << 20),
-        convert_options=pv.ConvertOptions(include_columns=columns),
+        convert_options=pv.ConvertOptions(include_columns=list(columns), column_types=columns),
     )
     yield from (table.slice(start, ROWS_PER_CALL) for start in range(0, len(table), ROWS_PER_CALL))
 
 
-def _parquet_batches(piece: Piece, columns: list[str]) -> Iterator[pa.Table]:
+def _parquet_batches(piece: Piece, columns: Columns) -> Iterator[pa.Table]:
     file = pq.ParquetFile(piece.path, pre_buffer=False, buffer_size=1 << 20)
     groups = range(piece.start, piece.stop if piece.stop >= 0 else file.num_row_groups)
-    for batch in file.iter_batches(ROWS_PER_CALL, groups, columns, use_threads=False):
+    for batch in file.iter_batches(ROWS_PER_CALL, groups, list(columns), use_threads=False):
         yield pa.Table.from_batches([batch])
 
 

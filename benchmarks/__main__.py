@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ def main(arguments: list[str]) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.draw:
-        return _document(json.loads(RESULTS.read_text()), options.folder)
+        _document(json.loads(RESULTS.read_text()), options.folder)
+        return 0
     names = [name for each in options.only for name in each.split(",")]
     known = [*(case.name for case in CASES), *figures.FIGURES, *sweeps.SWEEPS]
     if unknown := [name for name in names if name not in known]:
@@ -36,14 +38,15 @@ def main(arguments: list[str]) -> int:
     folder = options.folder.resolve()
     runs = (options.runs or folder / "runs").resolve()
     setting = Setting(folder, runs, options.python, options.rounds, not options.no_memory, _say)
-    results = _measured(options, names, contenders, setting)
     saved = runs / "results.json"
-    saved.write_text(json.dumps(results, indent=1) + "\n")
+    runs.mkdir(parents=True, exist_ok=True)
+    results: dict[str, Any] = {}
+    for kind, name, found in _measured(options, names, contenders, setting):
+        results.setdefault(kind, {})[name] = found
+        saved.write_text(json.dumps(results, indent=1) + "\n")
+        if options.document and not options.quick:  # at once: a run that is stopped has done something
+            _document(report.merged(RESULTS, {kind: {name: found}}), folder)
     print(f"saved in {saved}")
-    if options.document and options.quick:
-        _say("with --quick the document stays as it is")
-    elif options.document:
-        return _document(report.merged(RESULTS, results), folder)
     return 0
 
 
@@ -68,15 +71,15 @@ def _parser() -> argparse.ArgumentParser:
         help="the folder that holds the package batchscore to measure; this repository",
     )
     add("--also", action="append", default=[], metavar="NAME=FOLDER", help="another batchscore, side by side")
-    add("--document", action="store_true", help="put the results into docs/performance.md and its plot")
+    add("--document", action="store_true", help="put the results into docs/performance.md; not with --quick")
     add("--draw", action="store_true", help="write docs/performance.md and its plot again from the last results")
     return parser
 
 
 def _measured(
     options: argparse.Namespace, names: list[str], contenders: list[Contender], setting: Setting
-) -> dict[str, Any]:
-    """What was asked for, by kind and name, with the machine it was measured on."""
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """What was asked for, one after the other: kind, name, and what was found with the machine it was found on."""
 
     def shrink(case: Case) -> Case:
         return case.smaller() if options.quick else case
@@ -84,20 +87,16 @@ def _measured(
     def where() -> dict[str, Any]:
         return {"machine": machine.facts(setting.python), "is_quick": options.quick}
 
-    batchscore = replace(BATCHSCORE, source=options.source)
-    kind = "peers" if options.peers else "cases"
-    results: dict[str, Any] = {kind: {}, "figures": {}, "sweeps": {}}
     for case in map(shrink, CASES):
         if case.name in names or not names:
-            results[kind][case.name] = {**where(), **run_case(case, contenders, setting)}
-            print(report.case_text(case.name, results[kind][case.name]), flush=True)
-    for name, figure in figures.FIGURES.items():
-        if name in names or not (names or options.peers):
-            results["figures"][name] = {**where(), **figure(batchscore, setting, shrink)}
-    for name, sweep in sweeps.SWEEPS.items():
-        if name in names or not (names or options.peers):
-            results["sweeps"][name] = {**where(), **sweep(batchscore, setting, shrink)}
-    return results
+            found = {**where(), **run_case(case, contenders, setting)}
+            print(report.case_text(case.name, found), flush=True)
+            yield "peers" if options.peers else "cases", case.name, found
+    batchscore = replace(BATCHSCORE, source=options.source)
+    for kind, takes in (("figures", figures.FIGURES), ("sweeps", sweeps.SWEEPS)):
+        for name, take in takes.items():
+            if name in names or not (names or options.peers):
+                yield kind, name, {**where(), **take(batchscore, setting, shrink)}
 
 
 def _other(text: str) -> Contender:
@@ -107,14 +106,12 @@ def _other(text: str) -> Contender:
     return replace(BATCHSCORE, name=name, source=Path(folder).resolve())
 
 
-def _document(results: dict[str, Any], folder: Path) -> int:
+def _document(results: dict[str, Any], folder: Path) -> None:
     """Write the results, the section of the document that shows them, and the plot."""
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     DOCUMENT.write_text(report.inserted(DOCUMENT.read_text(), results))
     if results.get("sweeps"):
         report.draw(RESULTS, PLOT, folder, _say)
-    print(f"wrote {DOCUMENT.relative_to(ROOT)}")
-    return 0
 
 
 def _say(text: str) -> None:

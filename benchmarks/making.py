@@ -20,7 +20,7 @@ ROWS_AT_ONCE = 100_000
 ROWS_PER_GROUP = 122_880
 """Of a Parquet file: as DuckDB writes them."""
 TRAINING_ROWS = 50_000
-FOREST_TREES = 32
+FOREST_TREES = 48
 
 
 def make_dataset(folder: Path, dataset: Dataset) -> None:

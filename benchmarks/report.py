@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import cores
 from benchmarks.environments import Unavailable, python_of
 
 BEGIN, END = "<!-- results: written by the benchmark -->", "<!-- end of the results -->"
@@ -38,9 +37,10 @@ def case_text(name: str, facts: dict[str, Any]) -> str:
 
 
 def _title(name: str, facts: dict[str, Any]) -> str:
-    load = facts.get("machine", {}).get("load", 0)
-    busy = f", load {load} when it began" if load > cores() / 2 else ""
-    return f"{name}: {facts['rows']:,} rows, {facts['dataset']}, {facts['rounds']} rounds{busy}"
+    machine = facts["machine"]
+    busy = f", beside other work (load {machine['load']})" if machine["load"] > machine["cores"] / 2 else ""
+    what = f"{name}: {facts['rows']:,} rows, {facts['dataset']}, {facts['rounds']} rounds"
+    return f"{what}, {machine['date']}, commit {machine['commit']}{busy}"
 
 
 def _row(name: str, found: dict[str, Any]) -> tuple[str, ...]:
@@ -102,10 +102,7 @@ def _markdown(results: dict[str, Any]) -> str:
 
 def _machine(machine: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    return (
-        f"{machine['date']}, commit {machine['commit']}: {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['memory_gb']} GB, {machine['system']}; {versions}."
-    )
+    return f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}; {versions}."
 
 
 def _case_markdown(name: str, facts: dict[str, Any]) -> str:

@@ -49,35 +49,48 @@ class Course:
     """Why it isn't in the race."""
 
 
-def run_case(case: Case, contenders: Sequence[Contender], setting: Setting) -> dict[str, Any]:
-    """Each contender once to warm up, its memory watched, then round after round, each time in another order.
+@dataclass(slots=True)
+class _Race:
+    """A case in progress."""
 
-    A contender that fails or answers something else than the first is out, with the reason.
-    """
+    case: Case
+    setting: Setting
+    expected: Any = None
+    """The first contender's predictions."""
+    is_ordered: bool = True
+
+    def take_turn(self, course: Course, number: int) -> None:
+        """Measure a contender once; in round 0 its memory. One that fails, or disagrees with the first, is out."""
+        try:
+            measured, found = _run(self.case, course, self.setting, memory=number == 0)
+            self._check(found, keeps_order=course.contender.keeps_order)
+        except (Failed, agreeing.Disagreement) as error:
+            course.excuse = str(error)
+            self.setting.say(f"{self.case.name}: {course.contender.name} is out: {error}")
+            return
+        if number:
+            course.measures.append(measured)
+        else:
+            course.memory = measured
+        self.setting.say(_line(self.case, course, number, measured))
+
+    def _check(self, found: Any, *, keeps_order: bool) -> None:
+        if self.expected is None:
+            self.expected, self.is_ordered = found, keeps_order
+        is_ordered = keeps_order and self.is_ordered
+        agreeing.check(found, self.expected, tolerance=self.case.tolerance, keeps_order=is_ordered)
+
+
+def run_case(case: Case, contenders: Sequence[Contender], setting: Setting) -> dict[str, Any]:
+    """Each contender once to warm up, its memory watched, then round after round, each time in another order."""
     make_what_is_missing(case, setting)
     courses = [_course(contender, setting) for contender in contenders if contender.takes(case)]
-    expected: Any = None
-    is_ordered = True
+    race = _Race(case, setting)
     for number in range(0 if setting.watches_memory else 1, setting.rounds + 1):
-        turn = number % len(courses)
-        for course in [*courses[turn:], *courses[:turn]] if number else courses:
-            if course.excuse:
-                continue
-            try:
-                measured, found = _run(case, course, setting, memory=number == 0)
-                keeps_order = course.contender.keeps_order
-                if expected is None:
-                    expected, is_ordered = found, keeps_order
-                agreeing.check(found, expected, tolerance=case.tolerance, keeps_order=is_ordered and keeps_order)
-            except (Failed, agreeing.Disagreement) as error:
-                course.excuse = str(error)
-                setting.say(f"{case.name}: {course.contender.name} is out: {error}")
-                continue
-            if number:
-                course.measures.append(measured)
-            else:
-                course.memory = measured
-            setting.say(_line(case, course, number, measured))
+        turn = number % max(len(courses), 1)
+        for course in [*courses[turn:], *courses[:turn]]:
+            if not course.excuse:
+                race.take_turn(course, number)
     return {
         "model": case.model,
         "dataset": case.dataset.name,

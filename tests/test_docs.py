@@ -22,6 +22,7 @@ DOCUMENTS = [
     "docs/design.md",
     "docs/azureml-component.md",
     "docs/from-azure-ml.md",
+    "docs/performance.md",
     "docs/scheduling.md",
     "docs/stores.md",
     "docs/validation.md",

@@ -122,6 +122,7 @@ def test_advice_is_given_where_the_figures_say_so(case: str) -> None:
         {**MUCH_CSV, "is_local": False},  # it waits for the store
         {"read": 2.84, "predict": 0.8, "seconds": 1.9},  # over in a moment
         {"load": 7, "read": 4, "seconds": 6},  # the second worker was worth its start
+        {"load": 7, "read": 2.5, "seconds": 5},
         {"load": 3.5, "read": 0.3, "workers": 1, "seconds": 4},
         {"enforce": 20, "calls": 1000, "calls_whole_files": True},  # as Azure calls
         {"predict": 30, "cores": 2},

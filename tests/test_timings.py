@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import quick
@@ -42,24 +41,35 @@ def test_a_jobs_times_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_resumed_jobs_times_are_its_own_and_the_whole_jobs(
-    tmp_path: Path, save_model: SaveModel, run_here: RunHere
+    tmp_path: Path, save_model: SaveModel, run_here: RunHere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Here each mini-batch takes a second to read."""
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.csv").write_text("x\n1\n")
     (tmp_path / "in/b.csv").write_text("x\noops\n")
-    options: dict[str, Any] = {"mini_batch_size": 1}
-    run_here(doubling(save_model), tmp_path / "in", tmp_path / "out", **options)
+    monkeypatch.setattr(Spent, "of", lambda _: Spent(read=Lap(1, 0.5)))
+    run_here(doubling(save_model), tmp_path / "in", tmp_path / "out", mini_batch_size=1)
     first = times_of(tmp_path / "out")["whole_job"]
     assert list(first) == list(STAGES)
-    assert first["read"]["seconds"] > 0
+    assert first["read"] == {"seconds": 2, "cpu_seconds": 1}
     (tmp_path / "in/b.csv").write_text("x\n2\n")
-    summary = run_here(doubling(save_model), tmp_path / "in", tmp_path / "out", **options)
+    summary = run_here(doubling(save_model), tmp_path / "in", tmp_path / "out", mini_batch_size=1)
     times = times_of(tmp_path / "out")
     assert (summary.status, times["rows_scored"]) == ("Completed", 1)
-    assert times["whole_job"]["read"]["seconds"] > first["read"]["seconds"]
+    assert times["whole_job"]["read"]["seconds"] == 3
+
+
+def test_a_models_own_work_is_told_from_reading_checking_and_writing(
+    tmp_path: Path, save_model: SaveModel, run_here: RunHere
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.csv").write_text("x\n1\n2\n3\n")
+    run_here(doubling(save_model), tmp_path / "in", tmp_path / "out", rows_per_call=2)
     assert HereSlots.last is not None
     assert HereSlots.last.scorer is not None
-    assert HereSlots.last.scorer.model.watch.turns["predict"] == 1, "the last mini-batch's calls"
+    turns = HereSlots.last.scorer.model.watch.turns
+    assert turns["predict"] == 2, "two calls of two rows at most"
+    assert turns["read"] >= 2, "the rows, and that there are no more"
 
 
 def doubling(save_model: SaveModel) -> Path:

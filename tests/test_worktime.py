@@ -92,6 +92,7 @@ def test_a_failed_load_is_a_load_and_an_answer_without_times_is_predict(day: Day
     shifts = day.work.shifts()
     assert shifts.load.seconds == pytest.approx(4, abs=1)
     assert shifts.spent.predict.seconds == 5
+    assert day.heard == ["process000 not loaded", "attempt at 7"]
 
 
 def test_without_workers_there_is_no_time(day: Day) -> None:

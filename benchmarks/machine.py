@@ -33,7 +33,7 @@ def facts(python: str) -> dict[str, Any]:
         "cores": cores(),
         "cpu": _cpu(),
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "load": round(os.getloadavg()[0], 1),
         "versions": versions(python, *PACKAGES),
         "commit": _commit(),

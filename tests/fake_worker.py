@@ -17,6 +17,10 @@ from batchscore.errors import AnswerRefused, ModelLoadError, StorageError, Usage
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch, Outcome, Scored
 
 
+START = "each"
+"""How workers are started where a test doesn't say it; changed by those that run both ways."""
+
+
 class UnpicklableError(Exception):
     """One that can't be taken to another process as an object."""
 
@@ -398,7 +402,8 @@ ACTIONS = {
 def spec(folder, letters="", *, loads="", load_timeout=20.0, setup=None, **more):
     """What a worker of this module is started with."""
     setup = {"folder": str(folder), "letters": letters, "loads": loads, **(setup or {})}
-    return WorkerSpec(**{"setup": setup, "loader": f"{__file__}:load", "load_timeout": load_timeout, **more})
+    own = {"setup": setup, "loader": f"{__file__}:load", "load_timeout": load_timeout, "start": START}
+    return WorkerSpec(**{**own, **more})
 
 
 def is_running(pid):

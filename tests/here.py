@@ -20,9 +20,10 @@ class HereSlots:
 
     peak_rss = 0
     last: HereSlots | None = None
+    origin = None
 
-    def __init__(self, spec: WorkerSpec, count: int, logs: Path, listener: object = None) -> None:
-        del count, logs, listener
+    def __init__(self, spec: WorkerSpec, count: int, logs: Path, listener: object = None, ahead: object = None) -> None:
+        del count, logs, listener, ahead
         self.spec = spec
         self.scorer: ModelScorer | None = None
         self._lock = threading.Lock()

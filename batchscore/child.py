@@ -131,6 +131,7 @@ class Child:
         if log:
             self._log = log
             self._printed.give_to(log.take)
+            log.listener.detail(f"{log.name}: process id {self.pid} started")
         self._log.mark(f"{'forked' if self._was_forked else 'loading the model'}, process id {self.pid}")
         self._printed.start()
 

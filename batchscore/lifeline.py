@@ -189,7 +189,7 @@ def watch(pid: int) -> int | None:
 
 def can_fork_workers() -> bool:
     """Whether the platform has what a loader needs: Linux and pidfd_open (5.3)."""
-    if sys.platform != "linux" or _is_plain():
+    if sys.platform != "linux":
         return False
     found = watch(os.getpid())
     if found is not None:

@@ -49,6 +49,8 @@ class Ending:
     """What to tell besides."""
     rows_recorded: int = 0
     """Rows that this run gave predictions."""
+    workers: Json | None = None
+    """How many there were, how they were started, and why so; None where none was needed."""
     standing_out: Json = field(default_factory=dict)
     """Keys of job.json: the slowest mini-batches, those that failed, what was noted."""
 
@@ -197,6 +199,7 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "rows_per_call": job.rows_per_call if job.predicts_whole_files else prepared.settings.rows_per_call,
             "threads_per_worker": prepared.settings.threads,
             "workers": job.workers,
+            "worker_start": job.worker_start,
             "timeout": job.timeout,
             "times_mini_batches": job.times_mini_batches,
             "warns_beyond": job.warns_beyond,
@@ -218,6 +221,7 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             **({} if job.warns_beyond is None else {"mini_batches_beyond_azure": ending.slow}),
             "rows_scored": ending.rows_recorded,
         },
+        "workers": ending.workers,
         "skipped": [asdict(entry) for entry in prepared.listing.skipped],
         "outputs": list(ending.outputs),
         "files": list(ending.files),

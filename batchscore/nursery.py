@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
 
 from batchscore import lifeline
 from batchscore.channel import ChannelClosed, ChannelTimeout
 from batchscore.child import Child, WorkerSpec
 from batchscore.faults import Abandoned
+from batchscore.job import WorkerStart
 from batchscore.joblog.process import ProcessLog
 from batchscore.loader import Loader, LoaderLost
 from batchscore.loading import loaded
 from batchscore.minibatch import Json
-from batchscore.spawning import WorkerStart
 from batchscore.storage import in_use
 
 _LOADERS = 3
@@ -31,30 +33,65 @@ class Origin:
     doubts: tuple[str, ...] = ()
     """What speaks against forking, where it was asked for all the same."""
 
+    def to_json(self) -> Json:
+        """`start` and `why`, for job.json."""
+        return {"start": self.start, "why": "; ".join((self.why, *self.doubts))}
+
+    def notes(self, asked: WorkerStart) -> tuple[str, ...]:
+        """What the user should know who asked for one way to start workers."""
+        if asked != "loader":
+            return ()
+        if self.start == "each":
+            return (f"workers load the model each for itself, in spite of --worker-start loader: {self.why}",)
+        return tuple(f"workers are forked (--worker-start loader), although {doubt}" for doubt in self.doubts)
+
 
 def origin_of(spec: WorkerSpec, workers: int) -> Origin:
     """How workers are to be started, as far as that can be told before the model is loaded."""
     if spec.loads_apart:
         return Origin("each", spec.loads_apart)
-    if spec.start != "auto":
-        return Origin(spec.start, f"asked for (--worker-start {spec.start})")
+    if spec.start == "each":
+        return Origin("each", "asked for (--worker-start)")
     if not lifeline.can_fork_workers():
-        return Origin("each", "forking workers needs Linux from 5.3 on")
+        return Origin("each", "forking workers needs Linux, from 5.3 on")
+    if spec.start == "loader":
+        return Origin("loader", "asked for (--worker-start)")
     if workers == 1 and spec.recycle_after is None:
         return Origin("each", "there is one worker")
     return Origin("loader", "one thread, and nothing else that couldn't be shared, after loading")
 
 
-@dataclass(frozen=True, slots=True)
 class HeadStart:
-    """A worker that was started before it was known what it is to load."""
+    """A worker that is started before it is known what it is to load, while it is entered; without a spec none is.
 
-    child: Child
-    spec: WorkerSpec
+    It imports what its kind of loader needs. Who doesn't take it by then has it killed.
+    """
 
-    def fits(self, spec: WorkerSpec) -> bool:
-        """Whether it is as one that is started now would be."""
-        return (self.spec.python, self.spec.variables()) == (spec.python, spec.variables())
+    def __init__(self, spec: WorkerSpec | None, folder: Path) -> None:
+        """``folder`` takes temporary files where the system has no place for them."""
+        self._spec = spec
+        self._folder = folder
+        self._child: Child | None = None
+
+    def __enter__(self) -> HeadStart:
+        if self._spec:
+            self._child = Child(self._spec, ProcessLog(self._folder, None), waits=True)
+            with contextlib.suppress(ChannelClosed, ChannelTimeout):  # who takes it will find out why
+                self._child.channel.send({"kind": "prepare", "loader": self._spec.loader}, self._spec.load_timeout)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._child:
+            self._child.kill()
+
+    def taken(self, spec: WorkerSpec) -> Child | None:
+        """The worker, once, where it is as one that is started now would be."""
+        if self._spec is None or (self._spec.python, self._spec.variables()) != (spec.python, spec.variables()):
+            return None
+        child, self._child = self._child, None
+        return child
 
 
 class Nursery:
@@ -68,8 +105,8 @@ class Nursery:
         self.origin = origin_of(spec, workers)
         self._spares: list[tuple[Child, Json]] = []
         """Processes that wait to be workers, with what they are told for that."""
-        if ahead and ahead.fits(spec):
-            self._spares.append((ahead.child, self._request(stands_by=self.is_loader)))
+        if ahead and (child := ahead.taken(spec)):
+            self._spares.append((child, self._request(stands_by=self.is_loader)))
         self._loader: Child | None = None
         self._forks: Loader | None = None
         """The loader, once it has loaded."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeAlias
 
 from batchscore import attempts, engines, halving
@@ -20,8 +21,17 @@ from batchscore.journal import Journal
 from batchscore.limits import allows
 from batchscore.locking import utc
 from batchscore.manifest import Ending
-from batchscore.minibatch import MiniBatch, Outcome
-from batchscore.planning import Prepared, access_to_stores, find_inputs, find_model, prepare, worker_spec
+from batchscore.minibatch import Json, MiniBatch, Outcome
+from batchscore.nursery import HeadStart
+from batchscore.planning import (
+    Prepared,
+    access_to_stores,
+    early_spec,
+    find_inputs,
+    find_model,
+    prepare,
+    worker_spec,
+)
 from batchscore.progress import Silent, Watcher
 from batchscore.provisioning import interpreter_for
 from batchscore.publishing import conclude, cut_short, sign_off
@@ -49,7 +59,12 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
     flight are done or their time of grace is up; before the job has begun it raises Stopped.
     """
     watch = watch or Silent()
-    with using(access_to_stores(job)), Workspace.of(job) as workspace, StopSignals() as signals:
+    with (
+        using(access_to_stores(job)),
+        Workspace.of(job) as workspace,
+        StopSignals() as signals,
+        HeadStart(early_spec(job, workspace), Path(workspace.folder)) as ahead,
+    ):
         model = find_model(job, workspace)
         listing = find_inputs(job, workspace)
         identity = identify(job, model.folder.digest)
@@ -62,7 +77,7 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
         log = JobLog(job, workspace, header.job, watch)
         with Journal(workspace.journal, header, is_new=prepared.earlier.is_new) as journal, log:
             log.opened(len(listing.files), listing.folders, len(listing.skipped), prepared.notes)
-            ending = _carry_out(prepared, journal, signals, log)
+            ending = _carry_out(prepared, journal, _Run(signals, log, ahead))
             for warning in ending.warnings:
                 log.note(warning)
             signals.ignore()  # the end is written down, whatever comes
@@ -70,7 +85,18 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
             return sign_off(prepared, ending)
 
 
-def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, log: JobLog) -> Ending:
+@dataclass(slots=True)
+class _Run:
+    """What this run has around the job."""
+
+    signals: StopSignals
+    log: JobLog
+    ahead: HeadStart
+    workers: Json | None = None
+    """How many there are and how they are started, as far as that is known; as in job.json."""
+
+
+def _carry_out(prepared: Prepared, journal: Journal, run: _Run) -> Ending:
     """Score what isn't scored yet and publish all but job.json; an error that ends the job is in what this gives."""
     job = prepared.job
     plan: tuple[MiniBatch, ...] = ()
@@ -80,20 +106,18 @@ def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, log: 
         cutting = Cutting(job.mini_batch_size, job.csv, prepared.model.folder.has_signature, job.limit)
         plan = split(prepared.listing.files, cutting)
         receipts = Receipts(plan, journal, is_whole=job.script is not None, warns_beyond=job.warns_beyond)
-        _score(prepared, plan, receipts, signals, log)
-        return conclude(prepared, Verdicts(plan, receipts))
+        _score(prepared, plan, receipts, run)
+        return replace(conclude(prepared, Verdicts(plan, receipts)), workers=run.workers)
     except BatchscoreError as error:
-        signals.listen()  # a second one ends even this
-        return cut_short(prepared, Verdicts(plan, receipts), error)
+        run.signals.listen()  # a second one ends even this
+        return replace(cut_short(prepared, Verdicts(plan, receipts), error), workers=run.workers)
     finally:
-        log.closed()
+        run.log.closed()
 
 
-def _score(
-    prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, signals: StopSignals, log: JobLog
-) -> None:
+def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, run: _Run) -> None:
     """Have every mini-batch that isn't done scored and its receipt journaled."""
-    job, workspace = prepared.job, prepared.workspace
+    job, workspace, log = prepared.job, prepared.workspace, run.log
     todo = remaining(plan, receipts, workspace.part_names(), job)
     workspace.keep_parts(receipts.part_names)
     python = interpreter_for(job, prepared.model, log.note) if todo else None  # building it is no scoring time
@@ -110,11 +134,14 @@ def _score(
         stage(workspace, prepared.model.folder.path, prepared.model.name)
     spec = worker_spec(prepared)
     spec = replace(spec, python=python, memory_limit=job.memory_limit, recycle_after=job.recycle_after)
-    with Slots(spec, workers, log.folder, log) as slots:
+    with Slots(spec, workers, log.folder, log, ahead=run.ahead) as slots:
         slots.start()
         for note in slots.ready().get("notes", ()):
             log.note(note)
-        with Grace(signals, job.grace, log.note, slots.kill_all) as grace:
+        run.workers = {"number": workers, **slots.origin.to_json()}
+        for note in slots.origin.notes(job.worker_start):
+            log.note(note)
+        with Grace(run.signals, job.grace, log.note, slots.kill_all) as grace:
 
             def task(mini_batch: MiniBatch) -> Scoring:
                 return _scored(mini_batch, slots, policy, grace, log)

@@ -29,7 +29,7 @@ from batchscore.minibatch import (
     SliceOutcome,
     Trial,
 )
-from batchscore.model import Model, load
+from batchscore.model import Model, load, open_libraries
 from batchscore.model.requirements import differences
 from batchscore.readers import Chunk
 from batchscore.redaction import secret_values, without
@@ -60,6 +60,11 @@ class ModelScorer:
         if isinstance(mini_batch.portion, Trial):
             return try_rows(self, mini_batch, mini_batch.portion, progress)
         return score_mini_batch(self, mini_batch, progress)
+
+
+def prepare() -> None:
+    """Import what loading needs, before it is known what is loaded."""
+    open_libraries()
 
 
 def load_scorer(setup: Json) -> ModelScorer:

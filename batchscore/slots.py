@@ -41,7 +41,10 @@ class Slots:
         *,
         ahead: HeadStart | None = None,
     ) -> None:
-        """``count`` slots whose workers' output and failures go to files below ``logs``; see ProcessLog."""
+        """``count`` slots whose workers' output and failures go to files below ``logs``; see ProcessLog.
+
+        ``ahead`` may have a worker already.
+        """
         self._grace = spec.grace
         lifeline.allow_descriptors(_DESCRIPTORS * count + _OTHER_DESCRIPTORS)
         secrets = secret_values(spec.variables())

@@ -8,13 +8,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from batchscore import lifeline
 from batchscore.errors import UsageError
+from batchscore.job import WorkerStart
 from batchscore.minibatch import Json
-
-WorkerStart = Literal["auto", "loader", "each"]
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",

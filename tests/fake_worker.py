@@ -16,8 +16,7 @@ from batchscore.child import WorkerSpec
 from batchscore.errors import AnswerRefused, ModelLoadError, StorageError, UsageError
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch, Outcome, Scored
 
-
-START = "each"
+START = os.environ.get("TEST_START", "each")
 """How workers are started where a test doesn't say it; changed by those that run both ways."""
 
 

@@ -26,6 +26,7 @@ TYPES = ("null", "int64", "double", "string")
 def use(monkeypatch, **environment):
     """Have jobs scored by the workers of this module."""
     monkeypatch.setattr("batchscore.runner.worker_spec", lambda prepared: spec(prepared, environment))
+    monkeypatch.setattr("batchscore.runner.early_spec", lambda *_: None)
 
 
 def spec(prepared, environment):

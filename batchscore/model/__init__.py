@@ -20,7 +20,7 @@ from batchscore.model.requirements import explained
 from batchscore.model.threads import limit_threads
 from batchscore.schema import ModelSignature, Schema
 
-__all__ = ["Model", "load", "resolve"]
+__all__ = ["Model", "load", "open_libraries", "resolve"]
 
 _ALSO_PREDICT = ("decision_function", "score_samples", "transform", "forecast")
 """Methods that answer for each row although `predict` isn't in their names."""
@@ -66,11 +66,10 @@ def load(
     those it has.
     """
     try:
-        with _no_traces():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # MLflow's about itself; the model's own are shown
-                import mlflow.pyfunc
+        open_libraries()
+        import mlflow.pyfunc
 
+        with _no_traces():
             loaded = mlflow.pyfunc.load_model(os.path.abspath(path), suppress_warnings=True)  # noqa: PTH100  # links stay as they are
             stated = loaded.metadata.signature.to_dict() if loaded.metadata.signature is not None else None
     except BaseException as error:  # a model's code may raise anything
@@ -85,6 +84,13 @@ def load(
     enforcing = mlflow.pyfunc.PyFuncModel(model_meta=loaded.metadata, model_impl=method, predict_fn="call")
     classes = _classes(raw) if predict_fn == "predict_proba" else None
     return Model(signature.inputs, None, classes, dict(params or {}), enforcing)
+
+
+def open_libraries() -> None:
+    """Import MLflow, which takes more than a second."""
+    with _no_traces(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's about itself; the model's own are shown
+        import mlflow.pyfunc  # noqa: F401
 
 
 @contextlib.contextmanager

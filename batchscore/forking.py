@@ -68,12 +68,19 @@ def _doubts(own: Own) -> Iterator[str]:
         yield "the model uses CUDA"
     if lifeline.descendants(os.getpid()):
         yield "the model started processes"
+    if opened := list(_opened(own)):
+        more = f" and {len(opened) - 1} more" if len(opened) > 1 else ""
+        yield f"the model keeps {opened[0]}{more} open, which workers would share"
+
+
+def _opened(own: Own) -> Iterator[str]:
+    """What this process has open beside its own descriptors: a file's place in it would be everybody's."""
     known = set(astuple(own))
     for descriptor in sorted(map(int, os.listdir("/proc/self/fd"))):  # noqa: PTH208
         with contextlib.suppress(OSError):  # that of the listing
             target = str(Path(f"/proc/self/fd/{descriptor}").readlink())
             if descriptor not in known and target not in _HARMLESS and os.fstat(descriptor):
-                yield f"the model keeps {target} open, which workers would share"
+                yield target if target.startswith("/") else f"a {target.partition(':')[0]}"
 
 
 def _fork(descriptors: list[int], own: Own) -> Json | None:

@@ -172,6 +172,8 @@ class Nursery:
     def _launched(self) -> Child:
         """A loader that has been told to load."""
         if self._loader is None or not self._loader.is_alive:
+            if self._loader:
+                self._loader.kill()
             self._forks = None
             self._loader = self._started(self._log, stands_by=True)
         return self._loader

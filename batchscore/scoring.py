@@ -33,6 +33,7 @@ from batchscore.model import Model, load, open_libraries
 from batchscore.model.requirements import differences
 from batchscore.readers import Chunk
 from batchscore.redaction import secret_values, without
+from batchscore.seeding import seed
 from batchscore.setaside import SetAside, failure_of, spoilt_rows
 from batchscore.storage import facts_of, is_remote
 
@@ -57,6 +58,7 @@ class ModelScorer:
         """Nothing to clean up: the process ends."""
 
     def score(self, mini_batch: MiniBatch, progress: Progress) -> Outcome:
+        seed(mini_batch)
         if isinstance(mini_batch.portion, Trial):
             return try_rows(self, mini_batch, mini_batch.portion, progress)
         return score_mini_batch(self, mini_batch, progress)

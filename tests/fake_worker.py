@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from batchscore.child import WorkerSpec
 from batchscore.errors import AnswerRefused, ModelLoadError, StorageError, UsageError
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch, Outcome, Scored
 
-START = os.environ.get("TEST_START", "each")
+KEPT: list[object] = []
+"""What a model doesn't let go of."""
+START = "each"
 """How workers are started where a test doesn't say it; changed by those that run both ways."""
 
 
@@ -46,7 +49,7 @@ def letter(letters: str, number: int) -> str:
     return letters[number] if number < len(letters) else "S"
 
 
-def load(setup):  # noqa: C901  # a table of what may go wrong
+def load(setup):  # noqa: C901, PLR0912  # a table of what may go wrong
     """A FakeModel, after what the next letter of ``loads`` does."""
     match letter(setup.get("loads", ""), taken(setup["folder"], "loads")):
         case "F":
@@ -70,9 +73,18 @@ def load(setup):  # noqa: C901  # a table of what may go wrong
             os._exit(0)
         case "G":
             hangs_in_c(setup["folder"])
+        case "t":
+            threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+        case "s":
+            KEPT.extend(socket.socketpair())
+        case "f":
+            KEPT.append(open(__file__))  # noqa: SIM115, PTH123  # as a model may
+        case "c":
+            KEPT.append(subprocess.Popen(["sleep", "60"]))
         case "P":
             print("loading and chatting" * 10_000)  # more than a pipe holds
-    return FakeModel(**{name: value for name, value in setup.items() if name != "loads"})
+    KEPT.append(b"x" * setup.get("ballast", 0))
+    return FakeModel(**{name: value for name, value in setup.items() if name not in {"loads", "ballast"}})
 
 
 def load_surroundings(_setup):
@@ -270,9 +282,6 @@ def has_a_child_hoard(*_):
     """Let a child take the memory."""
     code = "import time; hoard = b'x' * (200 << 20); time.sleep(60)"
     subprocess.run([sys.executable, "-c", code], check=False)
-
-
-KEPT: list[bytes] = []
 
 
 def leaks(*_):

@@ -33,6 +33,7 @@ def spec(prepared, environment):
     return WorkerSpec(
         {"parts": prepared.workspace.parts},
         loader=f"{__file__}:load",
+        start=prepared.job.worker_start,
         environment=tuple(environment.items()),
     )
 

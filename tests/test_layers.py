@@ -20,7 +20,7 @@ SAME_LAYER = {
     ("attempts", "halving"),
     ("channel", "minibatch"),
     ("child", "joblog"),
-    ("child", "scoring"),
+    ("child", "spawning"),
     ("cli", "headings"),
     ("cli", "options"),
     ("cli", "translating"),
@@ -34,11 +34,19 @@ SAME_LAYER = {
     ("interpreter", "child"),
     ("job", "deployment"),
     ("limits", "errors"),
+    ("loader", "child"),
+    ("loader", "joblog"),
+    ("loader", "spawning"),
+    ("loading", "child"),
     ("joblog", "progress"),
     ("manifest", "planning"),
     ("memorywatch", "child"),
     ("model", "answers"),
     ("readers", "writers"),
+    ("nursery", "child"),
+    ("nursery", "joblog"),
+    ("nursery", "loader"),
+    ("nursery", "loading"),
     ("options", "headings"),
     ("planning", "resuming"),
     ("publishing", "manifest"),
@@ -54,6 +62,7 @@ SAME_LAYER = {
     ("runner", "resuming"),
     ("runner", "scriptfiles"),
     ("scoring", "calls"),
+    ("scoring", "seeding"),
     ("scoring", "setaside"),
     ("script", "answers"),
     ("outputfolder", "appends"),
@@ -66,10 +75,14 @@ SAME_LAYER = {
     ("signature", "schema"),
     ("slot", "child"),
     ("slot", "joblog"),
+    ("slot", "loading"),
+    ("slot", "nursery"),
     ("slots", "child"),
     ("slots", "joblog"),
     ("slots", "memorywatch"),
+    ("slots", "nursery"),
     ("slots", "slot"),
+    ("spawning", "scoring"),
     ("staging", "child"),
     ("summary", "readers"),
     ("summary", "receipts"),
@@ -81,6 +94,7 @@ SAME_LAYER = {
     ("validation", "provisioning"),
     ("validation", "resuming"),
     ("validation", "sampling"),
+    ("worker", "forking"),
 }
 """(importer, imported) within one layer; a circle is refused all the same."""
 
@@ -101,17 +115,18 @@ DOORS = {
 
 BESIDE_THE_MODEL = {
     *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
-    "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage",
+    "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage", "forking", "seeding",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "fsspec"}
 
-WITHOUT_FRAMES_AND_MODELS = {"slots", "slot", "child", "attempts", "halving", "engines"}
+WITHOUT_FRAMES_AND_MODELS = {
+    "slots", "slot", "nursery", "loader", "loading", "child", "spawning", "attempts", "halving", "engines",
+}  # fmt: skip
 FRAMES_AND_MODELS = FRAMES | {"modelfolder"}
 
 LATE = {
     ("", "face"),
     ("", "summary"),
-    ("child", "scoring"),
     ("cli", "progress"),
     ("cli", "runner"),
     ("cli", "showing"),
@@ -127,6 +142,7 @@ LATE = {
     ("validation", "trial"),
     ("readers", "readers"),
     ("script", "answers"),
+    ("spawning", "scoring"),
     ("staging", "script"),
     ("writers", "writers"),
 }

@@ -88,25 +88,8 @@ def load(setup):  # noqa: C901, PLR0912  # a table of what may go wrong
 
 
 def load_surroundings(_setup):
-    """A FakeModel whose facts are what the worker finds around itself."""
-    import csv
-    import json
-
-    import batchscore
-
-    return FakeModel(
-        "",
-        files=[csv.__file__, json.__file__, batchscore.__file__],
-        path=sys.path,
-        argv=sys.argv,
-        environment=dict(os.environ),
-        executable=sys.executable,
-        leads_group=os.getpgrp() == os.getpid(),
-        ignores_interrupts=signal.getsignal(signal.SIGINT) == signal.SIG_IGN,
-        oom_score_adj=int(Path("/proc/self/oom_score_adj").read_text()),
-        stdin=sys.stdin.read(),
-        modules=sorted(sys.modules),
-    )
+    """A FakeModel whose facts are what the worker finds around itself, when it is asked."""
+    return Surrounded("")
 
 
 class FakeModel:
@@ -141,6 +124,28 @@ class FakeModel:
                 return answer
         scored = (Scored(piece, piece.file.size, mini_batch.part_name, 0, 1) for piece in mini_batch.slices)
         return Outcome(mini_batch.number, tuple(scored), notes=(f"pid {os.getpid()}",))
+
+
+class Surrounded(FakeModel):
+    def facts(self):
+        import csv
+        import json
+
+        import batchscore
+
+        return {
+            "pid": os.getpid(),
+            "files": [csv.__file__, json.__file__, batchscore.__file__],
+            "path": sys.path,
+            "argv": sys.argv,
+            "environment": dict(os.environ),
+            "executable": sys.executable,
+            "leads_group": os.getpgrp() == os.getpid(),
+            "ignores_interrupts": signal.getsignal(signal.SIGINT) == signal.SIG_IGN,
+            "oom_score_adj": int(Path("/proc/self/oom_score_adj").read_text()),
+            "stdin": sys.stdin.read(),
+            "modules": sorted(sys.modules),
+        }
 
 
 def scores(*_):

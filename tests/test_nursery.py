@@ -132,6 +132,16 @@ def test_a_worker_that_is_killed_is_told_by_its_signal(forked):
         slots.ask(batch(), 5)
 
 
+def test_a_forked_worker_survives_a_signal_to_all_processes_and_what_it_forks_does_not(forked, tmp_path):
+    slots = forked("5", workers=1)
+    pid = slots.ready()["pid"]
+    for process in (pid, loader_of(slots)):
+        os.kill(process, signal.SIGTERM)
+    slots.ask(batch(), 10)
+    assert slots.ready()["pid"] == pid
+    assert (tmp_path / "ends").read_text() == f"{-signal.SIGTERM} {-signal.SIGTERM}"
+
+
 def test_nothing_is_left(tmp_path):
     with Slots(spec(tmp_path, start="loader"), 3, tmp_path) as slots:
         pids = [slot.ready()["pid"] for slot in slots._slots] + [loader_of(slots)]

@@ -81,6 +81,8 @@ def _progress(progress: Progress, counts: Json) -> str:
 
 
 def _workers(workers: Json) -> str:
+    if workers["number"] == 1 and workers["start"] == "each":
+        return "1"
     how = "forked from a loader" if workers["start"] == "loader" else "each loaded the model"
     return f"{workers['number']}, {how}: {_short(workers['why'])}"
 

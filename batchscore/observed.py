@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from batchscore.minibatch import Json
 from batchscore.stopwatch import Stopwatch
 from batchscore.worktime import Shifts, WorkTime
 
@@ -22,7 +23,8 @@ class Observed:
     """None where no worker was needed."""
     threads: Mapping[str, int] = field(default_factory=dict)
     """What the first worker gave its libraries."""
-
+    workers: Json | None = None
+    """How many there are, how they are started, and why so; None where none was needed."""
     mini_batches: int = 0
     """That were to be scored."""
 

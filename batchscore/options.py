@@ -7,7 +7,16 @@ from collections.abc import Callable
 import click
 
 from batchscore.headings import Command, LimitType, Pair, option
-from batchscore.job import ENV_MANAGERS, FORMATS, LAYOUTS, LOGGING_LEVELS, ON_BAD_ROW, OUTPUT_ACTIONS, OUTPUT_FILES
+from batchscore.job import (
+    ENV_MANAGERS,
+    FORMATS,
+    LAYOUTS,
+    LOGGING_LEVELS,
+    ON_BAD_ROW,
+    OUTPUT_ACTIONS,
+    OUTPUT_FILES,
+    WORKER_STARTS,
+)
 
 MAIN, CUTTING, FAILURES, OUTPUT, MODEL, INPUT, DEPLOYMENT, WATCHING = (
     "Main", "Mini-batches and workers", "Failures", "Output", "Model", "Input", "With -f", "What is shown",
@@ -217,6 +226,15 @@ _JOB = (
         show_default=True,
         metavar="N",
         help="For BLAS, OpenMP and the model.",
+    ),
+    option(
+        CUTTING,
+        "--worker-start",
+        type=click.Choice(WORKER_STARTS),
+        default="auto",
+        show_default=True,
+        help="loader: one process loads the model, and the workers are forked from it; each: each loads it; auto: "
+        "loader where that is safe and there is more than one worker.",
     ),
     option(
         FAILURES,

@@ -6,6 +6,7 @@ import difflib
 import itertools
 import os
 import secrets
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -266,6 +267,17 @@ def _refuse_clashes(settings: ScoringSettings, predictions: list[str]) -> None:
         )
 
 
+def early_spec(job: Job, workspace: Workspace) -> WorkerSpec | None:
+    """How a worker is started before the job is planned, to import meanwhile what it will need.
+
+    None where it isn't certain that one is needed, or in which interpreter.
+    """
+    has_begun = Path(workspace.journal).exists() or Path(workspace.root, "job.json").exists()
+    if has_begun or job.script or job.env_manager != "local" or job.python not in {None, sys.executable}:
+        return None
+    return WorkerSpec({}, threads=job.threads_per_worker, environment=job.environment)
+
+
 def worker_spec(prepared: Prepared) -> WorkerSpec:
     """How the workers of a job are started, but for their interpreter."""
     if prepared.job.script:
@@ -278,6 +290,7 @@ def worker_spec(prepared: Prepared) -> WorkerSpec:
             "env_manager": prepared.job.env_manager,
         },
         threads=prepared.settings.threads,
+        start=prepared.job.worker_start,
         environment=prepared.job.environment,
         logging_level=prepared.job.logging_level,
     )

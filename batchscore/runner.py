@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeAlias
 
 from batchscore import attempts, engines, halving
@@ -21,8 +22,17 @@ from batchscore.limits import allows
 from batchscore.locking import utc
 from batchscore.manifest import Ending, judged_again
 from batchscore.minibatch import MiniBatch, Outcome
+from batchscore.nursery import HeadStart
 from batchscore.observed import Observed
-from batchscore.planning import Prepared, access_to_stores, find_inputs, find_model, prepare, worker_spec
+from batchscore.planning import (
+    Prepared,
+    access_to_stores,
+    early_spec,
+    find_inputs,
+    find_model,
+    prepare,
+    worker_spec,
+)
 from batchscore.progress import Silent, Watcher
 from batchscore.provisioning import interpreter_for
 from batchscore.publishing import conclude, cut_short, sign_off
@@ -51,7 +61,12 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
     flight are done or their time of grace is up; before the job has begun it raises Stopped.
     """
     watch = watch or Silent()
-    with using(access_to_stores(job)), Workspace.of(job) as workspace, StopSignals() as signals:
+    with (
+        using(access_to_stores(job)),
+        Workspace.of(job) as workspace,
+        StopSignals() as signals,
+        HeadStart(early_spec(job, workspace), Path(workspace.folder)) as ahead,
+    ):
         observed = Observed()
         model = find_model(job, workspace)
         observed.clock.turn_to("list")
@@ -71,7 +86,7 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
         log = JobLog(job, workspace, header.job, watch)
         with Journal(workspace.journal, header, is_new=prepared.earlier.is_new) as journal, log:
             log.opened(len(listing.files), listing.folders, len(listing.skipped), prepared.notes)
-            ending = _carry_out(prepared, journal, signals, log)
+            ending = _carry_out(prepared, journal, _Run(signals, log, ahead))
             for warning in ending.warnings:
                 log.note(warning)
             signals.ignore()  # the end is written down, whatever comes
@@ -79,7 +94,16 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
             return sign_off(prepared, ending)
 
 
-def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, log: JobLog) -> Ending:
+@dataclass(slots=True)
+class _Run:
+    """What this run has around the job."""
+
+    signals: StopSignals
+    log: JobLog
+    ahead: HeadStart
+
+
+def _carry_out(prepared: Prepared, journal: Journal, run: _Run) -> Ending:
     """Score what isn't scored yet and publish all but job.json; an error that ends the job is in what this gives."""
     job = prepared.job
     plan: tuple[MiniBatch, ...] = ()
@@ -89,22 +113,20 @@ def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, log: 
         cutting = Cutting(job.mini_batch_size, job.csv, prepared.model.folder.has_signature, job.limit)
         plan = split(prepared.listing.files, cutting)
         receipts = Receipts(plan, journal, is_whole=job.script is not None, warns_beyond=job.warns_beyond)
-        _score(prepared, plan, receipts, signals, log)
+        _score(prepared, plan, receipts, run)
         prepared.observed.scored()
         return conclude(prepared, Verdicts(plan, receipts))
     except BatchscoreError as error:
         prepared.observed.scored()
-        signals.listen()  # a second one ends even this
+        run.signals.listen()  # a second one ends even this
         return cut_short(prepared, Verdicts(plan, receipts), error)
     finally:
-        log.closed()
+        run.log.closed()
 
 
-def _score(
-    prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, signals: StopSignals, log: JobLog
-) -> None:
+def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, run: _Run) -> None:
     """Have every mini-batch that isn't done scored and its receipt journaled."""
-    job, workspace, observed = prepared.job, prepared.workspace, prepared.observed
+    job, workspace, observed, log = prepared.job, prepared.workspace, prepared.observed, run.log
     todo = remaining(plan, receipts, workspace.part_names(), job)
     workspace.keep_parts(receipts.part_names)
     observed.clock.turn_to("environment")
@@ -124,13 +146,16 @@ def _score(
     spec = worker_spec(prepared)
     spec = replace(spec, python=python, memory_limit=job.memory_limit, recycle_after=job.recycle_after)
     observed.work, observed.mini_batches = WorkTime(log), len(todo)
-    with Slots(spec, workers, log.folder, observed.work) as slots:
+    with Slots(spec, workers, log.folder, observed.work, ahead=run.ahead) as slots:
         slots.start()
         facts = slots.ready()
         observed.threads = facts.get("threads", {})
         for note in facts.get("notes", ()):
             log.note(note)
-        with Grace(signals, job.grace, log.note, slots.kill_all) as grace:
+        observed.workers = {"number": workers, **slots.origin.to_json()}
+        for note in slots.origin.notes(job.worker_start):
+            log.note(note)
+        with Grace(run.signals, job.grace, log.note, slots.kill_all) as grace:
 
             def task(mini_batch: MiniBatch) -> Scoring:
                 return _scored(mini_batch, slots, policy, grace, log)

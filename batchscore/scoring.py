@@ -30,13 +30,14 @@ from batchscore.minibatch import (
     SliceOutcome,
     Trial,
 )
-from batchscore.model import Model, load
+from batchscore.model import Model, load, open_libraries
 from batchscore.model.requirements import differences
 from batchscore.placing import placed
 from batchscore.readers import Chunk
 from batchscore.readers.bundles import Share
 from batchscore.readers.together import read_together
 from batchscore.redaction import secret_values, without
+from batchscore.seeding import seed
 from batchscore.setaside import SetAside, failure_of, spoilt_rows
 from batchscore.stopwatch import Spent
 from batchscore.storage import facts_of, is_remote
@@ -66,11 +67,17 @@ class ModelScorer:
 
     def score(self, mini_batch: MiniBatch, progress: Progress) -> Outcome:
         self.model.watch.begin("write")
+        seed(mini_batch)
         if isinstance(mini_batch.portion, Trial):
             outcome = try_rows(self, mini_batch, mini_batch.portion, progress)
         else:
             outcome = score_mini_batch(self, mini_batch, progress)
         return replace(outcome, spent=Spent.of(self.model.watch))
+
+
+def prepare() -> None:
+    """Import what loading needs, before it is known what is loaded."""
+    open_libraries()
 
 
 def load_scorer(setup: Json) -> ModelScorer:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from batchscore import errors
 from batchscore.channel import BadMessage, ChannelClosed, ChannelTimeout
-from batchscore.child import Child, Outgrown, WorkerSpec
+from batchscore.child import Child, WorkerSpec
 from batchscore.faults import (
     Abandoned,
-    ModelNotLoaded,
     ScoringRaised,
     WorkerDied,
     WorkerFault,
@@ -19,16 +18,13 @@ from batchscore.faults import (
     WorkerTimedOut,
 )
 from batchscore.joblog.process import Attempt, ProcessLog
+from batchscore.loading import LAST_WORDS, fatal, loaded
 from batchscore.minibatch import Json, MiniBatch, Outcome
+from batchscore.nursery import Nursery
 from batchscore.stopwatch import Lap
-from batchscore.storage import in_use
 from batchscore.trust import Trust
 
 Progress = Callable[[int], None]
-
-_OUT_OF_MEMORY = "; often the system's answer to a lack of memory: fewer workers need less"
-_LAST_WORDS = 1.0
-"""Seconds that a process without a connection has to end by itself, so that its exit code can be told."""
 
 
 class Slot:
@@ -37,9 +33,10 @@ class Slot:
     For one thread; ``kill`` may come from any other, or from a signal handler.
     """
 
-    def __init__(self, spec: WorkerSpec, log: ProcessLog) -> None:
+    def __init__(self, spec: WorkerSpec, log: ProcessLog, nursery: Nursery | None = None) -> None:
+        """``nursery`` is where the workers come from; without it, each is a process of its own."""
         self._spec = spec
-        self._access = in_use()
+        self._nursery = nursery or Nursery(replace(spec, start="each"), 1, log)
         self._log = log
         self._child: Child | None = None
         self._next: Child | None = None
@@ -72,7 +69,7 @@ class Slot:
         if self._child:
             self._child.take_over()
         else:
-            self._child = self._started(waits=False)
+            self._child = self._born(waits=False)
 
     def _retire(self, child: Child) -> None:
         """End a worker, one that lives by hanging up."""
@@ -88,14 +85,12 @@ class Slot:
         """Whether the worker has been sent as many mini-batches as it may."""
         return self._spec.recycle_after is not None and self._sent >= self._spec.recycle_after
 
-    def _started(self, *, waits: bool) -> Child:
-        """A new worker that loads the model."""
-        child = Child(self._spec, self._log, waits=waits)
+    def _born(self, *, waits: bool) -> Child:
+        """A new worker that loads the model, or has it."""
+        child = self._nursery.child(self._log, waits=waits)
         if self._is_stopped:  # killed while it was being started
             child.kill()
             raise Abandoned
-        with contextlib.suppress(ChannelClosed, ChannelTimeout):  # ready() will find out why
-            child.channel.send(self._spec.request(self._access.to_json()), self._spec.load_timeout)
         return child
 
     @property
@@ -111,44 +106,11 @@ class Slot:
             raise Abandoned
         if self._facts is None:
             with self._log.loading(child.pid), self._killing_unless_answered(child):
-                reply = self._loaded(child)
-                self._log.listener.loaded(self._log.name, self._since, _waited(self._since, reply))
+                reply = loaded(child, self._spec)
+                load = _waited(self._since, reply) + Lap(cpu_seconds=self._nursery.load_cpu_seconds())
+                self._log.listener.loaded(self._log.name, self._since, load)
                 self._facts = reply["facts"]
         return self._facts
-
-    def _loaded(self, child: Child) -> Json:
-        """What the worker says when it is ready, its facts among it."""
-        limit = self._spec.load_timeout
-        try:
-            reply = child.channel.receive(limit)
-        except ChannelTimeout:
-            raise ModelNotLoaded(f"{self._spec.loads} wasn't loaded within {limit:g} s", child.stuck_frames()) from None
-        except ChannelClosed:
-            ending = child.ending(_LAST_WORDS)
-            if outgrown := child.outgrown:
-                raise ModelNotLoaded(_too_big(outgrown), outgrown.frames) from None
-            hint = _OUT_OF_MEMORY if "SIGKILL" in ending else ""
-            what = f"the worker {ending} while it loaded {self._spec.loads}{hint}"
-            raise ModelNotLoaded(what, child.log_tail()) from None
-        except BadMessage as error:
-            raise ModelNotLoaded(f"the worker sent what is no message: {error}", child.log_tail()) from None
-        match reply:
-            case {"kind": "ready", "facts": dict()}:
-                if self._spec.memory_limit is not None:
-                    self._refuse_big(child, self._spec.memory_limit)
-                return reply
-            case {"kind": "load_failed", "message": str(message), "traceback": str(traceback)}:
-                raise ModelNotLoaded(message, traceback)
-            case {"kind": "fatal", "error": str(name), "message": str(message)}:
-                raise _fatal(name, message)
-            case _:
-                raise ModelNotLoaded(f"the worker sent an unexpected message of kind {reply['kind']!r}")
-
-    def _refuse_big(self, child: Child, limit: int) -> None:
-        """Raise ModelNotLoaded where the model alone is too big: no mini-batch is to blame."""
-        held = child.resident(limit)
-        if held > limit:
-            raise ModelNotLoaded(_too_big(Outgrown(held, limit, "")))
 
     def ask(
         self,
@@ -186,7 +148,7 @@ class Slot:
                             self._trust.take(attempt.mini_batch.number, is_scored=False)
                             raise ScoringRaised(message, traceback, refuses_answer=more.get("refuses_answer") is True)
                         case {"kind": "fatal", "error": str(name), "message": str(message)}:
-                            raise _fatal(name, message)
+                            raise fatal(name, message)
                         case unexpected:
                             raise BadMessage(f"unexpected kind {unexpected['kind']!r}")  # noqa: TRY301  # as below
             except ChannelTimeout:
@@ -224,7 +186,7 @@ class Slot:
     def _prepare_next(self) -> None:
         """Have the next worker load the model while this one scores its last mini-batch."""
         if self._is_worn and self._next is None:
-            self._next = self._started(waits=True)
+            self._next = self._born(waits=True)
 
     @contextlib.contextmanager
     def _killing_unless_answered(self, child: Child) -> Iterator[None]:
@@ -272,14 +234,10 @@ def _waited(since: float, ready: Json) -> Lap:
 
 def _death(child: Child) -> WorkerFault:
     """What became of a worker that has hung up; it is gone then."""
-    ending = child.ending(_LAST_WORDS)
+    ending = child.ending(LAST_WORDS)
     if child.outgrown:
         return WorkerOutgrew(f"the worker {child.outgrown}", child.outgrown.frames or child.log_tail())
     return WorkerDied(f"the worker {ending}", child.log_tail())
-
-
-def _too_big(outgrown: Outgrown) -> str:
-    return f"the worker {outgrown}, when it had loaded the model and nothing else; give a higher --memory-limit"
 
 
 def _checked(record: Json, mini_batch: MiniBatch) -> Outcome:
@@ -290,8 +248,3 @@ def _checked(record: Json, mini_batch: MiniBatch) -> Outcome:
     if outcome.number != mini_batch.number or tuple(entry.slice for entry in outcome.slices) != mini_batch.slices:
         raise BadMessage(f"the outcome of another mini-batch, number {outcome.number}")
     return outcome
-
-
-def _fatal(name: str, message: str) -> errors.BatchscoreError:
-    kinds = {kind.__name__: kind for kind in (errors.UsageError, errors.ModelLoadError, errors.StorageError)}
-    return kinds.get(name, errors.BatchscoreError)(message)

@@ -60,6 +60,8 @@ def script_spec(job: Job, script: Script, workspace: Workspace, settings: Scorin
         threads=settings.threads,
         environment=job.environment,
         loader="batchscore.script:load_script",
+        start=job.worker_start,
+        loads_apart="a scoring script's init() runs in each worker",
         logging_level=job.logging_level,
         loads=f"the scoring script {script.scoring_script}",
         grace=SHUTDOWN_SECONDS,

@@ -137,6 +137,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch) -> RunHere:
     def run_it(model: Path, inputs: Any, output: Path, **options: Any) -> JobSummary:
         with monkeypatch.context() as patched:
             patched.setattr("batchscore.runner.Slots", HereSlots)
+            patched.setattr("batchscore.runner.early_spec", lambda *_: None)
             return run(model, inputs, output, **{"workers": 1, "max_retries": 0, **options})
 
     return run_it

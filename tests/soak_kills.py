@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -78,10 +79,17 @@ def quick_recipe(folder: Path, *, files: int = 24) -> Recipe:
     rows = [n % 5 + 1 for n in range(files)]
     quick.write(folder, **{f"f{n:02d}": " ".join(str(n * 10 + x) for x in range(many)) for n, many in enumerate(rows)})
     settings = {"workers": 2, "max_retries": 20}
+    ways = itertools.cycle(("loader", "each"))
     program = f"import sys; sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]; import killable; killable.main()"
 
     def command(output: Path) -> list[str]:
-        return [sys.executable, "-c", program, str(folder), json.dumps({**settings, "output": str(output)})]
+        return [
+            sys.executable,
+            "-c",
+            program,
+            str(folder),
+            json.dumps({**settings, "worker_start": next(ways), "output": str(output)}),
+        ]
 
     return Recipe("quick", command, sum(rows))
 

@@ -20,7 +20,7 @@ SAME_LAYER = {
     ("attempts", "halving"),
     ("channel", "minibatch"),
     ("child", "joblog"),
-    ("child", "scoring"),
+    ("child", "spawning"),
     ("cli", "headings"),
     ("cli", "options"),
     ("cli", "translating"),
@@ -34,6 +34,10 @@ SAME_LAYER = {
     ("interpreter", "child"),
     ("job", "deployment"),
     ("limits", "errors"),
+    ("loader", "child"),
+    ("loader", "joblog"),
+    ("loader", "spawning"),
+    ("loading", "child"),
     ("joblog", "progress"),
     ("manifest", "planning"),
     ("manifest", "timings"),
@@ -42,6 +46,10 @@ SAME_LAYER = {
     ("model", "answers"),
     ("readers", "writers"),
     ("observed", "worktime"),
+    ("nursery", "child"),
+    ("nursery", "joblog"),
+    ("nursery", "loader"),
+    ("nursery", "loading"),
     ("options", "headings"),
     ("planning", "observed"),
     ("planning", "resuming"),
@@ -61,6 +69,7 @@ SAME_LAYER = {
     ("placing", "calls"),
     ("scoring", "calls"),
     ("scoring", "placing"),
+    ("scoring", "seeding"),
     ("scoring", "setaside"),
     ("script", "answers"),
     ("outputfolder", "appends"),
@@ -74,10 +83,14 @@ SAME_LAYER = {
     ("slot", "child"),
     ("slot", "trust"),
     ("slot", "joblog"),
+    ("slot", "loading"),
+    ("slot", "nursery"),
     ("slots", "child"),
     ("slots", "joblog"),
     ("slots", "memorywatch"),
+    ("slots", "nursery"),
     ("slots", "slot"),
+    ("spawning", "scoring"),
     ("staging", "child"),
     ("summary", "readers"),
     ("summary", "receipts"),
@@ -93,6 +106,7 @@ SAME_LAYER = {
     ("validation", "provisioning"),
     ("validation", "resuming"),
     ("validation", "sampling"),
+    ("worker", "forking"),
 }
 """(importer, imported) within one layer; a circle is refused all the same."""
 
@@ -113,17 +127,19 @@ DOORS = {
 
 BESIDE_THE_MODEL = {
     *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
-    "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage", "stopwatch",
+    "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage", "stopwatch", "forking",
+    "seeding",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "fsspec"}
 
-WITHOUT_FRAMES_AND_MODELS = {"slots", "slot", "child", "attempts", "halving", "engines"}
+WITHOUT_FRAMES_AND_MODELS = {
+    "slots", "slot", "nursery", "loader", "loading", "child", "spawning", "attempts", "halving", "engines",
+}  # fmt: skip
 FRAMES_AND_MODELS = FRAMES | {"modelfolder"}
 
 LATE = {
     ("", "face"),
     ("", "summary"),
-    ("child", "scoring"),
     ("cli", "progress"),
     ("cli", "runner"),
     ("cli", "showing"),
@@ -139,6 +155,7 @@ LATE = {
     ("validation", "trial"),
     ("readers", "readers"),
     ("script", "answers"),
+    ("spawning", "scoring"),
     ("staging", "script"),
     ("writers", "writers"),
 }

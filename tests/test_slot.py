@@ -16,6 +16,7 @@ from batchscore.faults import Abandoned, ModelNotLoaded, ScoringRaised, WorkerDi
 from batchscore.joblog.process import ProcessLog
 from batchscore.lifeline import MODE_VARIABLE
 from batchscore.minibatch import Scored
+from batchscore.nursery import Nursery
 from batchscore.slot import Slot
 
 
@@ -25,12 +26,21 @@ def platform(request, monkeypatch):
     monkeypatch.setenv(MODE_VARIABLE, request.param)
 
 
+@pytest.fixture(params=["each", "loader"])
+def start(request):
+    """Both ways in which workers are started."""
+    return request.param
+
+
 @pytest.fixture
-def slot(tmp_path):
+def slot(tmp_path, start):
     with contextlib.ExitStack() as stack:
 
         def make(*args, **kwargs):
-            slot = Slot(spec(tmp_path, *args, **kwargs), ProcessLog(tmp_path, 0))
+            worker = spec(tmp_path, *args, start=start, **kwargs)
+            nursery = Nursery(worker, 1, ProcessLog(tmp_path, None))
+            stack.callback(nursery.kill)
+            slot = Slot(worker, ProcessLog(tmp_path, 0), nursery)
             stack.callback(slot.kill)
             return slot
 

@@ -80,10 +80,11 @@ class ProcessLog:
     """The files of process NNN of this node, below `user/`; the worker that replaces a dead one goes on in them."""
 
     def __init__(
-        self, folder: Path, number: int, secrets: Iterable[str] = (), listener: Listener | None = None
+        self, folder: Path, number: int | None, secrets: Iterable[str] = (), listener: Listener | None = None
     ) -> None:
+        """Without a number, of the process that others are forked from."""
         self.folder = folder
-        self.name = f"process{number:03d}"
+        self.name = "loader" if number is None else f"process{number:03d}"
         self.listener: Listener = listener or Nobody()
         self._secrets = tuple(secrets)
         user, node = folder / "user", node_name()
@@ -99,9 +100,10 @@ class ProcessLog:
 
     def reader(self) -> Reader:
         """The pipes of a new process."""
-        return Reader(self._take)
+        return Reader(self.take)
 
-    def _take(self, stream: str, content: bytes) -> None:
+    def take(self, stream: str, content: bytes) -> None:
+        """Write down what a process has printed."""
         with self._lock:
             written = self._streams[stream].write(content)
             if stream != "log":

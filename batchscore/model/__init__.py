@@ -21,7 +21,7 @@ from batchscore.model.threads import ThreadsUsed, limit_threads, prepare_threads
 from batchscore.schema import ModelSignature, Schema
 from batchscore.stopwatch import Stopwatch
 
-__all__ = ["Model", "load", "resolve"]
+__all__ = ["Model", "load", "open_libraries", "resolve"]
 
 _ALSO_PREDICT = ("decision_function", "score_samples", "transform", "forecast")
 """Methods that answer for each row although `predict` isn't in their names."""
@@ -70,11 +70,10 @@ def load(
     those it has.
     """
     try:
-        with _no_traces():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # MLflow's about itself; the model's own are shown
-                import mlflow.pyfunc
+        open_libraries()
+        import mlflow.pyfunc
 
+        with _no_traces():
             prepare_threads(path, threads)
             loaded = mlflow.pyfunc.load_model(os.path.abspath(path), suppress_warnings=True)  # noqa: PTH100  # links stay as they are
             stated = loaded.metadata.signature.to_dict() if loaded.metadata.signature is not None else None
@@ -98,6 +97,13 @@ def _timed(model: Model) -> Model:
     with contextlib.suppress(AttributeError):  # another version's interface: all of it is enforcement then
         pyfunc._predict_fn = model.watch.timed("predict", pyfunc._predict_fn)  # noqa: SLF001  # no other way in
     return model
+
+
+def open_libraries() -> None:
+    """Import MLflow, which takes more than a second."""
+    with _no_traces(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's about itself; the model's own are shown
+        import mlflow.pyfunc  # noqa: F401
 
 
 @contextlib.contextmanager

@@ -71,6 +71,8 @@ class Report:
     """Mini-batches: number, file (the first), files, rows, seconds, retries, reason."""
     failed: tuple[Json, ...] = ()
     mini_batches_failed: int = 0
+    workers: Json | None = None
+    """Of the last run, once it has ended: number, start (`loader`, `each`), why; None where it needed none."""
     reasons: tuple[Reason, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -57,6 +57,8 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "spent on", _spent(report.times.get("whole_job", {}))
     else:
         yield "mini-batches", _listed(counts, ("mini_batches", ""), ("retries", "retries"))
+    if report.workers:
+        yield "workers", _workers(report.workers)
     if report.rows_per_second:
         yield "rate", f"{report.rows_per_second:,.0f} rows/s"
     if report.outputs:
@@ -86,6 +88,13 @@ def _holder(report: Report) -> str:
 def _progress(progress: Progress, counts: Json) -> str:
     retries = f", {counts['retries']:,} retries" if counts.get("retries") else ""
     return f"{progress.mini_batches_done:,} of {progress.mini_batches:,} done{retries}"
+
+
+def _workers(workers: Json) -> str:
+    if workers["number"] == 1 and workers["start"] == "each":
+        return "1"
+    how = "forked from a loader" if workers["start"] == "loader" else "each loaded the model"
+    return f"{workers['number']}, {how}: {_short(workers['why'])}"
 
 
 def _listed(counts: Json, *named: tuple[str, str]) -> str:

@@ -93,8 +93,8 @@ def finished_before(workspace: Workspace, identity: Identity, listing: Listing) 
 
 def _lost_outputs(workspace: Workspace, manifest: Json) -> list[str]:
     """Outputs that aren't there any more, or not as they were written."""
-    paths = [(entry["path"], Path(workspace.root, entry["path"]), entry["bytes"]) for entry in _outputs(manifest)]
-    return [name for name, path, size in paths if not path.is_file() or path.stat().st_size != size]
+    output = workspace.output
+    return [entry["path"] for entry in _outputs(manifest) if output.size(entry["path"]) != entry["bytes"]]
 
 
 def _outputs(manifest: Json) -> list[Json]:
@@ -154,9 +154,7 @@ def _replaced(
         return outputs
     ours = {"failures.jsonl", *(path.split("/")[0] for path in outputs)} if manifest else set()
     foreign = [
-        name
-        for name in (*planned.targets, "failures.jsonl")
-        if name not in ours and Path(workspace.root, name).exists()
+        name for name in (*planned.targets, "failures.jsonl") if name not in ours and workspace.output.holds(name)
     ]
     if foreign and not job.overwrite:
         raise UsageError(
@@ -172,7 +170,7 @@ def _since(workspace: Workspace, planned: Header, manifest: Json, listing: Listi
         return different
     if manifest["inputs"]["digest"] != listing.digest:
         return ["the inputs changed since"]
-    changed = [path for path in _lost_outputs(workspace, manifest) if Path(workspace.root, path).exists()]
+    changed = [path for path in _lost_outputs(workspace, manifest) if workspace.output.holds(path)]
     return [f"{path} was changed since" for path in changed[:1]]
 
 

@@ -105,7 +105,7 @@ def _score(
     if python is None:
         return
     policy = _retry_policy(job)
-    written = WrittenFiles.of(receipts, workspace.parts)
+    written = WrittenFiles.of(receipts, workspace.part)
     if job.script:
         stage(workspace, prepared.model.folder.path, prepared.model.name)
     spec = worker_spec(prepared)

@@ -20,7 +20,7 @@ from batchscore.errors import OutputLocked, StorageError, StoreUnfit, UsageError
 from batchscore.job import SUFFIXES, Job
 from batchscore.locking import LOCK, Holder, held_by, is_at, lock, utc
 from batchscore.minibatch import Json, compact
-from batchscore.storage import local_path, storage_errors
+from batchscore.storage import Folder, Place, local_path, storage_errors
 
 FOLDER = ".batchscore"
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -39,6 +39,8 @@ class Workspace:
 
     def __init__(self, output: str, work_dir: str | None = None) -> None:
         self.root = os.path.realpath(local_path(output, "OUTPUT"))
+        self.output: Place = Folder(self.root)
+        """Where finished files go."""
         self.work_dir = None if work_dir is None else os.path.realpath(local_path(work_dir, "--work-dir"))
         self.folder = _folder(self.root, self.work_dir)
         self.parts = str(Path(self.folder, "parts"))
@@ -87,7 +89,7 @@ class Workspace:
             self._leave()
             cause = error.__cause__
             is_unfit = isinstance(error, StoreUnfit) or (isinstance(cause, OSError) and cause.errno in _READ_ONLY)
-            if not is_unfit or not Path(self.root, "job.json").is_file():
+            if not is_unfit or not self.output.holds("job.json"):
                 raise
             self._refusal = error
         return self
@@ -192,6 +194,10 @@ class Workspace:
         with storage_errors(f"can't list {self.parts}"):
             return set(os.listdir(self.parts))  # noqa: PTH208 (names, of 100,000 files)
 
+    def part(self, name: str) -> str:
+        """Where a file lies whose name is relative to the parts folder."""
+        return str(Path(self.parts, name))
+
     def keep_parts(self, names: Collection[str]) -> None:
         """Remove parts and temporary files that no receipt speaks of, and what an earlier run had ready."""
         with storage_errors(f"can't clear {self.folder}"):
@@ -230,10 +236,10 @@ class Workspace:
 
     def manifest(self) -> Json | None:
         """The content of job.json; None where there is none, or one whose copying was stopped halfway."""
-        path = Path(self.root, "job.json")
-        text = ""
+        path, text = f"{self.root}/job.json", ""
         try:
-            text = path.read_text(encoding="utf-8", errors="replace")
+            with self.output.open("job.json") as stream:
+                text = stream.read().decode("utf-8", "replace")
             content = json.loads(text)
         except FileNotFoundError:
             return None

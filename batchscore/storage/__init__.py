@@ -7,16 +7,15 @@ from batchscore.storage.addresses import family_of, is_remote, parent_and_name, 
 from batchscore.storage.local import (
     Ready,
     commit,
-    copy,
     link_or_copy,
     local_path,
     prepare,
     prepare_link,
-    publish,
     storage_errors,
     sync_file,
     sync_folder,
 )
+from batchscore.storage.places import Folder, Place, clear_folder, publish
 from batchscore.storage.reading import can_be_cut, download, facts_of, local_copies, open_stored
 from batchscore.storage.retrying import NoSuchStore
 from batchscore.storage.stores import Facts, StoredFile, filesystem_of, packages_for, store_of
@@ -24,13 +23,15 @@ from batchscore.storage.stores import Facts, StoredFile, filesystem_of, packages
 __all__ = [
     "Access",
     "Facts",
+    "Folder",
     "NoSuchStore",
+    "Place",
     "Ready",
     "StoredFile",
     "access_of",
     "can_be_cut",
+    "clear_folder",
     "commit",
-    "copy",
     "download",
     "facts_of",
     "family_of",

@@ -13,6 +13,16 @@ MAIN, CUTTING, FAILURES, OUTPUT, MODEL, INPUT, DEPLOYMENT, WATCHING = (
     "Main", "Mini-batches and workers", "Failures", "Output", "Model", "Input", "With -f", "What is shown",
 )  # fmt: skip
 
+STORAGE_OPTION = option(
+    INPUT,
+    "--storage-option",
+    "storage_options",
+    multiple=True,
+    type=Pair(),
+    metavar="KEY=VALUE",
+    help="For stores, such as account_name=…; see also the environment variables they know.",
+)
+
 _JOB = (
     option(
         MAIN,
@@ -98,6 +108,7 @@ _JOB = (
         metavar="DIR",
         help="Local folder for the work in progress, where OUTPUT can't lock or rename.  [default: in OUTPUT]",
     ),
+    option(OUTPUT, "--break-lock", is_flag=True, help="Take OUTPUT from a run on another machine that is gone."),
     option(OUTPUT, "--overwrite", is_flag=True, help="Replace another job's outputs, once the new ones are ready."),
     option(
         MODEL,
@@ -143,15 +154,7 @@ _JOB = (
         metavar="K=V",
         help="For the workers, which have this command's environment too; the place for secrets.",
     ),
-    option(
-        INPUT,
-        "--storage-option",
-        "storage_options",
-        multiple=True,
-        type=Pair(),
-        metavar="KEY=VALUE",
-        help="For the stores of INPUT and MODEL, such as account_name=…; see also the environment variables they know.",
-    ),
+    STORAGE_OPTION,
     option(INPUT, "--include", multiple=True, metavar="GLOB", help="Only files whose path or name matches."),
     option(INPUT, "--exclude", multiple=True, metavar="GLOB", help="No files whose path or name matches."),
     option(INPUT, "--limit", type=click.IntRange(min=0), default=None, metavar="N", help="Only the first N rows."),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batchscore import manifest, writers
-from batchscore.errors import BatchscoreError, StorageError, UsageError
+from batchscore.errors import BatchscoreError, OutputLocked, StorageError, UsageError
 from batchscore.job import Job
 from batchscore.manifest import Ending
 from batchscore.minibatch import Column, Failure, Json, Quarantined
@@ -148,6 +148,7 @@ def failure_lines(workspace: Workspace, failures: Iterable[Failure | Quarantined
 
 def conclude(prepared: Prepared, verdicts: Verdicts) -> Ending:
     """Judge the job and publish predictions, where it completed, and failures.jsonl."""
+    prepared.workspace.check_lock()
     job, counts = prepared.job, manifest.count(prepared, verdicts)
     is_whole = not any(verdict.is_pending for verdict in verdicts)
     if is_whole and _judged(job, counts, verdicts) == "Completed":
@@ -185,6 +186,8 @@ def cut_short(prepared: Prepared, verdicts: Verdicts, error: BatchscoreError) ->
     A wrong setting that shows only in a worker is raised again, and leaves nothing behind where nothing was scored.
     """
     workspace, earlier = prepared.workspace, prepared.earlier
+    if isinstance(error, OutputLocked):
+        raise error
     if isinstance(error, UsageError):
         workspace.is_done = earlier.is_new and not earlier.header.replaces and verdicts.receipts.is_empty
         raise error
@@ -200,6 +203,7 @@ def sign_off(prepared: Prepared, ending: Ending) -> JobSummary:
     """Write job.json, the last of all. Raises the error that ended the job, if it is one."""
     content, workspace = manifest.manifest_of(prepared, ending), prepared.workspace
     try:
+        workspace.check_lock()
         publish(workspace.output, "job.json", workspace.ready, lambda stream: stream.write(manifest.as_json(content)))
     except StorageError as error:
         raise ending.error or error from error
@@ -214,4 +218,5 @@ def sign_off(prepared: Prepared, ending: Ending) -> JobSummary:
         ending.exit_code,
         content,
         is_whole=ending.is_whole,
+        place=workspace.output,
     )

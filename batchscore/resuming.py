@@ -17,7 +17,7 @@ from batchscore.limits import allows
 from batchscore.minibatch import Json, MiniBatch, compact
 from batchscore.modelfolder import digest, is_registered
 from batchscore.receipts import Receipts
-from batchscore.storage import local_path, storage_errors
+from batchscore.storage import is_remote, local_path, storage_errors
 from batchscore.workspace import Workspace
 
 _NAMED = 10
@@ -77,9 +77,8 @@ def identify(job: Job, model_digest: str) -> Identity:
 def _beside_the_code(job: Job) -> frozenset[str]:
     """What may lie in the folder of a scoring script without being code; of globs, the folder of what they match."""
     places = [*job.inputs, job.output, *([job.model] if job.model and not is_registered(job.model) else [])]
-    return frozenset(
-        os.path.realpath(local_path(re.sub(r"/?[^/]*[*?[].*", "", place) or ".", "PATH")) for place in places
-    )
+    here = [re.sub(r"/?[^/]*[*?[].*", "", place) or "." for place in places if not is_remote(place)]
+    return frozenset(os.path.realpath(local_path(place, "PATH")) for place in here)
 
 
 def finished_before(workspace: Workspace, identity: Identity, listing: Listing) -> Json | None:
@@ -189,6 +188,7 @@ def write_inputs(workspace: Workspace, listing: Listing) -> None:
         with temporary.open("w", encoding="ascii") as stream:
             stream.writelines(f"{compact(file.facts)}\n" for file in listing.files)
         temporary.replace(path)
+    workspace.share(path.name)
 
 
 def _changes(workspace: Workspace, listing: Listing) -> list[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import TypeAlias
 
-from batchscore import attempts, engines, halving
+from batchscore import attempts, engines, halving, runplan
 from batchscore.attempts import RetryPolicy
 from batchscore.errors import BatchscoreError
 from batchscore.faults import Abandoned
@@ -34,11 +35,13 @@ from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
 from batchscore.staging import late_words, stage
 from batchscore.storage import using
+from batchscore.storeworkspace import workspace_of
 from batchscore.summary import JobSummary, Verdicts, already_finished
-from batchscore.workspace import Workspace
 
 Scoring: TypeAlias = tuple[MiniBatch, tuple[Outcome, ...]]
 """A mini-batch and what became of its slices; without outcomes it wasn't scored to the end."""
+Score: TypeAlias = Callable[[MiniBatch, attempts.Progress], tuple[Outcome, ...]]
+"""Scores a mini-batch, telling the rows of each chunk."""
 
 
 def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
@@ -49,18 +52,19 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
     flight are done or their time of grace is up; before the job has begun it raises Stopped.
     """
     watch = watch or Silent()
-    with using(access_to_stores(job)), Workspace.of(job) as workspace, StopSignals() as signals:
+    with using(access_to_stores(job)), workspace_of(job) as workspace, StopSignals() as signals:
         model = find_model(job, workspace)
         listing = find_inputs(job, workspace)
         identity = identify(job, model.folder.digest)
         if manifest := finished_before(workspace, identity, listing):
             workspace.is_done = True
-            return already_finished(workspace.root, manifest)
+            return already_finished(workspace.output, manifest)
         prepared = prepare(job, workspace, model, listing, identity)
         check_interpreter(job)
         header = prepared.earlier.header
         log = JobLog(job, workspace, header.job, watch)
         with Journal(workspace.journal, header, is_new=prepared.earlier.is_new) as journal, log:
+            workspace.begin(header.job)
             log.opened(len(listing.files), listing.folders, len(listing.skipped), prepared.notes)
             ending = _carry_out(prepared, journal, signals, log)
             for warning in ending.warnings:
@@ -100,6 +104,7 @@ def _score(
     workers = min(job.workers or engines.cpu_count(), len(todo))
     begun = _run_plan(prepared, plan, todo, receipts, workers)
     begun.write(workspace.folder)
+    workspace.share(runplan.NAME)
     log.scheduled(begun.mini_batches, begun.mini_batches_todo)
     log.planned(begun.bytes, begun.bytes_todo)
     if python is None:
@@ -110,23 +115,31 @@ def _score(
         stage(workspace, prepared.model.folder.path, prepared.model.name)
     spec = worker_spec(prepared)
     spec = replace(spec, python=python, memory_limit=job.memory_limit, recycle_after=job.recycle_after)
-    with Slots(spec, workers, log.folder, log) as slots:
+    with Slots(spec, workers, log.folder, log) as slots, workspace.sharing() as sharing:
         slots.start()
         for note in slots.ready().get("notes", ()):
             log.note(note)
+
+        def score(mini_batch: MiniBatch, progress: attempts.Progress) -> tuple[Outcome, ...]:
+            outcomes = attempts.score(slots, mini_batch, policy, progress)
+            sharing.parts(outcomes)
+            return outcomes
+
+        def record(outcome: Outcome) -> None:
+            written.take(outcome)  # first: a receipt would have the next run take what can't be published as done
+            receipts.record(outcome)
+            sharing.receipt(outcome)
+
         with Grace(signals, job.grace, log.note, slots.kill_all) as grace:
-
-            def task(mini_batch: MiniBatch) -> Scoring:
-                return _scored(mini_batch, slots, policy, grace, log)
-
-            with contextlib.closing(engines.fan_out(task, grace.feed(todo), workers)) as results:
-                _record(results, prepared, receipts, written, log)
+            task = partial(_scored, score=score, grace=grace, log=log)
+            with contextlib.closing(engines.fan_out(task, grace.feed(todo), sharing.threads(workers))) as results:
+                _record(results, prepared, receipts, record, log)
     for note in late_words(workspace):
         log.note(note)
     grace.check()
 
 
-def _scored(mini_batch: MiniBatch, slots: Slots, policy: RetryPolicy, grace: Grace, log: JobLog) -> Scoring:
+def _scored(mini_batch: MiniBatch, score: Score, grace: Grace, log: JobLog) -> Scoring:
     """A mini-batch with what became of it; with nothing where the job is being stopped."""
     seen = 0
 
@@ -139,7 +152,7 @@ def _scored(mini_batch: MiniBatch, slots: Slots, policy: RetryPolicy, grace: Gra
         return mini_batch, ()
     try:
         with grace.flight():
-            outcomes = attempts.score(slots, mini_batch, policy, progress)
+            outcomes = score(mini_batch, progress)
     except Abandoned:
         if grace.is_over:
             return mini_batch, ()
@@ -184,7 +197,7 @@ def _record(
     results: Iterable[Scoring],
     prepared: Prepared,
     receipts: Receipts,
-    written: WrittenFiles,
+    record: Callable[[Outcome], None],
     log: JobLog,
 ) -> None:
     """Journal each outcome as it comes; stop early where the job is to fail fast."""
@@ -193,8 +206,7 @@ def _record(
         if not outcomes:
             continue
         for outcome in outcomes:
-            written.take(outcome)  # first: a receipt would have the next run take what can't be published as done
-            receipts.record(outcome)
+            record(outcome)
             for note in outcome.notes:
                 log.note(note)
         log.recorded(mini_batch, outcomes)

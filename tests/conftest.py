@@ -19,7 +19,7 @@ from answering import ANSWERING, Predicted, X
 from here import HereSlots
 from hypothesis import settings
 from packages import small_index
-from stores import azurite, azurite_server, s3, s3_server, web, web_server  # noqa: F401  # fixtures
+from stores import azurite, azurite_server, s3, s3_server, shop, web, web_server  # noqa: F401  # fixtures
 
 from batchscore.summary import JobSummary
 

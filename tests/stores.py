@@ -20,6 +20,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from html import unescape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -259,19 +260,34 @@ class S3:
         return f"bucket-{self.buckets}"
 
     def put(self, path: str, content: bytes) -> None:
-        self._ask("PUT", path, content)
+        self._ask("PUT", path, content).close()
 
     def delete(self, path: str) -> None:
-        self._ask("DELETE", path, None)
+        self._ask("DELETE", path, None).close()
 
-    def _ask(self, method: str, path: str, content: bytes | None) -> None:
+    def content(self, bucket: str) -> dict[str, bytes]:
+        """All objects of a bucket, by their keys."""
+        with self._ask("GET", bucket, None, "?list-type=2") as answer:
+            keys = [unescape(key) for key in re.findall("<Key>(.*?)</Key>", answer.read().decode())]
+        found = {}
+        for key in keys:
+            with self._ask("GET", f"{bucket}/{key}", None) as answer:
+                found[key] = answer.read()
+        return found
+
+    def uploads(self, bucket: str) -> int:
+        """Uploads in parts that were neither completed nor aborted."""
+        with self._ask("GET", bucket, None, "?uploads") as answer:
+            return answer.read().decode().count("<UploadId>")
+
+    def _ask(self, method: str, path: str, content: bytes | None, query: str = "") -> Any:
         headers = {
             "Content-Type": "application/octet-stream",  # else moto takes it for a form
             "Authorization": "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, "
             "Signature=0",  # which moto doesn't look at
         }
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/{quote(path)}", content, headers, method=method)
-        urllib.request.urlopen(request, timeout=30).close()
+        url = f"http://127.0.0.1:{self.port}/{quote(path)}{query}"
+        return urllib.request.urlopen(urllib.request.Request(url, content, headers, method=method), timeout=30)
 
 
 @pytest.fixture(scope="session")
@@ -333,6 +349,18 @@ class Azurite:
         container, _, name = path.partition("/")
         with self._client() as client:
             client.get_blob_client(container, name).delete_blob()
+
+    def content(self, container: str) -> dict[str, bytes]:
+        """All blobs of a container, by their names."""
+        with self._client() as client:
+            found = client.get_container_client(container)
+            return {name: found.download_blob(name).readall() for name in found.list_blob_names()}
+
+    def uploads(self, container: str) -> int:
+        """Blobs that have blocks and no content yet: they can't be seen, and go by themselves."""
+        with self._client() as client:
+            found = client.get_container_client(container).list_blobs(include=["uncommittedblobs"])
+            return sum(blob.size == 0 and not blob.etag for blob in found)
 
     def _client(self) -> Any:
         from azure.storage.blob import BlobServiceClient
@@ -408,3 +436,35 @@ def azurite(azurite_server: Azurite, monkeypatch: pytest.MonkeyPatch) -> Azurite
         monkeypatch.setenv(name, value)
     azurite_server.proxy.plan.set("")
     return azurite_server
+
+
+class Shop:
+    """A bucket or container by either name."""
+
+    def __init__(self, kind: str, server: Any) -> None:
+        self.kind = kind
+        self.server = server
+        self.place = server.bucket() if kind == "s3" else server.container()
+        self.url = f"{'s3' if kind == 's3' else 'abfs'}://{self.place}"
+        self.plan = server.proxy.plan
+
+    def put(self, name: str, content: bytes = b"x\n1\n") -> None:
+        self.server.put(f"{self.place}/{name}", content)
+
+    def delete(self, name: str) -> None:
+        self.server.delete(f"{self.place}/{name}")
+
+    def content(self) -> dict[str, bytes]:
+        """All that is there, by names."""
+        found: dict[str, bytes] = self.server.content(self.place)
+        return found
+
+    def fail(self, letters: str, name: str) -> None:
+        """Faults of the next GETs of a file."""
+        self.plan.set(letters, lambda method, path: method == "GET" and path.partition("?")[0].endswith(name))
+
+
+@pytest.fixture(params=["s3", "azure"])
+def shop(request: pytest.FixtureRequest) -> Shop:
+    """One suite over both kinds of store."""
+    return Shop(request.param, request.getfixturevalue("s3" if request.param == "s3" else "azurite"))

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -34,6 +35,14 @@ class Place(Protocol):
 
     def open(self, name: str) -> BinaryIO:
         """A file's bytes, to be closed by the caller."""
+        ...
+
+    def location(self, name: str) -> str:
+        """The path or address of a file."""
+        ...
+
+    def local_copies(self, names: Sequence[str]) -> AbstractContextManager[tuple[str, ...]]:
+        """Local paths of files, which are copies of them as long as this is entered, where they lie elsewhere."""
         ...
 
     def put(self, files: Sequence[Ready]) -> None:
@@ -80,6 +89,14 @@ class Folder:
     def open(self, name: str) -> BinaryIO:
         """See Place. Raises OSError."""
         return Path(self.path, name).open("rb")
+
+    def location(self, name: str) -> str:
+        """See Place."""
+        return str(Path(self.path, name))
+
+    def local_copies(self, names: Sequence[str]) -> AbstractContextManager[tuple[str, ...]]:
+        """See Place."""
+        return contextlib.nullcontext(tuple(map(self.location, names)))
 
     def put(self, files: Sequence[Ready]) -> None:
         """See Place."""

@@ -1,7 +1,8 @@
 """Stores on loopback for tests: Azurite, moto's S3, a file server, and a proxy that makes faults; once per session.
 
 A fault plan is a map string with a letter for each request that counts: `.` passes, `5` is answered 503, `4` 429, `r`
-is reset, `t` gets half of its body. Requests beyond its end pass; a plan that ends in `*` repeats its last letter.
+is reset, `t` gets half of its body, `u` is cut while its own body comes, `l` is carried out and its answer lost, `f` is
+forbidden (403). Requests beyond its end pass; a plan that ends in `*` repeats its last letter.
 """
 
 from __future__ import annotations
@@ -59,6 +60,15 @@ class Plan:
         with self.lock:
             self.letters, self.counts, self.requests, self.bytes_sent = letters, counts, [], 0
 
+    def cuts(self, method: str, path: str) -> bool:
+        """Whether this request's body is not to be read to its end; then it has taken its letter."""
+        with self.lock:
+            is_cut = self.letters[:1] == "u" and self.counts(method, path)
+            if is_cut:
+                self.requests.append((method, path, ""))
+                self.letters = self.letters if self.letters[1:] == "*" else self.letters[1:]
+            return is_cut
+
     def next(self, method: str, path: str, byte_range: str) -> str:
         with self.lock:
             self.requests.append((method, path, byte_range))
@@ -73,6 +83,7 @@ class Plan:
 class _Faulty(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     plan: Plan
+    denial_body = b"<Error><Code>AccessDenied</Code><Message>not you</Message></Error>"
     error_body = b"<Error><Code>SlowDown</Code><Message>try later</Message></Error>"
 
     def log_message(self, *args: Any) -> None:
@@ -86,19 +97,31 @@ class _Faulty(BaseHTTPRequestHandler):
 
     def do_any(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
+        if self.plan.cuts(self.command, unquote(self.path)):
+            self.rfile.read(length // 2)
+            self.reset()
+            return
         body = self.rfile.read(length)
         letter = self.plan.next(
             self.command, unquote(self.path), self.headers.get("Range") or self.headers.get("x-ms-range") or ""
         )
         if letter in "45":
             self.answer(503 if letter == "5" else 429, {}, b"" if self.command == "HEAD" else self.error_body)
+        elif letter == "f":
+            self.answer(403, {"x-ms-error-code": "AuthorizationPermissionMismatch"}, self.denial_body)
         elif letter == "r":
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
-            self.close_connection = True
+            self.reset()
         else:
             status, headers, content = self.respond(body)
+            if letter == "l":
+                self.reset()
+                return
             self.answer(status, headers, content, is_cut=letter == "t")
+
+    def reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_any  # noqa: N815
 

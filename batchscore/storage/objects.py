@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import os
 import secrets
 from collections.abc import Callable, Iterable
@@ -81,7 +82,7 @@ class AzureObjects:
     def put(self, key: str, content: bytes, only_if: str | None) -> None:
         """See Objects."""
         condition = {"headers": {"If-Match": f'"{only_if}"'}} if only_if else {}
-        self._call(key, "upload_blob", content, overwrite=only_if != NEW, **condition)
+        self._call(key, "upload_blob", io.BytesIO(content), length=len(content), overwrite=only_if != NEW, **condition)
 
     def begin(self, key: str) -> str:  # noqa: ARG002  # as for other stores
         """See Objects: what no other upload's blocks are named with."""
@@ -90,7 +91,7 @@ class AzureObjects:
     def block(self, key: str, upload: str, number: int, content: bytes) -> str:
         """See Objects."""
         name = base64.b64encode(f"{upload}{number:08d}".encode()).decode()
-        self._call(key, "stage_block", name, content)
+        self._call(key, "stage_block", name, io.BytesIO(content), length=len(content))
         return name
 
     def complete(self, key: str, upload: str, blocks: list[str]) -> None:  # noqa: ARG002  # as for other stores

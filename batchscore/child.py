@@ -219,8 +219,8 @@ class Child:
         """Kill it where it holds more bytes than the limit; ``outgrown`` then says so, from any thread."""
         held = self.resident(limit)
         if held > limit and self.is_alive and not self.outgrown:
-            frames = self.stuck_frames(_FRAMES_PATIENCE)
-            self.outgrown = Outgrown(held, limit, frames)
+            self.outgrown = Outgrown(held, limit, "")  # first: one that only begins dies of being asked for its frames
+            self.outgrown = Outgrown(held, limit, self.stuck_frames(_FRAMES_PATIENCE))
             self.stop(gently=False)
 
     def mark_log(self, title: str) -> None:

@@ -267,7 +267,7 @@ def test_empty_file_is_refused(written, content):
     [
         ("a,b\n1,2\n".encode("utf-16"), "--encoding utf-16"),
         ("a,b\n1,2\n".encode("utf-16-le"), "--encoding utf-16"),
-        (gzip.compress(b"a,b\n1,2\n"), ".csv.gz"),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0), ".csv.gz"),
         ("é,b\n1,2\n".encode("latin-1"), "--encoding"),
     ],
 )

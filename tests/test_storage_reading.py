@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import RunBatchscore, RunHere, SaveModel
+from conftest import RunBatchscore, RunHere
 from stores import Shop, Web
 
 from batchscore import readers
@@ -26,23 +26,6 @@ from batchscore.job import CsvOptions
 from batchscore.minibatch import InputFile
 from batchscore.storage import Access, access_of, local_copies, open_stored, packages_for, retrying, using
 from batchscore.storage.retrying import Kind, kind_of
-
-TWICE = """
-import mlflow
-class Twice(mlflow.pyfunc.PythonModel):
-    def predict(self, context, model_input, params=None):
-        return model_input["x"] * 2
-mlflow.models.set_model(Twice())
-"""
-
-
-@pytest.fixture
-def twice(save_model: SaveModel) -> Path:
-    """A model of one column, x."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
-    return save_model(TWICE, ModelSignature(Schema([ColSpec("double", "x")])))
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,6 @@ import json
 import os
 import random
 import shutil
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,19 +14,15 @@ import pytest
 import quick
 from killable import Killable
 from stores import S3, Shop
+from uploaded import here, outputs, puts, receipts, settings_of, wait_until
 
 from batchscore import publishing
 from batchscore.errors import OutputLocked, StorageError, UsageError
 from batchscore.runner import run_job
-from batchscore.storage import Access, StorePlace, filesystem_of, retrying
+from batchscore.storage import Access, StorePlace, filesystem_of
 from batchscore.storeworkspace import workspace_of
 
-LOGS = "logs/"
-
-
-@pytest.fixture(autouse=True)
-def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrying, "PAUSES", (0.01,) * 4)
+pytestmark = pytest.mark.usefixtures("quick_retries")
 
 
 @pytest.fixture
@@ -38,19 +32,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     quick.use(monkeypatch)
     monkeypatch.setenv("BATCHSCORE_CACHE", str(tmp_path / "cache"))
     return tmp_path
-
-
-def outputs(content: dict[str, bytes], below: str = "out/") -> dict[str, bytes]:
-    """What is in OUTPUT, without logs; job.json has times."""
-    found = {name.removeprefix(below): data for name, data in content.items() if name.startswith(below)}
-    assert {name for name in found if name.startswith(".batchscore")} == set()
-    return {name: b"" if name == "job.json" else data for name, data in found.items() if not name.startswith(LOGS)}
-
-
-def here(folder: Path, name: str = "out") -> dict[str, bytes]:
-    root = folder / name
-    content = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    return outputs(content, "")
 
 
 @pytest.mark.parametrize("output_files", ["one", "parts", "mirror"])
@@ -68,25 +49,6 @@ def test_outputs_are_those_of_a_local_job(shop: Shop, folder: Path, output_files
 
 
 # Going on elsewhere
-
-
-def settings_of(shop: Shop, folder: Path, **more: Any) -> dict[str, Any]:
-    """Of a job in a process of its own."""
-    environment = {"FAULTS": str(folder / "faults"), "CALLS": str(folder / "calls")}
-    return {"output": f"{shop.url}/out", "environment": environment, "workers": 2, **more}
-
-
-def wait_until(met: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not met():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def receipts(shop: Shop) -> int:
-    """How many are on the store."""
-    found = [data for name, data in shop.content().items() if "/receipts/" in name]
-    return sum(len(json.loads(data)["outcomes"]) for data in found)
 
 
 @pytest.fixture
@@ -151,11 +113,6 @@ def test_another_job_takes_what_was_begun_away(shop: Shop, killed: Path) -> None
 
 
 # Faults
-
-
-def puts(name: str) -> Callable[[str, str], bool]:
-    """Requests that write objects whose names have this in them."""
-    return lambda method, path: method in {"PUT", "POST"} and name in path
 
 
 @pytest.mark.parametrize("name", ["/parts/", "/receipts/", "out/predictions", "out/job.json", "/lock", "/header.json"])

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 from batchscore.errors import StorageError, UsageError
 from batchscore.storage.addresses import family_of, key_of
 from batchscore.storage.local import storage_errors
-from batchscore.storage.retrying import Changed, retried
+from batchscore.storage.retrying import Changed, NoSuchStore, retried
 from batchscore.storage.stores import filesystem_of
 
 Result = TypeVar("Result")
@@ -314,5 +314,7 @@ def _writing(url: str, call: Callable[[], Result], what: str = "write") -> Resul
         if what == "remove":
             raise
         raise StorageError(f"can't {what} {url}: {error.strerror}; check the container's or bucket's name") from error
+    except NoSuchStore as error:
+        raise NoSuchStore(f"{error}; check the container's or bucket's name, or make it") from error
     except Changed as error:
         raise StorageError(f"can't {what} {url}: {error.strerror}") from error

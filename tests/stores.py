@@ -7,6 +7,7 @@ forbidden (403). Requests beyond its end pass; a plan that ends in `*` repeats i
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import http.client
@@ -276,6 +277,11 @@ class S3:
         """The environment of a job that reads from it."""
         return {**S3_VARIABLES, "AWS_ENDPOINT_URL": self.proxy.url}
 
+    @property
+    def direct_variables(self) -> dict[str, str]:
+        """The same without the proxy."""
+        return {**S3_VARIABLES, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}"}
+
     def bucket(self) -> str:
         """A new one's name."""
         self.buckets += 1
@@ -313,11 +319,12 @@ class S3:
         return urllib.request.urlopen(urllib.request.Request(url, content, headers, method=method), timeout=30)
 
 
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[S3]:
-    pytest.importorskip("s3fs", reason="needs s3fs, of the extra `s3`")
-    server_module = pytest.importorskip("moto.server", reason="needs moto and flask, of the extra `dev`")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+@contextlib.contextmanager
+def s3_on_loopback() -> Iterator[S3]:
+    """moto's S3 in threads of this process."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     port = server.get_host_and_port()[1]
     proxy, started = running(_Proxy, upstream=port)
@@ -325,6 +332,14 @@ def s3_server() -> Iterator[S3]:
     proxy.shutdown()
     proxy.server_close()
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3]:
+    pytest.importorskip("s3fs", reason="needs s3fs, of the extra `s3`")
+    pytest.importorskip("moto.server", reason="needs moto and flask, of the extra `dev`")
+    with s3_on_loopback() as server:
+        yield server
 
 
 @pytest.fixture

@@ -62,6 +62,10 @@ SAME_LAYER = {
     ("scriptfiles", "planning"),
     ("report", "inputs"),
     ("sampling", "planning"),
+    ("storeworkspace", "sharedwork"),
+    ("storeworkspace", "storelock"),
+    ("storeworkspace", "workspace"),
+    ("workspace", "sharedwork"),
     ("signature", "job"),
     ("signature", "schema"),
     ("slot", "child"),
@@ -89,6 +93,7 @@ DOORS = {
     "click": {"cli", "headings", "options", "translating"},
     "yaml": {"azure", "modelfolder"},
     "fsspec": {"storage"},
+    "azure": {"storage"},
     "joblib": {"engines"},
     "mlflow": {"model"},
     "tqdm": {"progress"},
@@ -103,7 +108,7 @@ BESIDE_THE_MODEL = {
     *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
     "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage",
 }  # fmt: skip
-LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "fsspec"}
+LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "fsspec", "azure"}
 
 WITHOUT_FRAMES_AND_MODELS = {"slots", "slot", "child", "attempts", "halving", "engines"}
 FRAMES_AND_MODELS = FRAMES | {"modelfolder"}
@@ -132,7 +137,7 @@ LATE = {
 }
 """(importer, imported) of the house's modules that a function opens, or that are opened by name, when needed."""
 
-SLOW = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "joblib", "fsspec", "tqdm", "yaml"}
+SLOW = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "joblib", "fsspec", "azure", "tqdm", "yaml"}
 """Libraries that a function may import; nothing that `import batchscore` and `--help` do loads one."""
 
 

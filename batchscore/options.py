@@ -53,7 +53,13 @@ _JOB = (
         help="File, folder or glob to score; may be repeated.",
     ),
     option(
-        MAIN, "-o", "--output", required=True, type=click.Path(), metavar="OUTPUT", help="Folder of the predictions, here or on a store."
+        MAIN,
+        "-o",
+        "--output",
+        required=True,
+        type=click.Path(),
+        metavar="OUTPUT",
+        help="Folder of the predictions, here or on a store.",
     ),
     option(
         MAIN,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from typing import TypeAlias
 
 from batchscore import attempts, engines, halving, runplan
@@ -40,8 +40,6 @@ from batchscore.summary import JobSummary, Verdicts, already_finished
 
 Scoring: TypeAlias = tuple[MiniBatch, tuple[Outcome, ...]]
 """A mini-batch and what became of its slices; without outcomes it wasn't scored to the end."""
-Score: TypeAlias = Callable[[MiniBatch, attempts.Progress], tuple[Outcome, ...]]
-"""Scores a mini-batch, telling the rows of each chunk."""
 
 
 def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
@@ -120,10 +118,13 @@ def _score(
         for note in slots.ready().get("notes", ()):
             log.note(note)
 
-        def score(mini_batch: MiniBatch, progress: attempts.Progress) -> tuple[Outcome, ...]:
-            outcomes = attempts.score(slots, mini_batch, policy, progress)
-            sharing.parts(outcomes)
-            return outcomes
+        seats = threading.Semaphore(workers)
+
+        def task(mini_batch: MiniBatch) -> Scoring:
+            with seats:  # what waits for a worker hasn't begun, for a job that is being stopped
+                scored = _scored(mini_batch, slots, policy, grace, log)
+            sharing.parts(scored[1])
+            return scored
 
         def record(outcome: Outcome) -> None:
             written.take(outcome)  # first: a receipt would have the next run take what can't be published as done
@@ -131,7 +132,6 @@ def _score(
             sharing.receipt(outcome)
 
         with Grace(signals, job.grace, log.note, slots.kill_all) as grace:
-            task = partial(_scored, score=score, grace=grace, log=log)
             with contextlib.closing(engines.fan_out(task, grace.feed(todo), sharing.threads(workers))) as results:
                 _record(results, prepared, receipts, record, log)
     for note in late_words(workspace):
@@ -139,7 +139,7 @@ def _score(
     grace.check()
 
 
-def _scored(mini_batch: MiniBatch, score: Score, grace: Grace, log: JobLog) -> Scoring:
+def _scored(mini_batch: MiniBatch, slots: Slots, policy: RetryPolicy, grace: Grace, log: JobLog) -> Scoring:
     """A mini-batch with what became of it; with nothing where the job is being stopped."""
     seen = 0
 
@@ -152,7 +152,7 @@ def _scored(mini_batch: MiniBatch, score: Score, grace: Grace, log: JobLog) -> S
         return mini_batch, ()
     try:
         with grace.flight():
-            outcomes = score(mini_batch, progress)
+            outcomes = attempts.score(slots, mini_batch, policy, progress)
     except Abandoned:
         if grace.is_over:
             return mini_batch, ()

@@ -148,7 +148,7 @@ class StoreLock:
         """Let go of it; what can't be removed is a lock of a process that is gone."""
         self._stopped.set()
         if self._beating:
-            self._beating.join()
+            self._beating.join(1.0)  # a store that is gone would hold it up
         with contextlib.suppress(StorageError):
             found = claim_on(self._place)
             if found and found[0].token == self._token:

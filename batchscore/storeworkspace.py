@@ -7,7 +7,7 @@ import os
 import pwd
 from pathlib import Path
 
-from batchscore.errors import StorageError, UsageError
+from batchscore.errors import OutputLocked, StorageError, UsageError
 from batchscore.job import Job
 from batchscore.locking import Holder
 from batchscore.sharedwork import SharedWork, Sharing, StoreSharing
@@ -102,7 +102,7 @@ class StoreWorkspace(Workspace):
     def _leave(self) -> None:
         if self._lock is not None:
             if self.is_done and self._refusal is None:
-                with contextlib.suppress(StorageError):  # what is left does no harm
+                with contextlib.suppress(StorageError, OutputLocked):  # what is left does no harm
                     self._object.check()
                     self._work.remove()
             self._object.release()

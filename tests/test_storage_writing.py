@@ -20,6 +20,8 @@ from batchscore import publishing
 from batchscore.errors import OutputLocked, StorageError, UsageError
 from batchscore.runner import run_job
 from batchscore.storage import Access, StorePlace, filesystem_of
+from batchscore.storage.objects import NEW, GsObjects, put_file, put_if, put_object
+from batchscore.storelock import StoreLock
 from batchscore.storeworkspace import workspace_of
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
@@ -229,3 +231,61 @@ def test_a_run_whose_lock_was_broken_publishes_nothing(
     content = shop.content()
     assert "out/job.json" not in content
     assert json.loads(content["out/.batchscore/lock"])["token"] == "other"
+
+
+def test_a_run_gives_signs_of_life_and_hears_that_its_lock_was_broken(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batchscore.storelock.BEAT_SECONDS", 0.02)
+    lock = StoreLock(StorePlace(f"{shop.url}/out", Access()))
+    lock.acquire()
+    first = json.loads(held(shop))["seen"]
+    wait_until(lambda: json.loads(held(shop))["seen"] > first)
+    lock.check_heard()
+    shop.delete("out/.batchscore/lock")
+    with pytest.raises(OutputLocked, match="somebody has broken the lock"):
+        wait_until(lambda: lock.check_heard() is not None)  # type: ignore[func-returns-value]
+    lock.release()
+    assert shop.content() == {}
+
+
+# What gcsfs is asked for; no server of Google's kind is here
+
+
+class Gs:
+    """As much of gcsfs' file system as writing takes, and an object of generation 7."""
+
+    _location = "https://host"
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def call(self, method: str, path: str, *arguments: str, **options: Any) -> None:
+        self.asked.append((method, path.format(*arguments), options))
+
+    def info(self, _: str) -> dict[str, str]:
+        return {"etag": "CAE=", "generation": "7"}
+
+    def put_file(self, path: str, key: str, chunksize: int) -> None:
+        self.asked.append((path, key, chunksize))
+
+
+def test_google_is_asked_on_conditions_by_generation() -> None:
+    gs = Gs()
+    objects = GsObjects(gs)
+    assert put_if(objects, "gs://b/a/x y", b"1", NEW)
+    assert put_if(objects, "gs://b/a/x y", b"1", "CAE=")
+    assert not put_if(objects, "gs://b/a/x y", b"1", "CAI=")
+    put_object(objects, "gs://b/a/x y", b"1")
+    assert [options.get("ifGenerationMatch") for _, _, options in gs.asked] == ["0", "7", None]
+    method, path, options = gs.asked[0]
+    assert (method, path) == ("POST", "https://host/upload/storage/v1/b/b/o")
+    assert (options["name"], options["uploadType"], options["data"]) == ("a/x y", "media", b"1")
+
+
+def test_google_gets_big_files_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batchscore.storage.objects.BLOCK_BYTES", 4)
+    (tmp_path / "x").write_bytes(b"12345")
+    gs = Gs()
+    put_file(GsObjects(gs), "gs://b/x", str(tmp_path / "x"))
+    assert gs.asked == [(str(tmp_path / "x"), "b/x", 4)]

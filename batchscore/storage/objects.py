@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -43,18 +44,11 @@ class Objects(Protocol):
         """Write an object whole; with ``only_if`` where its version is this, or where it is NEW."""
         ...
 
-    def begin(self, key: str) -> Any:
-        """Begin an object in blocks; nothing is under its name before ``complete``."""
-        ...
+    def put_file(self, url: str, path: str) -> None:
+        """Write a file of several blocks, whole or not at all, a few blocks in memory.
 
-    def block(self, key: str, upload: Any, number: int, content: bytes) -> Any:
-        """Send a block, from 0; what ``complete`` needs of it. The same block again takes its place."""
-        ...
-
-    def complete(self, key: str, upload: Any, blocks: list[Any]) -> None: ...
-
-    def abort(self, key: str, upload: Any) -> None:
-        """Forget the blocks of an upload."""
+        Raises StorageError about the store, OSError about the file.
+        """
         ...
 
     def abort_all(self, prefix: str) -> None:
@@ -62,7 +56,46 @@ class Objects(Protocol):
         ...
 
 
-class AzureObjects:
+class InBlocks(ABC):
+    """A family whose objects can be sent in blocks, in any order."""
+
+    @abstractmethod
+    def begin(self, key: str) -> Any:
+        """Begin an object in blocks; nothing is under its name before ``complete``."""
+
+    @abstractmethod
+    def block(self, key: str, upload: Any, number: int, content: bytes) -> Any:
+        """Send a block, from 0; what ``complete`` needs of it. The same block again takes its place."""
+
+    @abstractmethod
+    def complete(self, key: str, upload: Any, blocks: list[Any]) -> None:
+        """Make the blocks an object, in their order."""
+
+    @abstractmethod
+    def abort(self, key: str, upload: Any) -> None:
+        """Forget the blocks of an upload."""
+
+    def put_file(self, url: str, path: str) -> None:
+        """See Objects. Each block is tried again by itself; where that is in vain, those that came are forgotten."""
+        key, size = key_of(url), Path(path).stat().st_size
+        step = max(BLOCK_BYTES, -(-size // MOST_BLOCKS))
+        upload = _writing(url, lambda: self.begin(key))
+        try:
+            with Path(path).open("rb") as stream:
+
+                def send(number: int) -> Any:
+                    content = os.pread(stream.fileno(), step, number * step)
+                    return _writing(url, lambda: self.block(key, upload, number, content))
+
+                blocks = each_at_once(send, range(-(-size // step)), AT_ONCE)
+            _writing(url, lambda: self.complete(key, upload, blocks))
+        except BaseException:
+            with contextlib.suppress(Exception):  # what is left does no harm
+                self.abort(key, upload)
+            raise
+
+
+class AzureObjects(InBlocks):
     """Block blobs by adlfs' client. Blocks that nobody commits go by themselves within a week."""
 
     def __init__(self, file_system: Any) -> None:
@@ -107,7 +140,7 @@ class AzureObjects:
         """See Objects."""
 
 
-class S3Objects:
+class S3Objects(InBlocks):
     """Objects and multipart uploads by s3fs' client."""
 
     def __init__(self, file_system: Any) -> None:
@@ -160,15 +193,15 @@ def _knows_no_conditions(error: Exception) -> bool:
 
 
 class GsObjects:
-    """Objects and resumable uploads by gcsfs; what nobody completes goes by itself within a week."""
+    """Objects by gcsfs, which sends big files in blocks and in order; what breaks off goes by itself within a week."""
 
     def __init__(self, file_system: Any) -> None:
         self._fs = file_system
 
     def put(self, key: str, content: bytes, only_if: str | None) -> None:
         """See Objects."""
-        condition = {} if only_if is None else {"ifGenerationMatch": only_if or "0"}
         bucket, _, name = key.partition("/")
+        condition = {} if only_if is None else {"ifGenerationMatch": self._generation(key, only_if)}
         self._fs.call(
             "POST",
             f"{self._fs._location}/upload/storage/v1/b/{{}}/o",  # noqa: SLF001  # as gcsfs' own functions do
@@ -180,13 +213,18 @@ class GsObjects:
             **condition,
         )
 
-    def begin(self, key: str) -> dict[int, bytes]:  # as for other stores
-        raise NotImplementedError("gs takes the blocks of a file in order")
+    def _generation(self, key: str, version: str) -> str:
+        """What Google's conditions are about, of the object of this version. Raises FileExistsError for another."""
+        if version == NEW:
+            return "0"
+        found = self._fs.info(key)
+        if version not in {str(found.get("etag", "")).strip('"'), str(found["generation"])}:
+            raise FileExistsError(f"{key} was written meanwhile")
+        return str(found["generation"])
 
-    block = complete = begin
-
-    def abort(self, key: str, upload: Any) -> None:
-        """See Objects."""
+    def put_file(self, url: str, path: str) -> None:
+        """See Objects; a break begins the file anew."""
+        _writing(url, lambda: self._fs.put_file(path, key_of(url), chunksize=BLOCK_BYTES))
 
     def abort_all(self, prefix: str) -> None:
         """See Objects."""
@@ -251,34 +289,11 @@ def _is_refused(error: BaseException | None) -> bool:
 def put_file(objects: Objects, url: str, path: str) -> None:
     """Write a local file as an object, whole or not at all, a few blocks in memory. Raises StorageError."""
     with storage_errors(f"can't read {path}"):
-        size = os.stat(path).st_size  # noqa: PTH116
-        if size <= BLOCK_BYTES:
-            content = Path(path).read_bytes()
-    if size <= BLOCK_BYTES:
-        put_object(objects, url, content)
-    elif isinstance(objects, GsObjects):
-        _writing(url, lambda: filesystem_of(url).put_file(path, key_of(url), chunksize=BLOCK_BYTES))
-    else:
-        _put_in_blocks(objects, url, path, size)
-
-
-def _put_in_blocks(objects: Objects, url: str, path: str, size: int) -> None:
-    """Each block is tried again by itself; where that is in vain, those that came are forgotten."""
-    key, step = key_of(url), max(BLOCK_BYTES, -(-size // MOST_BLOCKS))
-    upload = _writing(url, lambda: objects.begin(key))
-    try:
-        with storage_errors(f"can't read {path}"), Path(path).open("rb") as stream:
-
-            def send(number: int) -> Any:
-                content = os.pread(stream.fileno(), step, number * step)
-                return _writing(url, lambda: objects.block(key, upload, number, content))
-
-            blocks = each_at_once(send, range(-(-size // step)), AT_ONCE)
-        _writing(url, lambda: objects.complete(key, upload, blocks))
-    except BaseException:
-        with contextlib.suppress(Exception):  # what is left does no harm
-            objects.abort(key, upload)
-        raise
+        if Path(path).stat().st_size > BLOCK_BYTES:
+            objects.put_file(url, path)
+            return
+        content = Path(path).read_bytes()
+    put_object(objects, url, content)
 
 
 def each_at_once(call: Callable[[Item], Result], items: Iterable[Item], most: int) -> list[Result]:

@@ -131,9 +131,11 @@ def _score(
             receipts.record(outcome)
             sharing.receipt(outcome)
 
-        with Grace(signals, job.grace, log.note, slots.kill_all) as grace:
-            with contextlib.closing(engines.fan_out(task, grace.feed(todo), sharing.threads(workers))) as results:
-                _record(results, prepared, receipts, record, log)
+        with (
+            Grace(signals, job.grace, log.note, slots.kill_all) as grace,
+            contextlib.closing(engines.fan_out(task, grace.feed(todo), sharing.threads(workers))) as results,
+        ):
+            _record(results, prepared, receipts, record, log)
     for note in late_words(workspace):
         log.note(note)
     grace.check()

@@ -80,6 +80,7 @@ def publish_outputs(
     """
     ready = [_joined(prepared, file, columns) for file in output_files(prepared.job, verdicts)]
     files = list(ready_files(prepared, verdicts))
+    prepared.workspace.check_lock()  # joining takes its time
     earlier = prepared.workspace.announced()
     announce(prepared, files, earlier)
     withdraw(prepared, earlier)

@@ -16,7 +16,7 @@ from killable import Killable
 from stores import S3, Shop
 from uploaded import here, outputs, puts, receipts, settings_of, wait_until
 
-from batchscore import publishing
+from batchscore import publishing, runner
 from batchscore.errors import OutputLocked, StorageError, UsageError
 from batchscore.runner import run_job
 from batchscore.storage import Access, StorePlace, filesystem_of
@@ -213,23 +213,26 @@ def test_the_lock_of_a_process_of_this_machine_that_is_gone_is_taken(
     assert run_job(job).status == "Completed"
 
 
+@pytest.mark.parametrize("moment", ["conclude", "_joined", "publish_failures"])
 def test_a_run_whose_lock_was_broken_publishes_nothing(
-    shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """It finds out before it publishes, or earlier by the thread that gives signs of life."""
+    """It finds out before it publishes, or earlier by the thread that gives signs of life; and before job.json."""
     job = quick.job(folder, output=f"{shop.url}/out")
-    real = publishing.publish_outputs
+    real = getattr(publishing, moment)
 
     def broken(*arguments: Any) -> Any:
         claim = json.loads(held(shop))
         shop.put("out/.batchscore/lock", json.dumps({**claim, "token": "other"}).encode())
         return real(*arguments)
 
-    monkeypatch.setattr(publishing, "publish_outputs", broken)
+    monkeypatch.setattr(publishing, moment, broken)
+    monkeypatch.setattr(runner, "conclude", publishing.conclude)
     with pytest.raises(OutputLocked, match="has broken the lock"):
         run_job(job)
     content = shop.content()
     assert "out/job.json" not in content
+    assert ("out/predictions.csv" in content) == (moment == "publish_failures")
     assert json.loads(content["out/.batchscore/lock"])["token"] == "other"
 
 

@@ -86,6 +86,7 @@ def run(  # noqa: PLR0913 (the command line's options)
     storage_options: Mapping[str, object] | None = None,
     allow_empty: bool = False,
     overwrite: bool = False,
+    break_lock: bool = False,
     work_dir: Location | None = None,
     logging_level: LoggingLevel | None = None,
     date: str | dt.date | None = None,
@@ -172,7 +173,7 @@ def _job(given: Mapping[str, Any]) -> Job:
 _AS_GIVEN = (
     "workers", "rows_per_call", "threads_per_worker", "worker_start", "timeout", "max_retries", "on_bad_row",
     "fail_fast", "layout", "format", "output_files", "output_action", "predict_fn", "model_digest", "limit",
-    "env_manager", "allow_empty", "overwrite", "logging_level", "recycle_after", "grace",
+    "env_manager", "allow_empty", "overwrite", "break_lock", "logging_level", "recycle_after", "grace",
 )  # fmt: skip
 
 

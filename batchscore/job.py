@@ -279,6 +279,8 @@ class Job:
     """For the stores of inputs and model, (name, text); may be secrets."""
     allow_empty: bool = False
     overwrite: bool = False
+    break_lock: bool = False
+    """Take OUTPUT's lock from a process of another machine, which the user knows to be gone."""
     date: str | None = None
     """The day, in ISO form, that inputs, output and constants say where {date} was written; None where it wasn't."""
     predicts_whole_files: bool = False

@@ -21,6 +21,7 @@ from batchscore.readers import is_readable
 from batchscore.redaction import redact
 from batchscore.schema import ColumnSpec, TensorSpec
 from batchscore.stopwatch import Spent
+from batchscore.storage import Place
 from batchscore.summary import Counts, JobSummary, Status, Verdicts, has_too_many_bad_rows, rows_of_failed
 from batchscore.timings import where_time_went
 from batchscore.writers import published
@@ -124,7 +125,7 @@ def failed(job: Job, counts: Counts, *, is_whole: bool) -> Ending:
     return Ending("Failed", message, counts, exit_code=1, is_whole=is_whole)
 
 
-def judged_again(output: str, manifest: Json, job: Job) -> JobSummary:
+def judged_again(place: Place, manifest: Json, job: Job) -> JobSummary:
     """The summary of a job that was finished before, judged by this run's thresholds; nothing is done.
 
     Where they allow less than those of the run that finished it, it has failed, though what that published stays.
@@ -132,13 +133,13 @@ def judged_again(output: str, manifest: Json, job: Job) -> JobSummary:
     counts = Counts(**manifest["counts"])
     if not (excess := _excess(job, counts)):
         message = f"already finished: {counts.rows_scored:,} rows scored, nothing to do"
-        return JobSummary("Completed", counts, output, message, 0, manifest, is_fresh=False)
+        return JobSummary("Completed", counts, place.path, message, 0, manifest, is_fresh=False, place=place)
     message = (
         f"{excess}: the job was finished by a run that allowed them, and its predictions stay; "
         "repair what failures.jsonl tells of, or give --overwrite to score everything anew"
     )
     manifest = {**manifest, "status": "Failed", "message": message}
-    return JobSummary("Failed", counts, output, message, 1, manifest, is_fresh=False)
+    return JobSummary("Failed", counts, place.path, message, 1, manifest, is_fresh=False, place=place)
 
 
 def cut_short(error: BatchscoreError, counts: Counts) -> Ending:

@@ -22,6 +22,16 @@ MAIN, CUTTING, FAILURES, OUTPUT, MODEL, INPUT, DEPLOYMENT, WATCHING = (
     "Main", "Mini-batches and workers", "Failures", "Output", "Model", "Input", "With -f", "What is shown",
 )  # fmt: skip
 
+STORAGE_OPTION = option(
+    INPUT,
+    "--storage-option",
+    "storage_options",
+    multiple=True,
+    type=Pair(),
+    metavar="KEY=VALUE",
+    help="For stores, such as account_name=…; see also the environment variables they know.",
+)
+
 _JOB = (
     option(
         MAIN,
@@ -52,7 +62,13 @@ _JOB = (
         help="File, folder or glob to score; may be repeated.",
     ),
     option(
-        MAIN, "-o", "--output", required=True, type=click.Path(), metavar="OUTPUT", help="Folder of the predictions."
+        MAIN,
+        "-o",
+        "--output",
+        required=True,
+        type=click.Path(),
+        metavar="OUTPUT",
+        help="Folder of the predictions, here or on a store.",
     ),
     option(
         MAIN,
@@ -107,6 +123,7 @@ _JOB = (
         metavar="DIR",
         help="Local folder for the work in progress, where OUTPUT can't lock or rename.  [default: in OUTPUT]",
     ),
+    option(OUTPUT, "--break-lock", is_flag=True, help="Take OUTPUT from a run on another machine that is gone."),
     option(OUTPUT, "--overwrite", is_flag=True, help="Replace another job's outputs, once the new ones are ready."),
     option(
         MODEL,
@@ -152,15 +169,7 @@ _JOB = (
         metavar="K=V",
         help="For the workers, which have this command's environment too; the place for secrets.",
     ),
-    option(
-        INPUT,
-        "--storage-option",
-        "storage_options",
-        multiple=True,
-        type=Pair(),
-        metavar="KEY=VALUE",
-        help="For the stores of INPUT and MODEL, such as account_name=…; see also the environment variables they know.",
-    ),
+    STORAGE_OPTION,
     option(INPUT, "--include", multiple=True, metavar="GLOB", help="Only files whose path or name matches."),
     option(INPUT, "--exclude", multiple=True, metavar="GLOB", help="No files whose path or name matches."),
     option(INPUT, "--limit", type=click.IntRange(min=0), default=None, metavar="N", help="Only the first N rows."),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from batchscore import attempts, engines, halving
+from batchscore import attempts, engines, halving, runplan
 from batchscore.attempts import RetryPolicy
 from batchscore.errors import BatchscoreError
 from batchscore.faults import Abandoned
@@ -45,8 +46,8 @@ from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
 from batchscore.staging import late_words, stage
 from batchscore.storage import using
+from batchscore.storeworkspace import workspace_of
 from batchscore.summary import JobSummary, Verdicts
-from batchscore.workspace import Workspace
 from batchscore.worktime import WorkTime
 
 Scoring: TypeAlias = tuple[MiniBatch, tuple[Outcome, ...]]
@@ -63,7 +64,7 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
     watch = watch or Silent()
     with (
         using(access_to_stores(job)),
-        Workspace.of(job) as workspace,
+        workspace_of(job) as workspace,
         StopSignals() as signals,
         HeadStart(early_spec(job, workspace), Path(workspace.folder)) as ahead,
     ):
@@ -74,7 +75,7 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
         observed.clock.turn_to("plan")
         identity = identify(job, model.folder.digest)
         if manifest := finished_before(workspace, identity, listing):
-            summary = judged_again(workspace.root, manifest, job)
+            summary = judged_again(workspace.output, manifest, job)
             if summary.status == "Completed" or not job.overwrite:
                 workspace.is_done = True
                 return summary
@@ -85,6 +86,7 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
         header = prepared.earlier.header
         log = JobLog(job, workspace, header.job, watch)
         with Journal(workspace.journal, header, is_new=prepared.earlier.is_new) as journal, log:
+            workspace.begin(header.job)
             log.opened(len(listing.files), listing.folders, len(listing.skipped), prepared.notes)
             ending = _carry_out(prepared, journal, _Run(signals, log, ahead))
             for warning in ending.warnings:
@@ -135,18 +137,19 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
     workers = min(job.workers or engines.cpu_count(), len(todo))
     begun = _run_plan(prepared, plan, todo, receipts, workers)
     begun.write(workspace.folder)
+    workspace.share(runplan.NAME)
     log.scheduled(begun.mini_batches, begun.mini_batches_todo)
     log.planned(begun.bytes, begun.bytes_todo)
     if python is None:
         return
     policy = _retry_policy(job)
-    written = WrittenFiles.of(receipts, workspace.parts)
+    written = WrittenFiles.of(receipts, workspace.part)
     if job.script:
         stage(workspace, prepared.model.folder.path, prepared.model.name)
     spec = worker_spec(prepared)
     spec = replace(spec, python=python, memory_limit=job.memory_limit, recycle_after=job.recycle_after)
     observed.work, observed.mini_batches = WorkTime(log), len(todo)
-    with Slots(spec, workers, log.folder, observed.work, ahead=run.ahead) as slots:
+    with Slots(spec, workers, log.folder, observed.work, ahead=run.ahead) as slots, workspace.sharing() as sharing:
         slots.start()
         facts = slots.ready()
         observed.threads = facts.get("threads", {})
@@ -155,13 +158,25 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
         observed.workers = {"number": workers, **slots.origin.to_json()}
         for note in slots.origin.notes(job.worker_start):
             log.note(note)
-        with Grace(run.signals, job.grace, log.note, slots.kill_all) as grace:
 
-            def task(mini_batch: MiniBatch) -> Scoring:
-                return _scored(mini_batch, slots, policy, grace, log)
+        seats = threading.Semaphore(workers)
 
-            with contextlib.closing(engines.fan_out(task, grace.feed(todo), workers)) as results:
-                _record(results, prepared, receipts, written, log)
+        def task(mini_batch: MiniBatch) -> Scoring:
+            with seats:  # what waits for a worker hasn't begun, for a job that is being stopped
+                scored = _scored(mini_batch, slots, policy, grace, log)
+            sharing.parts(scored[1])
+            return scored
+
+        def record(outcome: Outcome) -> None:
+            written.take(outcome)  # first: a receipt would have the next run take what can't be published as done
+            receipts.record(outcome)
+            sharing.receipt(outcome)
+
+        with (
+            Grace(run.signals, job.grace, log.note, slots.kill_all) as grace,
+            contextlib.closing(engines.fan_out(task, grace.feed(todo), sharing.threads(workers))) as results,
+        ):
+            _record(results, prepared, receipts, record, log)
         observed.work.over()
     for note in late_words(workspace):
         log.note(note)
@@ -226,7 +241,7 @@ def _record(
     results: Iterable[Scoring],
     prepared: Prepared,
     receipts: Receipts,
-    written: WrittenFiles,
+    record: Callable[[Outcome], None],
     log: JobLog,
 ) -> None:
     """Journal each outcome as it comes; stop early where the job is to fail fast."""
@@ -235,8 +250,7 @@ def _record(
         if not outcomes:
             continue
         for outcome in outcomes:
-            written.take(outcome)  # first: a receipt would have the next run take what can't be published as done
-            receipts.record(outcome)
+            record(outcome)
             for note in outcome.notes:
                 log.note(note)
         log.recorded(mini_batch, outcomes)

@@ -25,7 +25,7 @@ _AS_GIVEN = (
     "error_threshold", "on_bad_row", "max_bad_rows", "fail_fast", "output_files", "output_action", "rename",
     "predict_fn", "model_digest",
     "params", "include", "exclude", "limit", "env_manager", "python", "environment", "storage_options",
-    "allow_empty", "overwrite", "layout", "logging_level", "recycle_after", "grace", "work_dir",
+    "allow_empty", "overwrite", "break_lock", "layout", "logging_level", "recycle_after", "grace", "work_dir",
     "max_concurrency_per_instance", "instance_count",
 )  # fmt: skip
 _OF_CSV = ("delimiter", "encoding", "missing_values", "no_header")

@@ -19,7 +19,7 @@ from answering import ANSWERING, Predicted, X
 from here import HereSlots
 from hypothesis import settings
 from packages import small_index
-from stores import azurite, azurite_server, s3, s3_server, web, web_server  # noqa: F401  # fixtures
+from stores import azurite, azurite_server, s3, s3_server, shop, web, web_server  # noqa: F401  # fixtures
 
 from batchscore.summary import JobSummary
 
@@ -122,6 +122,14 @@ def run_batchscore(clean_environment: Mapping[str, str], tmp_path: Path) -> RunB
         )
 
     return run
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five attempts at what a store refuses, without waiting."""
+    from batchscore.storage import retrying
+
+    monkeypatch.setattr(retrying, "PAUSES", (0.01,) * 4)
 
 
 class RunHere(Protocol):
@@ -313,3 +321,21 @@ def _is_installed() -> bool:
         check=False,
     )
     return found.stdout.strip() == str(ROOT / "batchscore" / "__init__.py")
+
+
+TWICE = """
+import mlflow
+class Twice(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return model_input["x"] * 2
+mlflow.models.set_model(Twice())
+"""
+
+
+@pytest.fixture
+def twice(save_model: SaveModel) -> Path:
+    """A model of one column, x."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    return save_model(TWICE, ModelSignature(Schema([ColSpec("double", "x")])))

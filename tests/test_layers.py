@@ -78,6 +78,10 @@ SAME_LAYER = {
     ("scriptfiles", "planning"),
     ("report", "inputs"),
     ("sampling", "planning"),
+    ("storeworkspace", "sharedwork"),
+    ("storeworkspace", "storelock"),
+    ("storeworkspace", "workspace"),
+    ("workspace", "sharedwork"),
     ("signature", "job"),
     ("signature", "schema"),
     ("slot", "child"),
@@ -115,6 +119,7 @@ DOORS = {
     "click": {"cli", "headings", "options", "translating"},
     "yaml": {"azure", "modelfolder"},
     "fsspec": {"storage"},
+    "azure": {"storage"},
     "joblib": {"engines"},
     "mlflow": {"model"},
     "tqdm": {"progress"},
@@ -130,7 +135,7 @@ BESIDE_THE_MODEL = {
     "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage", "stopwatch", "forking",
     "seeding",
 }  # fmt: skip
-LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "fsspec"}
+LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "fsspec", "azure"}
 
 WITHOUT_FRAMES_AND_MODELS = {
     "slots", "slot", "nursery", "loader", "loading", "child", "spawning", "attempts", "halving", "engines",
@@ -161,7 +166,7 @@ LATE = {
 }
 """(importer, imported) of the house's modules that a function opens, or that are opened by name, when needed."""
 
-SLOW = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "joblib", "fsspec", "tqdm", "yaml"}
+SLOW = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "joblib", "fsspec", "azure", "tqdm", "yaml"}
 """Libraries that a function may import; nothing that `import batchscore` and `--help` do loads one."""
 
 

@@ -985,12 +985,12 @@ def test_the_jobs_identity_covers_model_and_code_but_not_what_lies_beside(projec
 
 KILLED = """
 import os, sys
-from batchscore import publishing
+from batchscore.storage import places
 from batchscore.job import *
 from batchscore.runner import run_job
 
 commits, last = 0, int(sys.argv[2])
-commit = publishing.commit
+commit = places.commit
 
 def committing(root, ready):
     global commits
@@ -999,7 +999,7 @@ def committing(root, ready):
         os.kill(os.getpid(), 9)
     return commit(root, ready)
 
-publishing.commit = committing
+places.commit = committing
 run_job(eval(sys.argv[1]))
 """
 

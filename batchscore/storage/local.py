@@ -167,12 +167,6 @@ def copy(source: Path, target: Path) -> None:
         raise
 
 
-def publish(root: str, name: str, scratch: str, write: Callable[[BinaryIO], object]) -> None:
-    """Write `name` below root, whole or not at all where `scratch`, a private folder, is in the same file system."""
-    commit(root, prepare(scratch, name, write))
-    sync_folder(root)
-
-
 def _sha256(stream: BinaryIO) -> str:
     digest = hashlib.sha256()
     while block := stream.read(1 << 20):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,15 +13,18 @@ from batchscore.job import ScoringSettings
 from batchscore.minibatch import FileSlice
 from batchscore.model import Model
 from batchscore.readers import Chunk
+from batchscore.readers.bundles import Share
 from batchscore.signature.modelinput import model_input
 
-Chunks: TypeAlias = Iterator[Chunk | FileSlice | None]
-"""Chunks of slices in order; a slice alone was refused after all, and None ends a call."""
+Part: TypeAlias = Chunk | Share
+"""Of a call: rows of one slice."""
+Chunks: TypeAlias = Iterator[Part | FileSlice | None]
+"""Rows of slices in order; a slice alone was refused after all, and None ends a call."""
 
 
-def calls(chunks: Chunks, settings: ScoringSettings) -> Iterator[list[Chunk]]:
+def calls(chunks: Chunks, settings: ScoringSettings) -> Iterator[list[Part]]:
     """Chunks that go to predict together: at most rows_per_call rows, of one schema."""
-    pending: list[Chunk] = []
+    pending: list[Part] = []
     rows = 0
     for each in chunks:
         if each is None:
@@ -41,13 +45,29 @@ def calls(chunks: Chunks, settings: ScoringSettings) -> Iterator[list[Chunk]]:
         yield pending
 
 
-def _can_join(one: Chunk, other: Chunk, settings: ScoringSettings) -> bool:
+def _can_join(one: Part, other: Part, settings: ScoringSettings) -> bool:
     """Whether two chunks make one frame without a change of types; frames and arrays never do."""
     if settings.calls_per_file and one.slice.file != other.slice.file:
         return False
-    if not isinstance(one.features, pa.Table) or not isinstance(other.features, pa.Table):
-        return False
-    return bool(one.features.schema.equals(other.features.schema))
+    if isinstance(one, Share) and isinstance(other, Share) and one.bundle is other.bundle:
+        return True
+    some, others = _features(one), _features(other)
+    return isinstance(some, pa.Table) and isinstance(others, pa.Table) and bool(some.schema.equals(others.schema))
+
+
+def _features(part: Part) -> Any:
+    return part.bundle.features if isinstance(part, Share) else part.features
+
+
+def tables_of(call: Iterable[Part]) -> Iterator[tuple[Any, pa.Table]]:
+    """Features and kept columns of a call, in order; shares of a bundle, which follow each other, as one."""
+    for bundle, group in groupby(call, key=lambda part: part.bundle if isinstance(part, Share) else None):
+        if bundle is None:
+            yield from ((part.features, part.kept) for part in group if isinstance(part, Chunk))
+            continue
+        shares = list(group)
+        start, rows = shares[0].start, sum(share.rows for share in shares)  # type: ignore[union-attr]  # by the key
+        yield bundle.features.slice(start, rows), bundle.kept.slice(start, rows)
 
 
 def cut(chunks: Chunks, sizes: Iterable[int]) -> Chunks:
@@ -69,8 +89,9 @@ def cut(chunks: Chunks, sizes: Iterable[int]) -> Chunks:
             left = None if left is None else left - (each.rows - start)
 
 
-def input_of(model: Model, call: list[Chunk]) -> Any:
+def input_of(model: Model, call: list[Part]) -> Any:
     """What goes to predict; what isn't a Table is one chunk, and goes as it is."""
-    if not isinstance(call[0].features, pa.Table):
-        return call[0].features
-    return model_input(model.inputs, pa.concat_tables([chunk.features for chunk in call]))
+    features = [table for table, _ in tables_of(call)]
+    if not isinstance(features[0], pa.Table):
+        return features[0]
+    return model_input(model.inputs, pa.concat_tables(features))

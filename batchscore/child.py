@@ -25,10 +25,15 @@ from batchscore.storage import storage_errors
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
+    "OMP_THREAD_LIMIT",  # for OpenMP code that asks for more, as LightGBM does where nobody tells it
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "RAYON_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
     "LOKY_MAX_CPU_COUNT",
 )
 

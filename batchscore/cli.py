@@ -159,7 +159,7 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
     """The result on stdout; on stderr the first failures, and of a failed job the command that publishes it."""
     from batchscore.progress import printable
 
-    if summary.is_fresh and (summary.exit_code or not given["quiet"]):
+    if summary.exit_code or (summary.is_fresh and not given["quiet"]):
         for line in summary.headlines(SHOWN_FAILURES):
             tell(printable(line))
     if given["as_json"]:
@@ -169,7 +169,7 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
     if summary.exit_code and given["quiet"]:
         tell(printable(f"{summary.status}: {summary.message}"))
         tell(f"More about it: batchscore show {_quoted(summary.output)}")
-    if summary.status == "Failed" and summary.counts.rows_scored:
+    if summary.status == "Failed" and summary.is_fresh and summary.counts.rows_scored:
         settings = summary.manifest["settings"]
         command = _publishing_command(settings["date"], limits_rows=settings["max_bad_rows"] is not None)
         has_secrets = any(redact(word) != word for word in sys.argv[1:])

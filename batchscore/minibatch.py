@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
+from batchscore.stopwatch import Spent
+
 Json: TypeAlias = dict[str, Any]
 
 FAILURES = ".failures.jsonl"
@@ -30,6 +32,9 @@ class InputFile:
     """Modification time in ns, or etag: with path and size, the file's identity for resuming."""
     partitions: tuple[tuple[str, str | None], ...] = ()
     """Hive partition columns from its folders, in order; None is Hive's null partition."""
+
+    def __hash__(self) -> int:
+        return hash(self.path)  # a text knows its hash, and paths differ
 
     @property
     def facts(self) -> list[str | int]:
@@ -56,6 +61,9 @@ class FileSlice:
     weight: int = field(default=0, compare=False)
     """About how many bytes of its file a slice holds that isn't the whole."""
 
+    def __hash__(self) -> int:
+        return hash((self.file.path, self.start))
+
     @property
     def is_whole(self) -> bool:
         return self.start == 0 and self.stop is None
@@ -65,11 +73,20 @@ class FileSlice:
         """Of input, roughly."""
         return self.file.size if self.is_whole else self.weight
 
+    def to_json(self) -> list[Any]:
+        """As a list: there are thousands of them in a message and in the journal."""
+        file = self.file
+        whole = [file.name, file.path, file.size, file.version, file.partitions]
+        if self.is_whole and self.first_row == 0 and self.max_rows is None and not self.weight:
+            return whole
+        return [*whole, self.start, self.stop, self.first_row, self.max_rows, self.weight]
+
     @classmethod
-    def from_json(cls, record: Json) -> FileSlice:
-        file = record["file"]
-        partitions = tuple((name, value) for name, value in file["partitions"])
-        return cls(**{**record, "file": InputFile(**{**file, "partitions": partitions})})
+    def from_json(cls, record: list[Any]) -> FileSlice:
+        """Raises ValueError and TypeError for what isn't a slice's."""
+        name, path, size, version, partitions, *bounds = record
+        pairs = tuple((column, value) for column, value in partitions) if partitions else ()
+        return cls(InputFile(name, path, size, version, pairs), *bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +151,8 @@ class MiniBatch:
         return self if len(slices) == len(self.slices) else replace(self, slices=slices)
 
     def to_json(self) -> Json:
-        return asdict(self)
+        slices = [piece.to_json() for piece in self.slices]
+        return {"number": self.number, "slices": slices, "portion": self.portion and asdict(self.portion)}
 
     @classmethod
     def from_json(cls, record: Json) -> MiniBatch:
@@ -234,6 +252,15 @@ class Scored:
     aside: Quarantined | None = None
     """Rows of the slice without a prediction, where they are put aside."""
 
+    def to_json(self) -> list[Any]:
+        aside = self.aside and asdict(self.aside)
+        return [self.slice.to_json(), self.rows, self.part, self.start, self.stop, *([aside] if aside else ())]
+
+    @classmethod
+    def from_json(cls, record: list[Any]) -> Scored:
+        piece, rows, part, start, stop, *aside = record
+        return cls(FileSlice.from_json(piece), rows, part, start, stop, *(Quarantined(**each) for each in aside))
+
 
 @dataclass(frozen=True, slots=True)
 class Failed:
@@ -241,6 +268,9 @@ class Failed:
 
     slice: FileSlice
     failure: Failure
+
+    def to_json(self) -> list[Any]:
+        return [self.slice.to_json(), asdict(self.failure)]
 
 
 SliceOutcome: TypeAlias = Scored | Failed
@@ -269,6 +299,8 @@ class Outcome:
     """Those of them that it only appended to, and how many bytes init() had written there."""
     shortfall: Failure | None = None
     """A scoring script returned fewer elements than it got files."""
+    spent: Spent | None = field(default=None, compare=False)
+    """Where the time of the attempt that scored it went; None where a worker doesn't say."""
 
     @property
     def rows(self) -> int:
@@ -283,9 +315,7 @@ class Outcome:
     def to_json(self) -> Json:
         return {
             "number": self.number,
-            "slices": [
-                {"kind": "scored" if isinstance(entry, Scored) else "failed", **asdict(entry)} for entry in self.slices
-            ],
+            "slices": [entry.to_json() for entry in self.slices],
             "columns": [[column.name, column.type, column.role] for column in self.columns],
             "retries": self.retries,
             "seconds": self.seconds,
@@ -295,6 +325,7 @@ class Outcome:
             "files": list(self.files),
             "appended": [list(each) for each in self.appended],
             "shortfall": asdict(self.shortfall) if self.shortfall else None,
+            **({"spent": self.spent.to_json()} if self.spent else {}),
         }
 
     @classmethod
@@ -311,18 +342,20 @@ class Outcome:
             tuple(record["files"]),
             tuple((name, size) for name, size in record.get("appended", ())),
             Failure.from_json(record["shortfall"]) if record["shortfall"] else None,
+            Spent.from_json(record["spent"]) if record.get("spent") else None,
         )
 
 
-def _slice_outcome(record: Json) -> SliceOutcome:
-    fields = {name: value for name, value in record.items() if name != "kind"}
-    fields["slice"] = FileSlice.from_json(fields["slice"])
-    if record["kind"] == "scored":
-        aside = fields.get("aside")
-        return Scored(**{**fields, "aside": Quarantined(**aside) if aside else None})
-    return Failed(fields["slice"], Failure.from_json(fields["failure"]))
+def _slice_outcome(record: list[Any]) -> SliceOutcome:
+    if len(record) > 2:  # noqa: PLR2004  # a failed one's slice and failure
+        return Scored.from_json(record)
+    piece, failure = record
+    return Failed(FileSlice.from_json(piece), Failure.from_json(failure))
+
+
+_encoded = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def compact(record: Any) -> str:
     """JSON on one line, the form of the journal and of the wire."""
-    return json.dumps(record, separators=(",", ":"))
+    return _encoded(record)

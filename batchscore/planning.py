@@ -20,6 +20,7 @@ from batchscore.job import Job, ScoringSettings
 from batchscore.journal import Header, read_header
 from batchscore.modelcopy import fetch_model
 from batchscore.modelfolder import ModelFolder, check_digest, is_registered, read_any_model, read_model_folder
+from batchscore.observed import Observed
 from batchscore.resuming import Earlier, Identity, identify, take_over
 from batchscore.schema import ModelSignature
 from batchscore.schema.params import parse_params
@@ -162,6 +163,7 @@ class Prepared:
     settings: ScoringSettings
     started: float = field(default_factory=time.time)
     """Seconds since the epoch."""
+    observed: Observed = field(default_factory=Observed)
 
     @property
     def notes(self) -> tuple[str, ...]:

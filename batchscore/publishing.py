@@ -21,8 +21,7 @@ from batchscore.scriptfiles import announce, ready_files
 from batchscore.storage import Ready, commit, prepare, publish, storage_errors, sync_folder
 from batchscore.summary import Counts, JobSummary, Status, Verdicts, judge
 from batchscore.workspace import Workspace
-
-_BLOCK = 1 << 20
+from batchscore.writers.parts import span
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,17 +155,8 @@ def failure_lines(workspace: Workspace, failures: Iterable[Failure | Quarantined
     for failure in failures:
         if isinstance(failure, Failure):
             yield failure.line()
-            continue
-        path = Path(workspace.parts, failure.part)
-        with storage_errors(f"can't read {path}"), path.open("rb") as stream:
-            stream.seek(failure.start)
-            left = failure.stop - failure.start
-            while left > 0:
-                block = stream.read(min(left, _BLOCK))
-                if not block:
-                    raise StorageError(f"{path} ends {left:,} bytes before its last line")
-                left -= len(block)
-                yield block
+        else:
+            yield from span(str(Path(workspace.parts, failure.part)), failure.start, failure.stop)
 
 
 def conclude(prepared: Prepared, verdicts: Verdicts) -> Ending:
@@ -191,6 +181,7 @@ def _with_highlights(ending: Ending, prepared: Prepared, verdicts: Verdicts) -> 
     return replace(
         manifest.warned(ending, prepared.job, len(verdicts.receipts.slow)),
         rows_recorded=verdicts.receipts.rows_recorded,
+        spent=verdicts.receipts.spent,
         standing_out=manifest.standing_out(prepared, verdicts),
     )
 

@@ -19,8 +19,9 @@ from batchscore.joblog import JobLog
 from batchscore.journal import Journal
 from batchscore.limits import allows
 from batchscore.locking import utc
-from batchscore.manifest import Ending
+from batchscore.manifest import Ending, judged_again
 from batchscore.minibatch import MiniBatch, Outcome
+from batchscore.observed import Observed
 from batchscore.planning import Prepared, access_to_stores, find_inputs, find_model, prepare, worker_spec
 from batchscore.progress import Silent, Watcher
 from batchscore.provisioning import interpreter_for
@@ -34,8 +35,9 @@ from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
 from batchscore.staging import late_words, stage
 from batchscore.storage import using
-from batchscore.summary import JobSummary, Verdicts, already_finished
+from batchscore.summary import JobSummary, Verdicts
 from batchscore.workspace import Workspace
+from batchscore.worktime import WorkTime
 
 Scoring: TypeAlias = tuple[MiniBatch, tuple[Outcome, ...]]
 """A mini-batch and what became of its slices; without outcomes it wasn't scored to the end."""
@@ -50,13 +52,20 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
     """
     watch = watch or Silent()
     with using(access_to_stores(job)), Workspace.of(job) as workspace, StopSignals() as signals:
+        observed = Observed()
         model = find_model(job, workspace)
+        observed.clock.turn_to("list")
         listing = find_inputs(job, workspace)
+        observed.clock.turn_to("plan")
         identity = identify(job, model.folder.digest)
         if manifest := finished_before(workspace, identity, listing):
-            workspace.is_done = True
-            return already_finished(workspace.root, manifest)
-        prepared = prepare(job, workspace, model, listing, identity)
+            summary = judged_again(workspace.root, manifest, job)
+            if summary.status == "Completed" or not job.overwrite:
+                workspace.is_done = True
+                return summary
+        prepared = replace(
+            prepare(job, workspace, model, listing, identity), started=observed.started, observed=observed
+        )
         check_interpreter(job)
         header = prepared.earlier.header
         log = JobLog(job, workspace, header.job, watch)
@@ -81,8 +90,10 @@ def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, log: 
         plan = split(prepared.listing.files, cutting)
         receipts = Receipts(plan, journal, is_whole=job.script is not None, warns_beyond=job.warns_beyond)
         _score(prepared, plan, receipts, signals, log)
+        prepared.observed.scored()
         return conclude(prepared, Verdicts(plan, receipts))
     except BatchscoreError as error:
+        prepared.observed.scored()
         signals.listen()  # a second one ends even this
         return cut_short(prepared, Verdicts(plan, receipts), error)
     finally:
@@ -93,10 +104,12 @@ def _score(
     prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, signals: StopSignals, log: JobLog
 ) -> None:
     """Have every mini-batch that isn't done scored and its receipt journaled."""
-    job, workspace = prepared.job, prepared.workspace
+    job, workspace, observed = prepared.job, prepared.workspace, prepared.observed
     todo = remaining(plan, receipts, workspace.part_names(), job)
     workspace.keep_parts(receipts.part_names)
+    observed.clock.turn_to("environment")
     python = interpreter_for(job, prepared.model, log.note) if todo else None  # building it is no scoring time
+    observed.clock.turn_to("score")
     workers = min(job.workers or engines.cpu_count(), len(todo))
     begun = _run_plan(prepared, plan, todo, receipts, workers)
     begun.write(workspace.folder)
@@ -110,9 +123,12 @@ def _score(
         stage(workspace, prepared.model.folder.path, prepared.model.name)
     spec = worker_spec(prepared)
     spec = replace(spec, python=python, memory_limit=job.memory_limit, recycle_after=job.recycle_after)
-    with Slots(spec, workers, log.folder, log) as slots:
+    observed.work, observed.mini_batches = WorkTime(log), len(todo)
+    with Slots(spec, workers, log.folder, observed.work) as slots:
         slots.start()
-        for note in slots.ready().get("notes", ()):
+        facts = slots.ready()
+        observed.threads = facts.get("threads", {})
+        for note in facts.get("notes", ()):
             log.note(note)
         with Grace(signals, job.grace, log.note, slots.kill_all) as grace:
 
@@ -121,6 +137,7 @@ def _score(
 
             with contextlib.closing(engines.fan_out(task, grace.feed(todo), workers)) as results:
                 _record(results, prepared, receipts, written, log)
+        observed.work.over()
     for note in late_words(workspace):
         log.note(note)
     grace.check()

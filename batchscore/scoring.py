@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
-import pyarrow as pa
 
 from batchscore import readers, writers
 from batchscore.answers import Columns
-from batchscore.calls import Chunks, calls, cut, input_of
-from batchscore.errors import FileRefused, UsageError
+from batchscore.calls import Chunks, Part, calls, cut, input_of
+from batchscore.errors import FileRefused
 from batchscore.job import ScoringSettings
 from batchscore.minibatch import (
     Failed,
@@ -31,10 +32,17 @@ from batchscore.minibatch import (
 )
 from batchscore.model import Model, load
 from batchscore.model.requirements import differences
+from batchscore.placing import placed
 from batchscore.readers import Chunk
+from batchscore.readers.bundles import Share
+from batchscore.readers.together import read_together
 from batchscore.redaction import secret_values, without
 from batchscore.setaside import SetAside, failure_of, spoilt_rows
+from batchscore.stopwatch import Spent
 from batchscore.storage import facts_of, is_remote
+
+MAX_RECORD_CHARS = 65_536
+"""Of the bad record of a file that fails: it goes to the parent. Rows that are put aside keep theirs whole."""
 
 Progress: TypeAlias = Callable[[int], None]
 """Called with the number of rows after each call of predict."""
@@ -51,15 +59,18 @@ class ModelScorer:
         self.notes = notes
 
     def facts(self) -> Json:
-        return {"notes": list(self.notes)}
+        return {"notes": list(self.notes), "threads": self.model.threads.libraries}
 
     def close(self) -> None:
         """Nothing to clean up: the process ends."""
 
     def score(self, mini_batch: MiniBatch, progress: Progress) -> Outcome:
+        self.model.watch.begin("write")
         if isinstance(mini_batch.portion, Trial):
-            return try_rows(self, mini_batch, mini_batch.portion, progress)
-        return score_mini_batch(self, mini_batch, progress)
+            outcome = try_rows(self, mini_batch, mini_batch.portion, progress)
+        else:
+            outcome = score_mini_batch(self, mini_batch, progress)
+        return replace(outcome, spent=Spent.of(self.model.watch))
 
 
 def load_scorer(setup: Json) -> ModelScorer:
@@ -74,7 +85,9 @@ def load_scorer(setup: Json) -> ModelScorer:
         env_manager=env_manager,
     )
     note = differences(setup["model"]) if env_manager == "local" else ""
-    return ModelScorer(model, settings, setup["parts"], (note,) if note else ())
+    gc.freeze()  # what is loaded stays: nobody need look through it for garbage again and again
+    notes = (note, *model.threads.notes)
+    return ModelScorer(model, settings, setup["parts"], tuple(filter(None, notes)))
 
 
 def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progress) -> Outcome:
@@ -92,19 +105,16 @@ def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progr
         SetAside(str(Path(scorer.parts, mini_batch.failures_name)), spoilt) as aside,
         writers.open_part(scorer.settings.writer, str(path), _roles(scorer.settings)) as part,
     ):
-        chunks = _chunks(scorer, ledger, aside)
+        chunks = scorer.model.watch.over("read", _chunks(scorer, ledger, aside))
         if isinstance(mini_batch.portion, Mended):
             chunks = cut(chunks, mini_batch.portion.calls)
         for call in calls(chunks, scorer.settings):
             predictions = _predict(scorer, call)
             ledger.note(predictions.notes)
-            start = 0
-            for chunk in call:
-                rows = predictions.table.slice(start, chunk.rows)
-                ledger.wrote(chunk.slice, part.rows, part.rows + chunk.rows)
-                part.write(_output_rows(chunk, rows, scorer.settings))
-                start += chunk.rows
-            progress(start)
+            for rows in placed(call, predictions.table, scorer.settings):
+                ledger.wrote(rows.parts, part.rows)
+                part.write(rows.table, rows.stops)
+            progress(predictions.table.num_rows)
     return ledger.outcome(part, path.name, aside, time.perf_counter() - begun)
 
 
@@ -130,15 +140,16 @@ def try_rows(scorer: ModelScorer, mini_batch: MiniBatch, trial: Trial, progress:
             if 0 < trial.stop <= seen:
                 return
 
-    for call in calls(wanted(), scorer.settings):
+    for call in calls(scorer.model.watch.over("read", wanted()), scorer.settings):
         _predict(scorer, call)
-        progress(sum(chunk.rows for chunk in call))
+        progress(sum(part.rows for part in call))
     return ledger.tried(found)
 
 
-def _predict(scorer: ModelScorer, call: list[Chunk]) -> Columns:
-    answer = scorer.model.predict(input_of(scorer.model, call))
-    return scorer.model.columns(answer, sum(chunk.rows for chunk in call))
+def _predict(scorer: ModelScorer, call: list[Part]) -> Columns:
+    with scorer.model.watch.stage("enforce"):
+        answer = scorer.model.predict(input_of(scorer.model, call))
+    return scorer.model.columns(answer, sum(part.rows for part in call))
 
 
 class Ledger:
@@ -151,12 +162,18 @@ class Ledger:
         self._failed: dict[FileSlice, Failure] = {}
         self._notes: dict[str, None] = {}
 
-    def wrote(self, piece: FileSlice, start: int, stop: int) -> None:
-        first, _ = self._spans.get(piece, (start, start))
-        self._spans[piece] = (first, stop)
+    def wrote(self, parts: Iterable[Part], start: int) -> None:
+        """These rows stand in the part from its row ``start`` on."""
+        for part in parts:
+            first, _ = self._spans.get(part.slice, (start, start))
+            start += part.rows
+            self._spans[part.slice] = (first, start)
 
     def failed(self, piece: FileSlice, error: FileRefused) -> None:
-        self._failed[piece] = failure_of(piece, error, secret_values(os.environ))
+        failure = failure_of(piece, error, secret_values(os.environ))
+        if failure.record and len(failure.record) > MAX_RECORD_CHARS:
+            failure = replace(failure, record=f"{failure.record[:MAX_RECORD_CHARS]} …")
+        self._failed[piece] = failure
 
     def note(self, notes: Iterable[str]) -> None:
         self._notes.update(dict.fromkeys(notes))
@@ -194,7 +211,12 @@ class Ledger:
 def _chunks(scorer: ModelScorer, ledger: Ledger, aside: SetAside | None) -> Chunks:
     """Typed chunks of all slices, in order; the slice where its file turned out to be refused."""
     settings = scorer.settings
-    for piece in ledger.mini_batch.slices:
+    for found in _together(scorer, ledger.mini_batch):
+        if isinstance(found, list):
+            ledger.note(found[0].bundle.notes)
+            yield from (share for share in found if share.rows)
+            continue
+        piece = found
         refuse = aside.refuse(piece) if aside else _ignore
         try:
             for chunk in readers.read(piece, scorer.model.inputs, settings, refuse if settings.quarantines else None):
@@ -208,6 +230,27 @@ def _chunks(scorer: ModelScorer, ledger: Ledger, aside: SetAside | None) -> Chun
         except FileRefused as error:
             ledger.failed(piece, _change_or(error, piece.file))
             yield piece
+
+
+def _together(scorer: ModelScorer, mini_batch: MiniBatch) -> Iterator[FileSlice | list[Share]]:
+    """Small files read at once as far as they are good and unchanged, and slices that are to be read one by one."""
+    if mini_batch.portion is not None:
+        yield from mini_batch.slices
+        return
+    for found in read_together(mini_batch.slices, scorer.model.inputs, scorer.settings):
+        pieces = list(dict.fromkeys(share.slice for share in found)) if isinstance(found, list) else []
+        if isinstance(found, list) and any(map(_is_changed, pieces)):
+            yield from pieces
+        else:
+            yield found
+
+
+def _is_changed(piece: FileSlice) -> bool:
+    try:
+        _refuse_changed(piece.file)
+    except FileRefused:
+        return True
+    return False
 
 
 def _ignore(refusal: FileRefused) -> None:
@@ -242,41 +285,3 @@ def _refuse_changed(file: InputFile) -> None:
 def _roles(settings: ScoringSettings) -> dict[str, str]:
     kept, added = dict.fromkeys(settings.keep, "kept"), dict.fromkeys((name for name, _ in settings.add), "added")
     return {"file": "file", "row": "row", **kept, **added}
-
-
-def _output_rows(chunk: Chunk, predictions: pa.Table, settings: ScoringSettings) -> pa.Table:
-    """file, row, kept, added and prediction columns of one chunk; in layout azure row, predictions and file.
-
-    Raises UsageError where names clash.
-    """
-    is_azure = settings.layout == "azure"
-    name = PurePosixPath(chunk.slice.file.name).name if is_azure else chunk.slice.file.name
-    file: tuple[pa.Field, Any] = (pa.field("file", pa.string()), pa.repeat(pa.scalar(name, pa.string()), chunk.rows))
-    row: tuple[pa.Field, Any] = (pa.field("row", pa.int64()), pa.array(chunk.row_numbers, pa.int64()))
-    if is_azure:
-        return _table([row, *zip(predictions.schema, predictions.columns, strict=True), file])
-    columns = [
-        file,
-        row,
-        *zip(_kept_fields(chunk, settings), chunk.kept.columns, strict=True),
-        *((pa.field(name, pa.string()), pa.repeat(pa.scalar(value), chunk.rows)) for name, value in settings.add),
-    ]
-    taken = {field.name for field, _ in columns}
-    if clashing := [name for name in predictions.column_names if name in taken]:
-        remedy = "leave it out of --keep, or name the one of --add otherwise"
-        if clashing[0] in {"file", "row"}:
-            remedy = "file and row say where each prediction belongs, so the model has to name its own column otherwise"
-        raise UsageError(f"the prediction column {clashing[0]!r} has the name of another output column; {remedy}")
-    return _table([*columns, *zip(predictions.schema, predictions.columns, strict=True)])
-
-
-def _table(columns: list[tuple[pa.Field, Any]]) -> pa.Table:
-    return pa.Table.from_arrays([values for _, values in columns], schema=pa.schema([field for field, _ in columns]))
-
-
-def _kept_fields(chunk: Chunk, settings: ScoringSettings) -> list[pa.Field]:
-    """The kept columns' fields, named as asked for; text of a file with types is text, a CSV's may be numbers."""
-    fields = [field.with_name(name) for field, name in zip(chunk.kept.schema, settings.keep, strict=True)]
-    if not readers.is_typed(chunk.slice.file.name):
-        return fields
-    return [field.with_metadata(writers.TYPED) for field in fields]

@@ -20,7 +20,9 @@ from batchscore.faults import (
 )
 from batchscore.joblog.process import Attempt, ProcessLog
 from batchscore.minibatch import Json, MiniBatch, Outcome
+from batchscore.stopwatch import Lap
 from batchscore.storage import in_use
+from batchscore.trust import Trust
 
 Progress = Callable[[int], None]
 
@@ -44,7 +46,10 @@ class Slot:
         """What takes the place of a worker that is to be recycled; it loads the model meanwhile."""
         self._sent = 0
         """Mini-batches that the worker was sent."""
+        self._since = 0.0
+        """When the worker at work was first needed, monotonic seconds."""
         self._facts: Json | None = None
+        self._trust = Trust()
         self._is_stopped = False
         self._earlier_peak = 0
 
@@ -57,11 +62,12 @@ class Slot:
         """Start the worker, where none is alive, and let it load the model meanwhile."""
         if self._is_stopped:
             raise Abandoned
-        if self._child and self._child.is_alive and not self._is_worn:
+        if self._child and self._child.is_alive and not (self._is_worn or self._trust.is_lost):
             return
         if self._child:
             self._retire(self._child)
-        self._facts, self._sent = None, 0
+        self._facts, self._sent, self._since = None, 0, time.monotonic()
+        self._trust.renew()
         self._child, self._next = self._next, None
         if self._child:
             self._child.take_over()
@@ -69,8 +75,8 @@ class Slot:
             self._child = self._started(waits=False)
 
     def _retire(self, child: Child) -> None:
-        """End a worker, one that was recycled by hanging up."""
-        if self._is_worn:
+        """End a worker, one that lives by hanging up."""
+        if self._is_worn or self._trust.is_lost:
             child.stop(gently=True)
             child.kill(self._spec.grace)
         else:
@@ -105,10 +111,13 @@ class Slot:
             raise Abandoned
         if self._facts is None:
             with self._log.loading(child.pid), self._killing_unless_answered(child):
-                self._facts = self._loaded(child)
+                reply = self._loaded(child)
+                self._log.listener.loaded(self._log.name, self._since, _waited(self._since, reply))
+                self._facts = reply["facts"]
         return self._facts
 
     def _loaded(self, child: Child) -> Json:
+        """What the worker says when it is ready, its facts among it."""
         limit = self._spec.load_timeout
         try:
             reply = child.channel.receive(limit)
@@ -124,10 +133,10 @@ class Slot:
         except BadMessage as error:
             raise ModelNotLoaded(f"the worker sent what is no message: {error}", child.log_tail()) from None
         match reply:
-            case {"kind": "ready", "facts": dict(facts)}:
+            case {"kind": "ready", "facts": dict()}:
                 if self._spec.memory_limit is not None:
                     self._refuse_big(child, self._spec.memory_limit)
-                return facts
+                return reply
             case {"kind": "load_failed", "message": str(message), "traceback": str(traceback)}:
                 raise ModelNotLoaded(message, traceback)
             case {"kind": "fatal", "error": str(name), "message": str(message)}:
@@ -170,8 +179,11 @@ class Slot:
                         case {"kind": "progress", "rows": int(rows)} if rows >= 0:
                             on_progress(rows)
                         case {"kind": "outcome", "outcome": dict(outcome)}:
-                            return attempt.came_to(_checked(outcome, attempt.mini_batch))
+                            checked = _checked(outcome, attempt.mini_batch)
+                            self._trust.take(checked.number, is_scored=True)
+                            return attempt.came_to(checked)
                         case {"kind": "raised", "message": str(message), "traceback": str(traceback), **more}:
+                            self._trust.take(attempt.mini_batch.number, is_scored=False)
                             raise ScoringRaised(message, traceback, refuses_answer=more.get("refuses_answer") is True)
                         case {"kind": "fatal", "error": str(name), "message": str(message)}:
                             raise _fatal(name, message)
@@ -247,6 +259,15 @@ class Slot:
         if self._next:
             self._next.kill()
         self._log.close()
+
+
+def _waited(since: float, ready: Json) -> Lap:
+    """How long a place had to wait for a process that was ready at the time that it tells, and that process's CPU."""
+    now = time.monotonic()
+    match ready:
+        case {"at": int() | float() as at, "cpu_seconds": int() | float() as cpu_seconds}:
+            return Lap(max(min(at, now) - since, 0.0), cpu_seconds)
+    return Lap(now - since)
 
 
 def _death(child: Child) -> WorkerFault:

@@ -56,8 +56,9 @@ def auto_bytes(files: Iterable[InputFile]) -> int:
 
 
 def _share(files: Iterable[InputFile], parts: int) -> int:
-    """About so many equal parts of the input, in bytes: a power of two, so that one more file seldom changes it."""
-    return 1 << max((sum(file.size for file in files) // parts).bit_length() - 1, 0)
+    """About so many equal parts of the input: a power of two, so that another file seldom changes how all are cut."""
+    weight = sum(file.size + AUTO_FILE_BYTES for file in files)
+    return 1 << max((weight // parts).bit_length() - 1, 0)
 
 
 def _limited(files: Iterable[InputFile], cutting: Cutting) -> Iterator[tuple[InputFile, int | None]]:

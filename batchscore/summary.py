@@ -211,6 +211,11 @@ class JobSummary:
         """Paths of what a scoring script wrote itself."""
         return tuple(str(Path(self.output, entry["path"])) for entry in self.manifest.get("files", ()))
 
+    @property
+    def timings(self) -> Json:
+        """Start, end and where the time went, of the last run and of the whole job; as in job.json."""
+        return dict(self.manifest["timings"])
+
     def read(self) -> pd.DataFrame:
         """All predictions as one frame, in input order; text such as `007` stays text, whatever the format.
 
@@ -263,10 +268,3 @@ def headline(record: Json) -> str:
     others = len(record.get("files", ())) - 1
     name = f"{record['file']} and {others:,} more" if others > 0 else record["file"]
     return f"{name}: {shown}".replace("\n", "\\n")
-
-
-def already_finished(output: str, manifest: Json) -> JobSummary:
-    """The summary of a job that was finished before: nothing was done now."""
-    counts = Counts(**manifest["counts"])
-    message = f"already finished: {counts.rows_scored:,} rows scored, nothing to do"
-    return JobSummary("Completed", counts, output, message, 0, manifest, is_fresh=False)

@@ -16,6 +16,7 @@ from batchscore.examination import Examined, examine, grouped
 from batchscore.inputs import Listing
 from batchscore.interpreter import check_interpreter
 from batchscore.job import Job
+from batchscore.manifest import judged_again
 from batchscore.minibatch import Json
 from batchscore.planning import FoundModel, Prepared, access_to_stores, find_inputs, find_model, prepare, worker_spec
 from batchscore.progress import Silent, Watcher
@@ -123,9 +124,13 @@ class Draft:
             return
         identity = identify(self.job, model.folder.digest)
         header = replace(prepared.earlier.header, identity=identity.to_json())
-        if self.attempt("output", lambda: bool(finished_before(self.glance, identity, listing))):
-            self.output_state = "holds this very job, finished: a run would do nothing"
-            return
+        if manifest := self.attempt("output", lambda: finished_before(self.glance, identity, listing)):
+            summary = judged_again(self.glance.root, manifest, self.job)
+            if summary.status == "Completed" or not self.job.overwrite:
+                self.output_state = "holds this very job, finished: a run would do nothing"
+                if summary.exit_code:
+                    self.problem("output", summary.message)
+                return
         earlier = self.attempt("output", lambda: take_over(self.glance, self.job, header, listing))
         if earlier is None:
             self.output_state = "holds something else"

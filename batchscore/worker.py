@@ -121,7 +121,8 @@ def _close(scorer: Scorer) -> None:
 def _load(load: Load, setup: Json) -> tuple[bytes, Scorer | None]:
     try:
         scorer = load(setup)
-        return frame({"kind": "ready", "facts": scorer.facts()}), scorer
+        ready = {"kind": "ready", "facts": scorer.facts(), "at": time.monotonic(), "cpu_seconds": time.process_time()}
+        return frame(ready), scorer
     except (UsageError, StorageError) as error:
         return frame(_fatal(error)), None
     except BaseException as error:  # noqa: BLE001  # a model may raise anything

@@ -36,6 +36,8 @@ from mlflow.models import set_model
 
 class Tripled(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input, params=None):
+        if (model_input["x"] < 0).any():
+            raise ValueError("below zero")
         return model_input["x"] * 3
 
 set_model(Tripled())
@@ -50,7 +52,8 @@ class Recipe:
     command: Callable[[Path], list[str]]
     """For an OUTPUT."""
     rows: int
-    counts_retries: bool = True
+    rows_aside: int = 0
+    """Of these, those that must be put aside."""
 
 
 @dataclass
@@ -83,31 +86,36 @@ def quick_recipe(folder: Path, *, files: int = 24) -> Recipe:
     return Recipe("quick", command, sum(rows))
 
 
-def real_recipe(folder: Path, form: str, output_files: str) -> Recipe:
-    """An MLflow model over CSV and Parquet files, some of which are cut."""
+def real_recipe(folder: Path, form: str, output_files: str, *, has_bad_rows: bool = False) -> Recipe:
+    """An MLflow model over CSV and Parquet files, some of which are cut; bad rows are put aside where there are any."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    model, inputs = folder / "model", folder / "in"
+    model, inputs = folder / "model", folder / ("bad" if has_bad_rows else "in")
     if not model.exists():
         _save_model(folder, model)
+    if not inputs.exists():
         inputs.mkdir()
         for n in range(8):
-            table = pa.table({"id": [f"k{n}-{x}" for x in range(400)], "x": [n * 1000 + x / 3 for x in range(400)]})
+            values: list[float | str] = [n * 1000 + x / 3 for x in range(400)]
+            if has_bad_rows:
+                values[40 * n], values[399 - n] = -1, -2 if n % 2 else "oops"
+            table = {"id": [f"k{n}-{x}" for x in range(400)], "x": values}
             if n % 2:
-                pq.write_table(table, inputs / f"f{n}.parquet", row_group_size=100)
+                pq.write_table(pa.table(table), inputs / f"f{n}.parquet", row_group_size=100)
             else:
-                rows = zip(table["id"].to_pylist(), table["x"].to_pylist(), strict=True)
-                (inputs / f"f{n}.csv").write_text("id,x\n" + "".join(f"{key},{x!r}\n" for key, x in rows))
+                rows = zip(*table.values(), strict=True)
+                (inputs / f"f{n}.csv").write_text("id,x\n" + "".join(f"{key},{x}\n" for key, x in rows))
 
     def command(output: Path) -> list[str]:
         return [
             sys.executable, "-m", "batchscore", "run", "-m", str(model), "-i", str(inputs), "-o", str(output),
             "--mini-batch-size=2KB", "--workers=2", "--max-retries=20", f"--format={form}",
             f"--output-files={output_files}", "--keep=id", "--quiet",
+            *(["--on-bad-row=quarantine"] if has_bad_rows else []),
         ]  # fmt: skip
 
-    return Recipe(f"{form} {output_files}", command, 3200)
+    return Recipe(f"{form} {output_files}{' bad rows' * has_bad_rows}", command, 3200, 16 if has_bad_rows else 0)
 
 
 def _save_model(folder: Path, model: Path) -> None:
@@ -207,8 +215,8 @@ class Disturbed:
         assert found == self.expected
         manifest = json.loads((output / "job.json").read_text())
         counts = manifest["counts"]
-        assert counts["rows"] == counts["rows_scored"] == self.recipe.rows, counts
-        assert (counts["rows_failed"], counts["files_failed"]) == (0, 0), counts
+        assert counts["rows"] == counts["rows_scored"] + counts["rows_failed"] == self.recipe.rows, counts
+        assert (counts["rows_failed"], counts["files_failed"]) == (self.recipe.rows_aside, 0), counts
         assert not (output / ".batchscore").exists()
         deadline = time.monotonic() + 1
         while left := self._processes():
@@ -284,6 +292,8 @@ def main() -> None:
             made(real_recipe(folder / "real", form, output_files), f"{form}-{output_files}")
             for form, output_files in (("csv", "one"), ("parquet", "one"), ("jsonl", "mirror"), ("parquet", "parts"))
         ]
+        bad = real_recipe(folder / "real", "csv", "one", has_bad_rows=True)
+        recipes.append(made(bad, "bad-rows"))
         recipes += [made(quick_recipe(folder / "quick"), "quick-out")] * 4
         soak(recipes, given.kills, tally, lambda text: print(text, flush=True))
     print(

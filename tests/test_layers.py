@@ -36,10 +36,14 @@ SAME_LAYER = {
     ("limits", "errors"),
     ("joblog", "progress"),
     ("manifest", "planning"),
+    ("manifest", "timings"),
     ("memorywatch", "child"),
+    ("minibatch", "stopwatch"),
     ("model", "answers"),
     ("readers", "writers"),
+    ("observed", "worktime"),
     ("options", "headings"),
+    ("planning", "observed"),
     ("planning", "resuming"),
     ("publishing", "manifest"),
     ("provisioning", "planning"),
@@ -48,12 +52,15 @@ SAME_LAYER = {
     ("receipts", "highlights"),
     ("receipts", "journal"),
     ("runner", "manifest"),
+    ("runner", "observed"),
     ("runner", "planning"),
     ("runner", "provisioning"),
     ("runner", "publishing"),
     ("runner", "resuming"),
     ("runner", "scriptfiles"),
+    ("placing", "calls"),
     ("scoring", "calls"),
+    ("scoring", "placing"),
     ("scoring", "setaside"),
     ("script", "answers"),
     ("outputfolder", "appends"),
@@ -65,6 +72,7 @@ SAME_LAYER = {
     ("signature", "job"),
     ("signature", "schema"),
     ("slot", "child"),
+    ("slot", "trust"),
     ("slot", "joblog"),
     ("slots", "child"),
     ("slots", "joblog"),
@@ -74,17 +82,21 @@ SAME_LAYER = {
     ("summary", "readers"),
     ("summary", "receipts"),
     ("summary", "writers"),
+    ("timings", "advice"),
+    ("timings", "planning"),
     ("trial", "scoring"),
     ("validation", "estimating"),
     ("validation", "examination"),
+    ("validation", "manifest"),
     ("validation", "planning"),
+    ("worktime", "joblog"),
     ("validation", "provisioning"),
     ("validation", "resuming"),
     ("validation", "sampling"),
 }
 """(importer, imported) within one layer; a circle is refused all the same."""
 
-FRAMES = {"signature", "readers", "writers", "model", "answers", "scoring", "calls", "setaside"}
+FRAMES = {"signature", "readers", "writers", "model", "answers", "scoring", "calls", "placing", "setaside"}
 DOORS = {
     "click": {"cli", "headings", "options", "translating"},
     "yaml": {"azure", "modelfolder"},
@@ -101,7 +113,7 @@ DOORS = {
 
 BESIDE_THE_MODEL = {
     *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
-    "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage",
+    "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage", "stopwatch",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "fsspec"}
 

@@ -131,6 +131,7 @@ def test_elements_of_a_list_are_appended_a_line_each_in_input_order(project: Pro
     assert summary.status == "Completed"
     assert project.text == "a.txt: 1\nb.txt: 2\nc.txt: 3\nd.txt: 4\ne.txt: 5\n"
     assert (summary.counts.mini_batches, summary.counts.rows, summary.counts.rows_scored) == (3, 5, 5)
+    assert summary.timings["workers"]["calls"] == 3, "of run(), whose time is that of predict"
     assert not (project.out / ".batchscore").exists()
 
 

@@ -55,6 +55,33 @@ def test_a_worker_loads_once_for_many_mini_batches(slot, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("letters", "loads"),
+    [
+        ("SF", 1),
+        ("SFSFSFS", 1),
+        ("FFS", 2),  # two in a row: the third goes to another worker
+        ("FF FF FF FF FF FF FF FF".replace(" ", ""), 4),  # after 2, 4 and 8 more
+        ("FF FFS FFS".replace(" ", ""), 3),  # what is scored restores the confidence
+    ],
+)
+def test_a_worker_in_which_one_mini_batch_after_another_raises_is_replaced(slot, tmp_path, letters, loads):
+    """An error of a graphics card, or memory that is used up, must not cost all other mini-batches."""
+    slot = slot(letters)
+    for number, letter in enumerate(letters):
+        with contextlib.nullcontext() if letter == "S" else pytest.raises(ScoringRaised):
+            slot.ask(batch(number), 5)
+    assert count(tmp_path, "loads") == loads
+
+
+def test_attempts_at_one_mini_batch_are_no_reason_to_doubt_the_worker(slot, tmp_path):
+    slot = slot("FFFF")
+    for _ in range(4):
+        with pytest.raises(ScoringRaised):
+            slot.ask(batch(7), 5)
+    assert count(tmp_path, "loads") == 1
+
+
+@pytest.mark.parametrize(
     ("letters", "message"),
     [
         ("F", "ValueError: boom"),

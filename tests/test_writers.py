@@ -630,7 +630,7 @@ def test_an_arrow_part_that_is_cut_off_is_noticed(tmp_path):
 def test_a_part_that_is_cut_off_is_noticed(tmp_path):
     (tmp_path / "part").write_bytes(b"1,2\n")
     piece = Piece(str(tmp_path / "part"), 0, 8, (Column("y", "double", "prediction"),))
-    with pytest.raises(StorageError, match="ends 4 bytes before its last row"):
+    with pytest.raises(StorageError, match="it ends 4 bytes too soon"):
         join("csv", [piece], io.BytesIO(), piece.columns)
 
 

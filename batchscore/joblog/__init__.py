@@ -22,6 +22,7 @@ from batchscore.locking import utc
 from batchscore.minibatch import Failed, MiniBatch, Outcome, Scored
 from batchscore.progress import LINE_SECONDS, Watcher, opening_line
 from batchscore.redaction import secret_values, without
+from batchscore.stopwatch import Lap
 from batchscore.storage import copy, storage_errors
 from batchscore.summary import Counts, Status
 from batchscore.workspace import Workspace
@@ -211,6 +212,9 @@ class JobLog:
         else:
             self._error(f"{attempt.process.name}: {attempt.title} failed: {attempt.result}")
             self.detail(f"{attempt.process.name}: {attempt.title} failed: {attempt.result}")
+
+    def loaded(self, process: str, since: float, load: Lap) -> None:
+        """Nothing that isn't in the overview already."""
 
     def not_loaded(self, process: str, started: float, failure: ModelNotLoaded) -> None:
         self._report(report.load_row(process, started, time.time() - started, failure))

@@ -20,6 +20,7 @@ from batchscore.joblog.printed import Printed, Reader
 from batchscore.locking import utc
 from batchscore.minibatch import Failed, Json, MiniBatch, Outcome
 from batchscore.redaction import without
+from batchscore.stopwatch import Lap
 
 _TAIL_LINES = 20
 _TAIL_BYTES = 16 << 10
@@ -45,6 +46,9 @@ class Listener(Protocol):
     def attempted(self, attempt: Attempt) -> None:
         """An attempt is over."""
 
+    def loaded(self, process: str, since: float, load: Lap) -> None:
+        """A process has loaded the model, for which its place had to wait since then (monotonic seconds)."""
+
     def not_loaded(self, process: str, started: float, failure: ModelNotLoaded) -> None:
         """A process couldn't load the model."""
 
@@ -62,6 +66,8 @@ class Nobody:
         return 1
 
     def attempted(self, attempt: Attempt) -> None: ...
+
+    def loaded(self, process: str, since: float, load: Lap) -> None: ...
 
     def not_loaded(self, process: str, started: float, failure: ModelNotLoaded) -> None: ...
 

@@ -77,7 +77,7 @@ class RecordParser:
         """Give the rows of the blocks; FileRefused at the first that can't be split, decoded or converted."""
         try:
             if not any(b"\0" in block for block in blocks):
-                return self._parse_at_once(blocks, first_row, is_hasty=self.sift is not None)
+                return self._parse_at_once(blocks, first_row, is_hasty=self.sift is not None and bool(blocks))
         except (FileRefused, pa.ArrowInvalid) as problem:
             if len(blocks) == 1 and not self.sift:
                 raise self._refusal(blocks[0], first_row, problem) from None

@@ -52,9 +52,9 @@ def read(
     Kept columns have their own types, dictionaries decoded.
     """
     with _opened(piece.file) as parquet:
-        plan = plan_reading(schema, _names(parquet), settings, piece.file.partitions)
+        plan = plan_reading(schema, names_of(parquet), settings, piece.file.partitions)
         features = plan.features if schema else _without_index(plan.features, parquet)
-        runs = _BatchReader(parquet, features, plan, piece, refuse).runs(settings.rows_per_call)
+        runs = BatchReader(parquet, features, plan, piece, refuse).runs(settings.rows_per_call)
         yield from regroup(runs, piece, settings.rows_per_call, plan.notes)
 
 
@@ -67,7 +67,7 @@ def record_texts(piece: FileSlice, rows: Collection[int], csv: CsvOptions) -> di
 def columns(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> list[str]:  # noqa: ARG001  # as for CSV
     """The names of the top-level columns, but for the index that pandas writes without a name."""
     with _opened(file) as parquet:
-        return _names(parquet)
+        return names_of(parquet)
 
 
 def cut(file: InputFile, size: int, csv: CsvOptions, apart: int | None = None) -> tuple[FileSlice, ...]:  # noqa: ARG001  # as for CSV
@@ -92,7 +92,7 @@ def check(file: InputFile, schema: Schema | None, settings: ScoringSettings) -> 
     Raises FileRefused for missing and repeated columns, and for types of which no value ever fits.
     """
     with _opened(file) as parquet:
-        plan = plan_reading(schema, _names(parquet), settings, file.partitions)
+        plan = plan_reading(schema, names_of(parquet), settings, file.partitions)
         types = {field.name: field.type for field in parquet.schema_arrow}
         unfit = [
             f"column {column.source!r} is {types[column.source]}, expected {expected}"
@@ -145,14 +145,19 @@ def _opened(file: InputFile) -> Iterator[pq.ParquetFile]:
     """The file, its footer read; what pyarrow raises about it while it is open becomes FileRefused."""
     with opened(file) as stored:
         try:
-            _refuse_other_formats(stored)
-            parquet = pq.ParquetFile(stored, pre_buffer=False, buffer_size=BUFFER_BYTES)
-            _refuse_contradictions(parquet)
-            yield parquet
+            yield open_parquet(stored)
         except MemoryError:
             raise
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: of names
             raise FileRefused(f"the file can't be read as Parquet: {_first_line(error)}; is it complete?") from error
+
+
+def open_parquet(stored: Any, buffer_size: int = BUFFER_BYTES) -> pq.ParquetFile:
+    """A stream's footer. Raises FileRefused for what isn't Parquet, and whatever pyarrow raises."""
+    _refuse_other_formats(stored)
+    parquet = pq.ParquetFile(stored, pre_buffer=False, buffer_size=buffer_size)
+    _refuse_contradictions(parquet)
+    return parquet
 
 
 def _refuse_contradictions(parquet: pq.ParquetFile) -> None:
@@ -184,7 +189,7 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _names(parquet: pq.ParquetFile) -> list[str]:
+def names_of(parquet: pq.ParquetFile) -> list[str]:
     return [name for name in parquet.schema_arrow.names if not _PANDAS_INDEX.fullmatch(name)]
 
 
@@ -258,7 +263,7 @@ def _value(column: pa.Array, place: int) -> Any:
         return value_text(column, place)
 
 
-class _BatchReader:
+class BatchReader:
     """Reads the columns of a plan from row groups."""
 
     def __init__(
@@ -281,16 +286,16 @@ class _BatchReader:
     def runs(self, rows_per_call: int) -> Iterator[Rows]:
         """Batches of at most ``rows_per_call`` rows, up to the slice's max_rows; one of 0 rows where there are none."""
         row, left = self._piece.first_row, self._piece.max_rows
-        batches = behind(self._skipped, self._batches(min(rows_per_call, MAX_BATCH_ROWS)))
+        batches = behind(self._skipped, self.read_batches(min(rows_per_call, MAX_BATCH_ROWS)))
         while left != 0 and (batch := next(batches, None)) is not None:
-            rows = self._rows(batch if left is None else batch.slice(0, left), row, self._refuse)
+            rows = self.rows(batch if left is None else batch.slice(0, left), row, self._refuse)
             found = rows.count + rows.refused
             row += found
             left = None if left is None else left - found
             yield rows
         self._refuse_lost_rows(row - self._piece.first_row)
         if row == self._piece.first_row:
-            yield self._rows(pa.RecordBatch.from_pylist([], self._parquet.schema_arrow), row)
+            yield self.rows(pa.RecordBatch.from_pylist([], self._parquet.schema_arrow), row)
 
     def _refuse_lost_rows(self, found: int) -> None:
         """Refuse pages that end before the rows do that the footer states: pyarrow ends there without a word."""
@@ -302,18 +307,24 @@ class _BatchReader:
                 f"the file can't be read: it states {stated:,} rows here, and has {found:,}; it is damaged"
             )
 
-    def _batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+    def read_batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """The needed columns as they are stored, at most so many rows at once."""
         stop = self._parquet.num_row_groups if self._piece.stop is None else self._piece.stop
-        sources = {column.source for column in self._features if column.position != -1}
-        names = self._parquet.schema_arrow.names
-        needed = [name for name in names if name in sources or name in self._plan.kept] or names[:1]
         return self._parquet.iter_batches(
-            batch_size=rows, row_groups=list(range(self._piece.start, stop)), columns=needed, use_threads=False
+            batch_size=rows, row_groups=list(range(self._piece.start, stop)), columns=self.needed, use_threads=False
         )
 
-    def _rows(self, batch: pa.RecordBatch, first_row: int, refuse: Refuse | None = None) -> Rows:
+    @property
+    def needed(self) -> list[str]:
+        """The names of the columns to read."""
+        sources = {column.source for column in self._features if column.position != -1}
+        names = self._parquet.schema_arrow.names
+        return [name for name in names if name in sources or name in self._plan.kept] or names[:1]
+
+    def rows(self, batch: pa.RecordBatch, first_row: int, refuse: Refuse | None = None) -> Rows:
+        """The batch as the plan has it; FileRefused at its first bad row, unless ``refuse`` takes these."""
         if broken := _broken_text(batch, first_row):
-            self._rows(batch.slice(0, (broken.row or 0) - first_row), first_row)  # which may be refused before
+            self.rows(batch.slice(0, (broken.row or 0) - first_row), first_row)  # which may be refused before
             raise broken
         features, refusals = [], []
         for column in self._features:
@@ -349,7 +360,7 @@ class _BatchReader:
             bad[place].record = texts[int(numbers[place])]
             refuse(bad[place])
         good = np.delete(np.arange(batch.num_rows), list(bad))
-        rows = self._rows(batch.take(pa.array(good)), first_row)
+        rows = self.rows(batch.take(pa.array(good)), first_row)
         return replace(rows, numbers=numbers[good], refused=len(bad))
 
     def _feature(self, column: ReadColumn, batch: pa.RecordBatch, first_row: int) -> pa.Array:

@@ -64,6 +64,8 @@ class Report:
     """Whether the same command goes on with what was scored."""
     holder: Holder | None = None
     progress: Progress | None = None
+    times: Json = field(default_factory=dict)
+    """As `timings` of job.json: `run`, `workers`, `whole_job`, `words`; of an unfinished job `whole_job` alone."""
     outputs: tuple[str, ...] = ()
     slowest: tuple[Json, ...] = ()
     """Mini-batches: number, file (the first), files, rows, seconds, retries, reason."""

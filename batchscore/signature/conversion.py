@@ -49,6 +49,11 @@ def reading_type(spec: Spec) -> pa.DataType | None:
     )
 
 
+def has_fixed_type(spec: Spec) -> bool:
+    """Whether the type of what `convert` gives follows from the spec alone, whatever the values."""
+    return _scalar(spec) is not None
+
+
 def check_typed(column: Column, spec: Spec) -> pa.Array | None:
     """A column that was read as `reading_type` in the signature's type, as `parse_text` gives it for its text.
 

@@ -51,7 +51,8 @@ class PartWriter(Protocol):
     def is_mixed(self) -> bool:
         """Whether the tables' own columns differ, so that those of all are wider than some."""
 
-    def write(self, table: pa.Table) -> None: ...
+    def write(self, table: pa.Table, stops: Sequence[int] = ()) -> None:
+        """Append the table; ``position`` will be asked for its beginning, its end, and behind so many of its rows."""
 
     def close(self) -> None: ...
 
@@ -88,6 +89,11 @@ class _Writer(Protocol):
 
 def _writer(format: Writer) -> _Writer:  # noqa: A002  # the design's word
     return cast("_Writer", importlib.import_module(_MODULES[format]))
+
+
+def is_untyped(format: Writer) -> bool:  # noqa: A002  # the design's word
+    """Whether a file of the format states no types, so that a kept column is each file's own text."""
+    return format in {"csv", "headerless"}
 
 
 def open_part(format: Writer, path: str, roles: Mapping[str, str]) -> PartWriter:  # noqa: A002  # the design's word

@@ -52,7 +52,7 @@ class ArrowPart:
     def position(self, row: int) -> int:
         return row
 
-    def write(self, table: pa.Table) -> None:
+    def write(self, table: pa.Table, stops: Sequence[int] = ()) -> None:  # noqa: ARG002  # rows are positions
         for piece in slices(table, _ROWS):
             arrays, columns = prepared(piece, self._roles, has_types=True)
             self._is_mixed |= self._columns not in ((), columns)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from batchscore.writers import PartWriter, Piece, unify
-from batchscore.writers.parts import PartFile, storage_errors
+from batchscore.writers.parts import PartFile, span, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from batchscore.minibatch import Column
 
-_BLOCK = 1 << 20
+_LINE_FEED = 10
 _ROWS = 16_384
 """Rows that are rendered at a time: the text stays in the processor's cache, and far below Arrow's 2 GB."""
 
@@ -82,26 +81,37 @@ class TextPart:
     def position(self, row: int) -> int:
         return self._offsets[row]
 
-    def write(self, table: pa.Table) -> None:
+    def write(self, table: pa.Table, stops: Sequence[int] = ()) -> None:
         from batchscore.writers.casting import prepared, slices
 
+        start = 0
         for piece in slices(table, _ROWS):
             arrays, columns = prepared(piece, self._roles, has_types=self._dialect.has_types)
             self._is_mixed |= self._columns not in ((), columns)
             self._widen(unify(self._columns, columns))
-            self._append(arrays, columns, piece.num_rows)
+            within = [stop - start for stop in stops if 0 < stop - start < piece.num_rows]
+            self._append(arrays, columns, piece.num_rows, within)
+            start += piece.num_rows
 
-    def _append(self, arrays: Sequence[pa.Array], columns: Sequence[Column], rows: int) -> None:
+    def _append(
+        self, arrays: Sequence[pa.Array], columns: Sequence[Column], rows: int, stops: Sequence[int] = ()
+    ) -> None:
         from batchscore.writers.casting import cast_columns
 
         if rows == 0:
             return
         records = self._dialect.encode(cast_columns(arrays, columns, self._columns), self._columns)
+        ends = _line_ends(records) if stops else ()
+        if stops and len(ends) != rows:  # a text with a line end in it
+            for start, stop in itertools.pairwise((0, *stops, rows)):
+                self._append([array.slice(start, stop - start) for array in arrays], columns, stop - start)
+            return
         with storage_errors("write", self._file.path):
             self._file.stream.write(records)
-        end = self._offsets[self._rows] + memoryview(records).nbytes
+        begin = self._offsets[self._rows]
+        self._offsets.update((self._rows + stop, begin + int(ends[stop - 1])) for stop in stops)
         self._rows += rows
-        self._offsets[self._rows] = end
+        self._offsets[self._rows] = begin + memoryview(records).nbytes
 
     def _widen(self, columns: tuple[Column, ...]) -> None:
         """Take on wider columns; what was written is encoded again where its text depends on the type."""
@@ -138,13 +148,20 @@ class TextPart:
             self.abort()
 
 
+def _line_ends(records: Any) -> Any:
+    """The offsets behind all line feeds."""
+    import numpy as np
+
+    return np.flatnonzero(np.frombuffer(records, np.uint8) == _LINE_FEED) + 1
+
+
 def join_text(dialect: Dialect, pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None:
     """The header and the pieces' bytes; a piece whose text depends on types that have become wider is encoded again."""
     with storage_errors("write", "the predictions"):
         target.write(dialect.header(columns))
     for piece in pieces:
         is_same = _is_same_text(piece.columns, columns)
-        blocks = _blocks(piece) if is_same else _encoded_again(dialect, piece, columns)
+        blocks = _bytes_of(piece) if is_same else _encoded_again(dialect, piece, columns)
         for block in blocks:
             with storage_errors("write", "the predictions"):
                 target.write(block)
@@ -161,23 +178,14 @@ def _is_same_type_text(old: str, new: str) -> bool:
     return old in _SAME_DIGITS and new in _SAME_DIGITS
 
 
-def _blocks(piece: Piece) -> Iterator[bytes]:
-    """The piece's bytes, 1 MB at a time."""
-    with storage_errors("read", piece.path), Path(piece.path).open("rb") as part:
-        part.seek(piece.start)
-        left = piece.stop - piece.start
-        while left > 0:
-            block = part.read(min(left, _BLOCK))
-            if not block:
-                raise OSError(f"it ends {left:,} bytes before its last row")
-            left -= len(block)
-            yield block
+def _bytes_of(piece: Piece) -> Iterator[bytes]:
+    return span(piece.path, piece.start, piece.stop)
 
 
 def _encoded_again(dialect: Dialect, piece: Piece, columns: tuple[Column, ...]) -> Iterator[Any]:
     from batchscore.writers.casting import cast_columns
 
-    for records in _whole_records(_blocks(piece), has_line_ends_in_quotes=dialect.has_line_ends_in_quotes):
+    for records in _whole_records(_bytes_of(piece), has_line_ends_in_quotes=dialect.has_line_ends_in_quotes):
         arrays = dialect.decode(records, piece.columns)
         yield dialect.encode(cast_columns(arrays, piece.columns, columns), columns)
 

@@ -29,13 +29,19 @@ class Content:
 
     size: int
     parquet: pq.ParquetFile
-    schema: pa.Schema
     partitions: tuple[tuple[str, str | None], ...]
 
     def joins(self, other: Small) -> bool:
         if not isinstance(other, Content) or self.partitions != other.partitions:
             return False
-        return bool(self.schema.equals(other.schema))
+        one, two = self.parquet.metadata, other.parquet.metadata  # quicker than the schemas that Arrow makes of them
+        return bool(one.schema.equals(two.schema)) and _arrow_schema(one) == _arrow_schema(two)
+
+
+def _arrow_schema(footer: pq.FileMetaData) -> bytes | None:
+    """What Arrow's writer says of the types beyond Parquet's own."""
+    stated: bytes | None = (footer.metadata or {}).get(b"ARROW:schema")
+    return stated
 
 
 def load(piece: FileSlice, schema: Schema, settings: ScoringSettings) -> Content | None:  # noqa: ARG001  # as for CSV
@@ -45,7 +51,7 @@ def load(piece: FileSlice, schema: Schema, settings: ScoringSettings) -> Content
     if len(content) != piece.file.size:
         return None
     parquet = open_parquet(pa.BufferReader(content), buffer_size=0)
-    return Content(len(content), parquet, parquet.schema_arrow, piece.file.partitions)
+    return Content(len(content), parquet, piece.file.partitions)
 
 
 def parse(

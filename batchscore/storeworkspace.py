@@ -60,7 +60,9 @@ class StoreWorkspace(Workspace):
             self._work.bring()
         except BaseException as error:
             self._leave()
-            if not isinstance(error, StorageError) or not self.output.holds("job.json"):
+            if not isinstance(error, StorageError) or not isinstance(error.__cause__, PermissionError):
+                raise
+            if not self.output.holds("job.json"):
                 raise
             self._refusal = error  # a finished job that may only be read is looked at
         return self

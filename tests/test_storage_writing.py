@@ -236,6 +236,44 @@ def test_a_run_whose_lock_was_broken_publishes_nothing(
     assert json.loads(content["out/.batchscore/lock"])["token"] == "other"
 
 
+def test_a_run_whose_lock_was_broken_leaves_the_outputs_of_the_other_one_when_an_error_ends_it(
+    shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = {"out/job.json": b"theirs", "out/failures.jsonl": b"theirs", "out/logs/job_result.txt": b"theirs"}
+
+    def overtaken(*_: Any) -> Any:
+        claim = json.loads(held(shop))
+        for name, content in {
+            **theirs,
+            "out/.batchscore/lock": json.dumps({**claim, "token": "other"}).encode(),
+        }.items():
+            shop.put(name, content)
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(runner, "conclude", overtaken)
+    with pytest.raises(OutputLocked, match="has broken the lock"):
+        run_job(quick.job(folder, output=f"{shop.url}/out"))
+    content = shop.content()
+    assert {name: content.get(name) for name in theirs} == theirs
+
+
+def test_what_the_credentials_refuse_leaves_no_lock_here(s3: S3, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever calls from Python gets the same answer the second time."""
+    job = quick.job(folder, output=f"s3://{s3.bucket()}/out")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"/lock: .*profile \(nobody\) could not be found; check the credentials"):
+            run_job(job)
+
+
+def test_a_store_that_is_gone_is_waited_for_once(shop: Shop, folder: Path) -> None:
+    shop.plan.set("5*")
+    with pytest.raises(StorageError, match=r"/lock: .*tried 5 times"):
+        run_job(quick.job(folder, output=f"{shop.url}/out"))
+    assert len(shop.plan.requests) <= 5 * 2  # a library may ask twice at once, for a file and for a folder
+
+
 def test_a_run_gives_signs_of_life_and_hears_that_its_lock_was_broken(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

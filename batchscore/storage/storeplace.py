@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from batchscore.errors import StorageError
 from batchscore.storage.access import Access, using
-from batchscore.storage.addresses import is_remote, public
+from batchscore.storage.addresses import is_remote, key_of, public
 from batchscore.storage.local import Ready
 from batchscore.storage.objects import (
     BLOCK_BYTES,
@@ -193,10 +193,10 @@ class StorePlace:
         each_at_once(upload, [name for name in here if name != first], AT_ONCE)
         self.remove_objects([self.location(f"{folder}/{name}") for name in sorted(there - set(here))])
 
-    def forget_uploads(self) -> None:
-        """Forget what uploads below this place left behind that were broken off."""
+    def forget_uploads(self, names: Collection[str]) -> None:
+        """Forget what uploads of these files and folders left behind that were broken off."""
         with using(self._access), contextlib.suppress(Exception):  # who may write may not list uploads, perhaps
-            self._objects.abort_all(self.path.split("://", 1)[1] + "/")
+            self._objects.abort_all(key_of(self.path), names)
 
 
 class _Buffered(io.BufferedReader):

@@ -105,6 +105,16 @@ def test_a_part_that_went_from_the_store_is_scored_again(shop: Shop, killed: Pat
     assert (summary.status, summary.counts.rows_scored) == ("Completed", 14)
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"at": 1, "parts": [], "outcomes": 2}'])
+def test_a_receipt_that_is_none_is_named(shop: Shop, folder: Path, text: str) -> None:
+    quick.write(folder, d="oops")
+    job = quick.job(folder, output=f"{shop.url}/out")
+    assert run_job(job).status == "Failed"
+    shop.put(next(name for name in shop.content() if "/receipts/" in name), text.encode())
+    with pytest.raises(StorageError, match=r"out/\.batchscore/\w+ is not of this version of batchscore; remove"):
+        run_job(job)
+
+
 def test_another_job_takes_what_was_begun_away(shop: Shop, killed: Path) -> None:
     with pytest.raises(UsageError, match="holds another job, an unfinished job"):
         run_job(quick.job(killed, output=f"{shop.url}/out", limit=3))

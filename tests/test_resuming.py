@@ -9,9 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import quick
@@ -321,15 +320,10 @@ def test_an_old_job_json_vouches_for_nothing_new(folder: Path, monkeypatch: pyte
             assert hashlib.sha256(Path(root, entry["path"]).read_bytes()).hexdigest() == entry["sha256"]
         seen.append(ready.name)
 
-    monkeypatch.setattr("batchscore.publishing.commit", watched)
-    monkeypatch.setattr("batchscore.publishing.publish", lambda *given: _publish(watched, *given))
+    monkeypatch.setattr("batchscore.storage.places.commit", watched)
     assert run_job(quick.job(folder, output_files=files, overwrite=True)).status == "Completed"
     names = [f"predictions/{name}.csv.csv" for name in FILES] if files == "mirror" else ["predictions.csv"]
     assert seen == [*names, "job.json"]
-
-
-def _publish(commit: Callable[[str, storage.Ready], None], root: str, name: str, scratch: str, write: Any) -> None:
-    commit(root, storage.prepare(scratch, name, write))
 
 
 def test_a_finished_job_has_failed_by_a_lower_threshold_and_stays_as_it_is(folder: Path) -> None:

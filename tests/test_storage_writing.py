@@ -50,6 +50,26 @@ def test_outputs_are_those_of_a_local_job(shop: Shop, folder: Path, output_files
     assert not shop.server.uploads(shop.place)
 
 
+def test_many_outputs_are_looked_at_and_replaced_by_listing_their_folder(shop: Shop, folder: Path) -> None:
+    """What a second run asks for doesn't grow with the number of outputs."""
+    quick.write(folder, **{f"f{number:02}": "1" for number in range(40)})
+    job = quick.job(folder, output_files="mirror", output=f"{shop.url}/out")
+    run_job(job)
+    shop.plan.set("")
+    assert not run_job(job).is_fresh
+    assert len(shop.plan.requests) < 40
+    shop.delete("out/predictions/f07.csv.csv")
+    shop.put("out/predictions/f08.csv.csv", b"changed")
+    for number in range(3, 40):
+        (folder / f"in/f{number:02}.csv").unlink()
+    shop.plan.set("")
+    assert run_job(replace(job, overwrite=True)).status == "Completed"
+    looked = [path for method, path, _ in shop.plan.requests if method == "HEAD" and "predictions/" in path]
+    assert len(looked) < 10
+    run_job(quick.job(folder, output_files="mirror"))
+    assert outputs(shop.content()) == here(folder)
+
+
 # Going on elsewhere
 
 

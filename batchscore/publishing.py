@@ -177,6 +177,7 @@ def cut_short(prepared: Prepared, verdicts: Verdicts, error: BatchscoreError) ->
     """How a job ended that a signal stopped, or an error; failures.jsonl has the failures so far.
 
     A wrong setting that shows only in a worker is raised again, and leaves nothing behind where nothing was scored.
+    Raises OutputLocked where somebody broke this run's lock.
     """
     workspace, earlier = prepared.workspace, prepared.earlier
     if isinstance(error, OutputLocked):
@@ -186,6 +187,7 @@ def cut_short(prepared: Prepared, verdicts: Verdicts, error: BatchscoreError) ->
         raise error
     ending = manifest.cut_short(error, manifest.count(prepared, verdicts))
     with contextlib.suppress(StorageError):  # a full disk is told by the error at hand
+        workspace.check_lock()  # what is in OUTPUT may be another run's by now
         workspace.clear_ready()
         publish_failures(workspace, verdicts.failures())
         ending = _with_highlights(ending, prepared, verdicts)

@@ -92,8 +92,9 @@ def finished_before(workspace: Workspace, identity: Identity, listing: Listing) 
 
 def _lost_outputs(workspace: Workspace, manifest: Json) -> list[str]:
     """Outputs that aren't there any more, or not as they were written."""
-    output = workspace.output
-    return [entry["path"] for entry in _outputs(manifest) if output.size(entry["path"]) != entry["bytes"]]
+    outputs = _outputs(manifest)
+    sizes = workspace.output.sizes([entry["path"] for entry in outputs])
+    return [entry["path"] for entry, size in zip(outputs, sizes, strict=True) if size != entry["bytes"]]
 
 
 def _outputs(manifest: Json) -> list[Json]:

@@ -28,6 +28,8 @@ FLUSH_SECONDS = 0.5
 _FETCHED = 64
 """Objects with receipts whose content is in memory at once."""
 _BLOCK = 1 << 20
+_NOT_OURS = (ValueError, KeyError, TypeError, AttributeError)
+"""What reading a header or a receipt of another make raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +83,22 @@ class SharedWork:
             self.job = json.loads(header)["job"]
         except FileNotFoundError:
             header, self.job = b"", None
-        except (ValueError, KeyError, TypeError):
-            raise StorageError(
-                f"{self._place.location(_HEADER)} is not of this version of batchscore; "
-                f"remove {ROOT} there to start anew"
-            ) from None
+        except _NOT_OURS:
+            raise self._stranger(_HEADER) from None
         with storage_errors(f"can't write to {self._folder}"):
             for name in (journal.name, *_SMALL):
                 (self._folder / name).unlink(missing_ok=True)
             if self.job is not None:
-                self._bring_receipts(header, journal)
+                try:
+                    self._bring_receipts(header, journal)
+                except _NOT_OURS:
+                    raise self._stranger(f"{ROOT}/{self.job}") from None
             self._drop_others()
+
+    def _stranger(self, name: str) -> StorageError:
+        return StorageError(
+            f"{self._place.location(name)} is not of this version of batchscore; remove {ROOT} there to start anew"
+        )
 
     def _bring_receipts(self, header: bytes, journal: Path) -> None:
         there = {file.path: file.facts.size for file in self._place.find(f"{ROOT}/{self.job}/parts")}

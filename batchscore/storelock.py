@@ -10,7 +10,7 @@ import time
 from contextvars import copy_context
 from dataclasses import dataclass
 
-from batchscore.errors import OutputLocked, StorageError
+from batchscore.errors import BatchscoreError, OutputLocked
 from batchscore.locking import Holder, utc
 from batchscore.minibatch import Json, compact
 from batchscore.processes import Process
@@ -88,6 +88,7 @@ class StoreLock:
         self._since = utc(time.time())
         self._stopped = threading.Event()
         self._is_lost = False
+        self._is_written = False
         self._beating: threading.Thread | None = None
 
     @property
@@ -107,6 +108,7 @@ class StoreLock:
                 claim = found[0]
                 if not (claim.is_dead or (breaks and not claim.is_here)):
                     raise OutputLocked(_held(self._place.path, claim))
+            self._is_written = True  # from now on it may be, whatever the answer
             self._place.write_if(NAME, self._claim(), found[1] if found else NEW)
             found = claim_on(self._place)
             if found and found[0].token == self._token:
@@ -121,7 +123,7 @@ class StoreLock:
 
     def _beat(self) -> None:
         while not self._stopped.wait(BEAT_SECONDS):
-            with contextlib.suppress(StorageError):  # a sign that is missed does no harm
+            with contextlib.suppress(BatchscoreError):  # a sign that is missed does no harm
                 found = claim_on(self._place)
                 if not found or found[0].token != self._token:
                     self._is_lost = True
@@ -149,7 +151,9 @@ class StoreLock:
         self._stopped.set()
         if self._beating:
             self._beating.join(1.0)  # a store that is gone would hold it up
-        with contextlib.suppress(StorageError):
+        if not self._is_written:
+            return
+        with contextlib.suppress(BatchscoreError):
             found = claim_on(self._place)
             if found and found[0].token == self._token:
                 self._place.remove_objects([self._place.location(NAME)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pwd
 from pathlib import Path
@@ -11,9 +12,14 @@ from batchscore.errors import OutputLocked, StorageError, UsageError
 from batchscore.job import Job
 from batchscore.locking import Holder
 from batchscore.sharedwork import SharedWork, Sharing, StoreSharing
-from batchscore.storage import StorePlace, in_use, is_remote
+from batchscore.storage import Changed, StorePlace, in_use, is_remote
 from batchscore.storelock import StoreLock, holder_of
 from batchscore.workspace import Glance, Workspace, obstacle_at, refuse_file
+
+_NAMES = {".batchscore", "logs", "failures.jsonl", "job.json"}
+"""What a job has in OUTPUT beside its prediction files."""
+_LOOKS = 3
+"""So often the work of a job that ends is looked at."""
 
 
 def workspace_of(job: Job) -> Workspace:
@@ -56,11 +62,12 @@ class StoreWorkspace(Workspace):
         super().__enter__()
         try:
             self._object.acquire(breaks=self._breaks_lock)
-            self._store.forget_uploads()
             self._work.bring()
         except BaseException as error:
             self._leave()
-            if not isinstance(error, StorageError) or not self.output.holds("job.json"):
+            if not isinstance(error, StorageError) or not isinstance(error.__cause__, PermissionError):
+                raise
+            if not self.output.holds("job.json"):
                 raise
             self._refusal = error  # a finished job that may only be read is looked at
         return self
@@ -73,7 +80,9 @@ class StoreWorkspace(Workspace):
     def begin(self, job: str) -> None:
         """See Workspace."""
         with Path(self.journal).open("rb") as stream:
-            self._work.begin(job, stream.readline())
+            header = stream.readline()
+        self._work.begin(job, header)
+        self._store.forget_uploads({*_NAMES, *(name.partition("/")[0] for name in json.loads(header)["targets"])})
 
     def share(self, name: str) -> None:
         """See Workspace."""
@@ -119,8 +128,7 @@ class StoreGlance(Glance):
         self._move_to(scratch)
         self.journal = str(Path(scratch, "journal.jsonl"))
         self.holder = self.held_by()
-        self._work = SharedWork(self._store, scratch)
-        self._work.bring()
+        self._work = _brought(self._store, scratch)
 
     def held_by(self) -> Holder | None:
         """See Glance."""
@@ -136,11 +144,28 @@ class StoreGlance(Glance):
         return obstacle_at("--work-dir", self.disk)
 
     def part(self, name: str) -> str:
-        """Where a part lies, fetched if need be."""
+        """Where a part lies, fetched if need be; it may have gone this moment, with the job's end."""
         path = super().part(name)
         if not Path(path).exists():
-            self._work.fetch(name)
+            try:
+                self._work.fetch(name)
+            except StorageError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    raise
         return path
+
+
+def _brought(store: StorePlace, scratch: str) -> SharedWork:
+    """The work of a job that may go on meanwhile, or end and be tidied up: then it is brought again."""
+    for look in range(1, _LOOKS + 1):
+        work = SharedWork(store, scratch)
+        try:
+            work.bring()
+            break
+        except StorageError as error:
+            if look == _LOOKS or not isinstance(error.__cause__, (FileNotFoundError, Changed)):
+                raise
+    return work
 
 
 def _default_folder() -> str:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from batchscore.locking import Holder
 from batchscore.planning import access_to_stores
 from batchscore.runner import run_job
 from batchscore.showing import look
-from batchscore.storage import using
+from batchscore.storage import StoredFile, StorePlace, using
 from batchscore.storeworkspace import workspace_of
 from batchscore.validation import validate_job
 
@@ -92,6 +93,27 @@ def test_show_tells_of_a_running_job_and_of_a_killed_one(shop: Shop, folder: Pat
     run.end()
     killed = look(f"{shop.url}/out")
     assert (killed.status, killed.is_resumable, killed.counts["rows_scored"]) == ("Killed", True, 3)
+
+
+def test_show_of_a_job_that_ends_this_moment_looks_again(
+    shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was listed of its work is gone when it is to be read."""
+    quick.use(monkeypatch)
+    quick.write(folder, d="oops")
+    job = quick.job(folder, output=f"{shop.url}/out")
+    assert run_job(job).status == "Failed"
+    read_all, ends = StorePlace.read_all, [True]
+
+    def late(place: StorePlace, files: Sequence[StoredFile]) -> list[bytes]:
+        if ends and "/receipts/" in files[0].path:
+            ends.clear()
+            quick.write(folder, d="4")
+            assert run_job(job).status == "Completed"
+        return read_all(place, files)
+
+    monkeypatch.setattr(StorePlace, "read_all", late)
+    assert look(f"{shop.url}/out").status == "Completed"
 
 
 def test_show_of_nothing_is_wrong_use(shop: Shop) -> None:

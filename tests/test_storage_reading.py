@@ -338,7 +338,7 @@ def test_a_wrong_key_is_one_message_without_it(azurite: Any, monkeypatch: pytest
     text = azurite.connection_string(azurite.proxy.port)
     wrong = re.sub(r"AccountKey=[^;]+", "AccountKey=U0VDUkVUU0VDUkVU", text)
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", wrong)
-    with pytest.raises(StorageError) as caught:
+    with pytest.raises(StorageError, match="; check the credentials") as caught:
         names(f"az://{place}/x")
     assert "SECRET" not in str(caught.value)
     assert "U0VDUkVU" not in str(caught.value)

@@ -50,6 +50,26 @@ def test_outputs_are_those_of_a_local_job(shop: Shop, folder: Path, output_files
     assert not shop.server.uploads(shop.place)
 
 
+def test_many_outputs_are_looked_at_and_replaced_by_listing_their_folder(shop: Shop, folder: Path) -> None:
+    """What a second run asks for doesn't grow with the number of outputs."""
+    quick.write(folder, **{f"f{number:02}": "1" for number in range(40)})
+    job = quick.job(folder, output_files="mirror", output=f"{shop.url}/out")
+    run_job(job)
+    shop.plan.set("")
+    assert not run_job(job).is_fresh
+    assert len(shop.plan.requests) < 40
+    shop.delete("out/predictions/f07.csv.csv")
+    shop.put("out/predictions/f08.csv.csv", b"changed")
+    for number in range(3, 40):
+        (folder / f"in/f{number:02}.csv").unlink()
+    shop.plan.set("")
+    assert run_job(replace(job, overwrite=True)).status == "Completed"
+    looked = [path for method, path, _ in shop.plan.requests if method == "HEAD" and "predictions/" in path]
+    assert len(looked) < 10
+    run_job(quick.job(folder, output_files="mirror"))
+    assert outputs(shop.content()) == here(folder)
+
+
 # Going on elsewhere
 
 
@@ -103,6 +123,16 @@ def test_a_part_that_went_from_the_store_is_scored_again(shop: Shop, killed: Pat
     shop.delete(name)
     summary = run_job(quick.job(killed, output=f"{shop.url}/out"))
     assert (summary.status, summary.counts.rows_scored) == ("Completed", 14)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"at": 1, "parts": [], "outcomes": 2}'])
+def test_a_receipt_that_is_none_is_named(shop: Shop, folder: Path, text: str) -> None:
+    quick.write(folder, d="oops")
+    job = quick.job(folder, output=f"{shop.url}/out")
+    assert run_job(job).status == "Failed"
+    shop.put(next(name for name in shop.content() if "/receipts/" in name), text.encode())
+    with pytest.raises(StorageError, match=r"out/\.batchscore/\w+ is not of this version of batchscore; remove"):
+        run_job(job)
 
 
 def test_another_job_takes_what_was_begun_away(shop: Shop, killed: Path) -> None:
@@ -166,13 +196,17 @@ def test_big_files_go_in_blocks_and_appear_whole_or_not_at_all(
 
 
 def test_what_a_killed_upload_left_on_s3_goes_with_the_next_run(s3: S3, folder: Path) -> None:
+    """Of its own files: whoever writes beside them, or below OUTPUT, may be uploading."""
     bucket = s3.bucket()
     store = filesystem_of(f"s3://{bucket}/out")
-    store.call_s3("create_multipart_upload", Bucket=bucket, Key="out/predictions.csv")
-    store.call_s3("create_multipart_upload", Bucket=bucket, Key="output/others.csv")
-    assert s3.uploads(bucket) == 2
+    ours = ["out/predictions.csv", "out/.batchscore/j/parts/r/p.csv"]
+    others = ["output/predictions.csv", "out/later/predictions.csv", "other.csv"]
+    for key in ours + others:
+        store.call_s3("create_multipart_upload", Bucket=bucket, Key=key)
     run_job(quick.job(folder, output=f"s3://{bucket}/out"))
-    assert s3.uploads(bucket) == 1
+    assert s3.uploads(bucket) == len(others)
+    run_job(quick.job(folder, output=f"s3://{bucket}"))
+    assert s3.uploads(bucket) == len(others)
 
 
 # The lock
@@ -234,6 +268,44 @@ def test_a_run_whose_lock_was_broken_publishes_nothing(
     assert "out/job.json" not in content
     assert ("out/predictions.csv" in content) == (moment == "publish_failures")
     assert json.loads(content["out/.batchscore/lock"])["token"] == "other"
+
+
+def test_a_run_whose_lock_was_broken_leaves_the_outputs_of_the_other_one_when_an_error_ends_it(
+    shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = {"out/job.json": b"theirs", "out/failures.jsonl": b"theirs", "out/logs/job_result.txt": b"theirs"}
+
+    def overtaken(*_: Any) -> Any:
+        claim = json.loads(held(shop))
+        for name, content in {
+            **theirs,
+            "out/.batchscore/lock": json.dumps({**claim, "token": "other"}).encode(),
+        }.items():
+            shop.put(name, content)
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(runner, "conclude", overtaken)
+    with pytest.raises(OutputLocked, match="has broken the lock"):
+        run_job(quick.job(folder, output=f"{shop.url}/out"))
+    content = shop.content()
+    assert {name: content.get(name) for name in theirs} == theirs
+
+
+def test_what_the_credentials_refuse_leaves_no_lock_here(s3: S3, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever calls from Python gets the same answer the second time."""
+    job = quick.job(folder, output=f"s3://{s3.bucket()}/out")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"/lock: .*profile \(nobody\) could not be found; check the credentials"):
+            run_job(job)
+
+
+def test_a_store_that_is_gone_is_waited_for_once(shop: Shop, folder: Path) -> None:
+    shop.plan.set("5*")
+    with pytest.raises(StorageError, match=r"/lock: .*tried 5 times"):
+        run_job(quick.job(folder, output=f"{shop.url}/out"))
+    assert len(shop.plan.requests) <= 5 * 2  # a library may ask twice at once, for a file and for a folder
 
 
 def test_a_run_gives_signs_of_life_and_hears_that_its_lock_was_broken(

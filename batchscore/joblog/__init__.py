@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from batchscore import __version__
-from batchscore.errors import BatchscoreError, Stopped, StorageError, UsageError
+from batchscore.errors import BatchscoreError, OutputLocked, Stopped, StorageError, UsageError
 from batchscore.faults import ModelNotLoaded
 from batchscore.job import Job
 from batchscore.joblog import report, texts
@@ -273,6 +273,7 @@ class JobLog:
             return
         self._close()
         try:
+            self._workspace.check_lock()
             if self._workspace.is_apart:
                 self._workspace.output.mirror(NAME, str(self._staged), OVERVIEW)
                 return
@@ -281,6 +282,8 @@ class JobLog:
                 self._place.mkdir(exist_ok=True)
             _move(self._staged, self._place)
             self.folder = self._place
+        except OutputLocked:
+            pass  # whoever broke the lock has logs there; this run ends with that error
         except OSError as error:
             self.incomplete(self._place, error)
         except StorageError as error:

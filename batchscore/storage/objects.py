@@ -8,7 +8,7 @@ import io
 import os
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
@@ -51,8 +51,11 @@ class Objects(Protocol):
         """
         ...
 
-    def abort_all(self, prefix: str) -> None:
-        """Forget the blocks of all uploads below a prefix that nobody completed, where the store keeps them."""
+    def abort_all(self, folder: str, names: Collection[str]) -> None:
+        """Forget the blocks of uploads that nobody completed, where the store keeps them.
+
+        Those of these files and folders in a folder: others may be in progress.
+        """
         ...
 
 
@@ -136,7 +139,7 @@ class AzureObjects(InBlocks):
     def abort(self, key: str, upload: str) -> None:
         """See Objects."""
 
-    def abort_all(self, prefix: str) -> None:
+    def abort_all(self, folder: str, names: Collection[str]) -> None:
         """See Objects."""
 
 
@@ -177,12 +180,13 @@ class S3Objects(InBlocks):
         """See Objects."""
         self._call("abort_multipart_upload", key, UploadId=upload)
 
-    def abort_all(self, prefix: str) -> None:
+    def abort_all(self, folder: str, names: Collection[str]) -> None:
         """See Objects."""
-        bucket, _, start = prefix.partition("/")
+        bucket, sign, key = folder.partition("/")
+        start = f"{key}{sign}"
         found = self._fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=start)
         for entry in found.get("Uploads", ()):
-            if entry["Key"].startswith(start):
+            if entry["Key"].startswith(start) and entry["Key"][len(start) :].partition("/")[0] in names:
                 self.abort(f"{bucket}/{entry['Key']}", entry["UploadId"])
 
 
@@ -226,7 +230,7 @@ class GsObjects:
         """See Objects; a break begins the file anew."""
         _writing(url, lambda: self._fs.put_file(path, key_of(url), chunksize=BLOCK_BYTES))
 
-    def abort_all(self, prefix: str) -> None:
+    def abort_all(self, folder: str, names: Collection[str]) -> None:
         """See Objects."""
 
 

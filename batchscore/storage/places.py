@@ -29,6 +29,10 @@ class Place(Protocol):
         """The bytes of a file; None where there is none of that name."""
         ...
 
+    def sizes(self, names: Sequence[str]) -> list[int | None]:
+        """The same of many files."""
+        ...
+
     def names(self, folder: str) -> set[str]:
         """What lies directly in a folder; nothing where there is none."""
         ...
@@ -79,6 +83,10 @@ class Folder:
         """See Place."""
         path = Path(self.path, name)
         return path.stat().st_size if path.is_file() else None
+
+    def sizes(self, names: Sequence[str]) -> list[int | None]:
+        """See Place."""
+        return list(map(self.size, names))
 
     def names(self, folder: str) -> set[str]:
         """See Place."""

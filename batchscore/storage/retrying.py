@@ -9,7 +9,7 @@ import random
 import ssl
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from batchscore.errors import BatchscoreError, StorageError, UsageError
@@ -105,6 +105,8 @@ def _translated(error: Exception, kind: Kind, what: str) -> Exception:
             return StorageError(f"{what}: {text} (tried {len(PAUSES) + 1} times); run the same command again later")
         case Kind.PERMANENT if isinstance(error, (TypeError, ValueError)) or type(error).__name__ in _NO_KEYS:
             return UsageError(f"{what}: {text}; check the credentials and the storage options")
+        case Kind.PERMANENT if _is_of_the_keys(_chain(error, None)):
+            return StorageError(f"{what}: {text}; check the credentials: the store doesn't take them")
         case _:
             return (NoSuchStore if kind is Kind.NO_STORE else StorageError)(f"{what}: {text}")
 
@@ -130,7 +132,7 @@ def kind_of(error: BaseException, outer: BaseException | None = None) -> Kind:
         return Kind.TRANSIENT
     if codes & _NO_SUCH_STORE:
         return Kind.NO_STORE
-    if codes & _BAD_KEYS or _UNAUTHORIZED in statuses:
+    if _is_of_the_keys(chain):
         return Kind.PERMANENT
     told = [kind for status, kind in _BY_STATUS.items() if status in statuses]
     told += [kind for each in chain for type_, kind in _BY_TYPE.items() if isinstance(each, type_)]
@@ -138,6 +140,10 @@ def kind_of(error: BaseException, outer: BaseException | None = None) -> Kind:
         return told[0]
     passes = max(statuses) < _LEAST_ERROR and any(map(_is_of_the_network, chain))
     return Kind.TRANSIENT if passes else Kind.PERMANENT
+
+
+def _is_of_the_keys(chain: Iterable[BaseException]) -> bool:
+    return any(_code(each) in _BAD_KEYS or _status(each) == _UNAUTHORIZED for each in chain)
 
 
 def _is_of_the_network(error: BaseException) -> bool:

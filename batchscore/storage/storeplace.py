@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from batchscore.errors import StorageError
 from batchscore.storage.access import Access, using
-from batchscore.storage.addresses import is_remote, public
+from batchscore.storage.addresses import is_remote, key_of, public
 from batchscore.storage.local import Ready
 from batchscore.storage.objects import (
     BLOCK_BYTES,
@@ -83,6 +84,11 @@ class StorePlace:
         """See Place."""
         facts = self.facts(name)
         return facts.size if facts else None
+
+    def sizes(self, names: Sequence[str]) -> list[int | None]:
+        """See Place; by a listing of each folder."""
+        there = {f"{folder}/{file.name}": file.facts.size for folder in _folders(names) for file in self.find(folder)}
+        return [there.get(name) if "/" in name else self.size(name) for name in names]
 
     def find(self, folder: str) -> list[StoredFile]:
         """All files below a folder, in the order of their names, which are relative to it."""
@@ -171,10 +177,19 @@ class StorePlace:
     def remove(self, names: Iterable[str]) -> None:
         """See Place."""
         wanted = [name for name in names if name and ".." not in name.split("/") and not name.startswith("/")]
-        urls = []
+        within: dict[str, list[str]] = {}
+        """Addresses of files in folders, by each name that takes them away."""
+        for folder in _folders(wanted):
+            for file in self.find(folder):
+                for each in accumulate((folder, *file.name.split("/")), "{}/{}".format):
+                    within.setdefault(each, []).append(file.path)
+        urls: list[str] = []
         for name in wanted:
-            urls += [self.location(name)] if self.facts(name) else [file.path for file in self.find(name)]
-        self.remove_objects(urls)
+            if "/" in name:
+                urls += within.get(name.rstrip("/"), ())
+            else:
+                urls += [self.location(name)] if self.facts(name) else [file.path for file in self.find(name)]
+        self.remove_objects(list(dict.fromkeys(urls)))
 
     def remove_objects(self, urls: list[str]) -> None:
         """Take objects of this place away by their addresses."""
@@ -193,10 +208,15 @@ class StorePlace:
         each_at_once(upload, [name for name in here if name != first], AT_ONCE)
         self.remove_objects([self.location(f"{folder}/{name}") for name in sorted(there - set(here))])
 
-    def forget_uploads(self) -> None:
-        """Forget what uploads below this place left behind that were broken off."""
+    def forget_uploads(self, names: Collection[str]) -> None:
+        """Forget what uploads of these files and folders left behind that were broken off."""
         with using(self._access), contextlib.suppress(Exception):  # who may write may not list uploads, perhaps
-            self._objects.abort_all(self.path.split("://", 1)[1] + "/")
+            self._objects.abort_all(key_of(self.path), names)
+
+
+def _folders(names: Iterable[str]) -> list[str]:
+    """The folders that names are in: to list one is a few requests, however many of its files are asked for."""
+    return list(dict.fromkeys(name.partition("/")[0] for name in names if "/" in name))
 
 
 class _Buffered(io.BufferedReader):

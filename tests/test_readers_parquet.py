@@ -17,7 +17,7 @@ from batchscore import readers
 from batchscore.errors import FileRefused
 from batchscore.job import CsvOptions, ScoringSettings
 from batchscore.minibatch import FileSlice, InputFile
-from batchscore.readers import parquet, row_groups
+from batchscore.readers import row_groups
 from batchscore.schema import ColumnSpec, Schema
 
 NUMBERS = Schema(columns=(ColumnSpec("a", "long"), ColumnSpec("b", "double", required=False)))
@@ -180,7 +180,7 @@ def test_pieces_of_a_row_group_give_its_rows(written, monkeypatch, rows_per_call
 
 
 def test_row_groups_without_weight_stay_in_their_places_beside_one_that_is_cut(tmp_path, monkeypatch):
-    """Empty groups, and those too small to have a share of the bytes, hold their rows once and in order all the same."""
+    """Empty groups, and those too small to have a share of the bytes, hold their rows once and in order, too."""
     monkeypatch.setattr(row_groups, "PIECE_ROWS", 10)
     path = tmp_path / "x.parquet"
     schema = pa.schema({"a": pa.int64(), "b": pa.float64()})
@@ -199,7 +199,7 @@ def test_row_groups_without_weight_stay_in_their_places_beside_one_that_is_cut(t
 
 def test_a_piece_of_a_row_group_with_fewer_rows_than_stated_is_refused(written, monkeypatch):
     found = pa.record_batch([[1] * 25, [1.0] * 25], ["a", "b"])
-    monkeypatch.setattr(parquet.pq.ParquetFile, "iter_batches", lambda *_, **__: iter([found]))
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *_, **__: iter([found]))
     file = written({"a": range(100), "b": [1.0] * 100})
     piece = FileSlice(file, 0, 1, 20, 10)
     with pytest.raises(FileRefused, match="states 10 rows here, and has 5"):

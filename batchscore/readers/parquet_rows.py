@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from batchscore.errors import FileRefused
 from batchscore.readers.chunks import Rows, first_refusal, regroup
-from batchscore.readers.parquet import names_of, opened_parquet, row_groups_of
+from batchscore.readers.parquet_footer import names_of, opened_parquet, row_groups_of
 from batchscore.readers.row_groups import behind
 from batchscore.readers.source import displayed
 from batchscore.signature import convert, never_fits, parse_text, plan_reading, sift

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from batchscore.errors import FileRefused
 from batchscore.readers.bundles import Apart, Bundle, plan_for_all
-from batchscore.readers.parquet import names_of, open_parquet
+from batchscore.readers.parquet_footer import names_of, open_parquet
 from batchscore.readers.parquet_rows import BatchReader
 from batchscore.readers.source import opened
 

@@ -13,9 +13,12 @@ from typing import Any
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
+import quick
 
 from batchscore.face import run
+from batchscore.loader import Loader, LoaderLost
 from batchscore.redaction import redact
+from batchscore.runner import run_job
 from batchscore.showing import look, text
 
 MODEL = """
@@ -84,6 +87,24 @@ def test_a_model_that_starts_a_thread_is_loaded_by_each_worker(score: Any) -> No
         "why": "2 threads run in the process that has loaded the model",
     }
     assert loads == 2
+
+
+def test_job_json_tells_how_workers_were_started_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loaders that are lost on the way give way to workers that load for themselves."""
+    quick.write(tmp_path, a="1", b="2", c="3")
+    quick.use(monkeypatch)
+    really, forks = Loader.fork, []
+
+    def lost_after_the_first(self: Loader, *given: Any, **named: Any) -> Any:
+        forks.append(self)
+        if len(forks) > 1:
+            raise LoaderLost("was shot")
+        return really(self, *given, **named)
+
+    monkeypatch.setattr(Loader, "fork", lost_after_the_first)
+    assert run_job(quick.job(tmp_path, worker_start="loader", recycle_after=1)).status == "Completed"
+    told = json.loads((tmp_path / "out" / "job.json").read_text())["workers"]
+    assert told == {"number": 1, "start": "each", "why": "3 loaders were lost, the last one was shot"}
 
 
 PARENT = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -22,7 +22,7 @@ from batchscore.journal import Journal
 from batchscore.limits import allows
 from batchscore.locking import utc
 from batchscore.manifest import Ending, judged_again
-from batchscore.minibatch import MiniBatch, Outcome
+from batchscore.minibatch import Json, MiniBatch, Outcome
 from batchscore.nursery import HeadStart
 from batchscore.observed import Observed
 from batchscore.planning import (
@@ -41,6 +41,7 @@ from batchscore.receipts import Receipts
 from batchscore.resuming import finished_before, identify, remaining, write_inputs
 from batchscore.runplan import RunPlan
 from batchscore.scriptfiles import WrittenFiles
+from batchscore.sharedwork import Sharing
 from batchscore.signals import StopSignals
 from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
@@ -135,74 +136,124 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
     python = interpreter_for(job, prepared.model, log.note) if todo else None  # building it is no scoring time
     observed.clock.turn_to("score")
     workers = min(job.workers or engines.cpu_count(), len(todo))
-    begun = _run_plan(prepared, plan, todo, receipts, workers)
-    begun.write(workspace.folder)
-    workspace.share(runplan.NAME)
-    log.scheduled(begun.mini_batches, begun.mini_batches_todo)
-    log.planned(begun.bytes, begun.bytes_todo)
+    _announce(prepared, _run_plan(prepared, plan, todo, receipts, workers), log)
     if python is None:
         return
-    policy = _retry_policy(job)
-    written = WrittenFiles.of(receipts, workspace.part)
     if job.script:
         stage(workspace, prepared.model.folder.path, prepared.model.name)
     spec = worker_spec(prepared)
     spec = replace(spec, python=python, memory_limit=job.memory_limit, recycle_after=job.recycle_after)
     observed.work, observed.mini_batches = WorkTime(log), len(todo)
     with Slots(spec, workers, log.folder, observed.work, ahead=run.ahead) as slots, workspace.sharing() as sharing:
-        slots.start()
-        facts = slots.ready()
-        observed.threads = facts.get("threads", {})
-        for note in facts.get("notes", ()):
-            log.note(note)
-        observed.workers = {"number": workers, **slots.origin.to_json()}
-        for note in slots.origin.notes(job.worker_start):
-            log.note(note)
-
-        seats = threading.Semaphore(workers)
-
-        def task(mini_batch: MiniBatch) -> Scoring:
-            with seats:  # what waits for a worker hasn't begun, for a job that is being stopped
-                scored = _scored(mini_batch, slots, policy, grace, log)
-            sharing.parts(scored[1])
-            return scored
-
-        def record(outcome: Outcome) -> None:
-            written.take(outcome)  # first: a receipt would have the next run take what can't be published as done
-            receipts.record(outcome)
-            sharing.receipt(outcome)
-
-        with (
-            Grace(run.signals, job.grace, log.note, slots.kill_all) as grace,
-            contextlib.closing(engines.fan_out(task, grace.feed(todo), sharing.threads(workers))) as results,
-        ):
-            _record(results, prepared, receipts, record, log)
+        _made_ready(slots, workers, prepared, log)
+        written = WrittenFiles.of(receipts, workspace.part)
+        books = _Books(job, len(prepared.listing.files), receipts, written, sharing, log)
+        with Grace(run.signals, job.grace, log.note, slots.kill_all) as grace:
+            _fan_out(_Crew(slots, workers, _retry_policy(job), grace, log), todo, books)
         observed.work.over()
+        observed.workers = _started(slots, workers)  # lost loaders may have given way meanwhile
     for note in late_words(workspace):
         log.note(note)
     grace.check()
 
 
-def _scored(mini_batch: MiniBatch, slots: Slots, policy: RetryPolicy, grace: Grace, log: JobLog) -> Scoring:
-    """A mini-batch with what became of it; with nothing where the job is being stopped."""
-    seen = 0
+def _announce(prepared: Prepared, begun: RunPlan, log: JobLog) -> None:
+    """Say what this run sets out to do, to who looks on and to who watches."""
+    begun.write(prepared.workspace.folder)
+    prepared.workspace.share(runplan.NAME)
+    log.scheduled(begun.mini_batches, begun.mini_batches_todo)
+    log.planned(begun.bytes, begun.bytes_todo)
 
-    def progress(rows: int) -> None:
-        nonlocal seen
-        seen += rows
-        log.scored(rows)
 
-    if grace.is_stopping:
-        return mini_batch, ()
-    try:
-        with grace.flight():
-            outcomes = attempts.score(slots, mini_batch, policy, progress)
-    except Abandoned:
-        if grace.is_over:
+def _made_ready(slots: Slots, workers: int, prepared: Prepared, log: JobLog) -> None:
+    """Have the model loaded, and take down what that tells."""
+    slots.start()
+    facts = slots.ready()
+    prepared.observed.threads = facts.get("threads", {})
+    prepared.observed.workers = _started(slots, workers)
+    for note in (*facts.get("notes", ()), *slots.origin.notes(prepared.job.worker_start)):
+        log.note(note)
+
+
+def _started(slots: Slots, workers: int) -> Json:
+    """How many workers there are, how they are started, and why so."""
+    return {"number": workers, **slots.origin.to_json()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Crew:
+    """Who scores mini-batches."""
+
+    slots: Slots
+    workers: int
+    policy: RetryPolicy
+    grace: Grace
+    log: JobLog
+
+    def score(self, mini_batch: MiniBatch) -> Scoring:
+        """A mini-batch with what became of it; with nothing where the job is being stopped."""
+        seen = 0
+
+        def progress(rows: int) -> None:
+            nonlocal seen
+            seen += rows
+            self.log.scored(rows)
+
+        if self.grace.is_stopping:
             return mini_batch, ()
-        raise
-    log.scored(sum(outcome.rows for outcome in outcomes) - seen)  # rows of failed attempts don't count
-    return mini_batch, outcomes
+        try:
+            with self.grace.flight():
+                outcomes = attempts.score(self.slots, mini_batch, self.policy, progress)
+        except Abandoned:
+            if self.grace.is_over:
+                return mini_batch, ()
+            raise
+        self.log.scored(sum(outcome.rows for outcome in outcomes) - seen)  # rows of failed attempts don't count
+        return mini_batch, outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """Where it is written down what became of mini-batches."""
+
+    job: Job
+    files: int
+    """Of the whole job."""
+    receipts: Receipts
+    written: WrittenFiles
+    sharing: Sharing
+    log: JobLog
+
+    def keep(self, results: Iterable[Scoring]) -> None:
+        """Journal each outcome as it comes; stop early where the job is to fail fast."""
+        for mini_batch, outcomes in results:
+            if not outcomes:
+                continue
+            for outcome in outcomes:
+                self.written.take(outcome)  # first: with a receipt it would be done, and it may not be publishable
+                self.receipts.record(outcome)
+                self.sharing.receipt(outcome)
+                for note in outcome.notes:
+                    self.log.note(note)
+            self.log.recorded(mini_batch, outcomes)
+            self.log.finished(mini_batch.size)
+            if self.job.fail_fast and not allows(self.job.error_threshold, len(self.receipts.failed_files), self.files):
+                break
+
+
+def _fan_out(crew: _Crew, todo: tuple[MiniBatch, ...], books: _Books) -> None:
+    """Have the crew score all there is to do, until the job is stopped or fails fast."""
+    seats = threading.Semaphore(crew.workers)
+
+    def task(mini_batch: MiniBatch) -> Scoring:
+        with seats:  # what waits for a worker hasn't begun, for a job that is being stopped
+            scored = crew.score(mini_batch)
+        books.sharing.parts(scored[1])
+        return scored
+
+    threads = books.sharing.threads(crew.workers)
+    with contextlib.closing(engines.fan_out(task, crew.grace.feed(todo), threads)) as results:
+        books.keep(results)
 
 
 def _retry_policy(job: Job) -> RetryPolicy:
@@ -235,25 +286,3 @@ def _run_plan(
         workers=workers,
         journal_end=receipts.end,
     )
-
-
-def _record(
-    results: Iterable[Scoring],
-    prepared: Prepared,
-    receipts: Receipts,
-    record: Callable[[Outcome], None],
-    log: JobLog,
-) -> None:
-    """Journal each outcome as it comes; stop early where the job is to fail fast."""
-    job, files = prepared.job, len(prepared.listing.files)
-    for mini_batch, outcomes in results:
-        if not outcomes:
-            continue
-        for outcome in outcomes:
-            record(outcome)
-            for note in outcome.notes:
-                log.note(note)
-        log.recorded(mini_batch, outcomes)
-        log.finished(mini_batch.size)
-        if job.fail_fast and not allows(job.error_threshold, len(receipts.failed_files), files):
-            break

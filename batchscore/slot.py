@@ -43,8 +43,8 @@ class Slot:
         """What takes the place of a worker that is to be recycled; it loads the model meanwhile."""
         self._sent = 0
         """Mini-batches that the worker was sent."""
-        self._since = 0.0
-        """When the worker at work was first needed, monotonic seconds."""
+        self._since: float | None = None
+        """When a worker was first needed that hasn't said yet whether it is loaded, monotonic seconds."""
         self._facts: Json | None = None
         self._trust = Trust()
         self._is_stopped = False
@@ -63,7 +63,8 @@ class Slot:
             return
         if self._child:
             self._retire(self._child)
-        self._facts, self._sent, self._since = None, 0, time.monotonic()
+        self._facts, self._sent = None, 0
+        self._since = self._since or time.monotonic()
         self._trust.renew()
         self._child, self._next = self._next, None
         if self._child:
@@ -105,10 +106,11 @@ class Slot:
         if child is None:
             raise Abandoned
         if self._facts is None:
+            since, self._since = self._since or time.monotonic(), None
             with self._log.loading(child.pid), self._killing_unless_answered(child):
                 reply = loaded(child, self._spec)
-                load = _waited(self._since, reply) + Lap(cpu_seconds=self._nursery.load_cpu_seconds())
-                self._log.listener.loaded(self._log.name, self._since, load)
+                load = _waited(since, reply) + Lap(cpu_seconds=self._nursery.load_cpu_seconds())
+                self._log.listener.loaded(self._log.name, since, load)
                 self._facts = reply["facts"]
         return self._facts
 

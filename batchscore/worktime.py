@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchscore.faults import ModelNotLoaded
-from batchscore.joblog.process import Attempt, Listener
+from batchscore.joblog.process import LOADER, Attempt, Listener
 from batchscore.minibatch import MiniBatch, Outcome
 from batchscore.stopwatch import Lap, Spent
 
@@ -107,9 +107,10 @@ class WorkTime:
         self._listener.loaded(process, since, load)
 
     def not_loaded(self, process: str, started: float, failure: ModelNotLoaded) -> None:
-        seconds = time.time() - started
-        with self._lock:
-            self._place(process, time.monotonic() - seconds).load += Lap(seconds)
+        if process != LOADER:  # which has no place: who waits for it says so once there is another one
+            seconds = time.time() - started
+            with self._lock:
+                self._place(process, time.monotonic() - seconds).load += Lap(seconds)
         self._listener.not_loaded(process, started, failure)
 
     def detail(self, text: str) -> None:

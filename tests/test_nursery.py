@@ -13,10 +13,11 @@ from batchscore import lifeline, loader
 from batchscore.child import WorkerSpec
 from batchscore.errors import ModelLoadError
 from batchscore.faults import WorkerDied
-from batchscore.joblog.process import ProcessLog
+from batchscore.joblog.process import Nobody, ProcessLog
 from batchscore.minibatch import Scored
 from batchscore.nursery import HeadStart, Nursery, origin_of
 from batchscore.slots import Slots
+from batchscore.worktime import WorkTime
 
 
 @pytest.fixture
@@ -215,6 +216,27 @@ def test_a_model_that_can_not_be_loaded_is_named_in_the_loaders_own_log(tmp_path
             slots.ready()
     (log,) = (tmp_path / "user/stdout").rglob("loader.stdout.txt")
     assert "about to leave" in log.read_text()
+
+
+def test_a_worker_waits_from_the_first_try_on_for_a_loader_that_fails(tmp_path):
+    """That is its time; the loader has none of its own."""
+    heard = []
+
+    class Listening(Nobody):
+        def not_loaded(self, process, started, failure):  # noqa: ARG002  # the protocol's
+            heard.append((process, time.monotonic()))
+
+        def loaded(self, process, since, load):  # noqa: ARG002  # as above
+            heard.append((process, since))
+
+    work = WorkTime(Listening())
+    with Slots(spec(tmp_path, loads="X.", start="loader"), 2, tmp_path, work) as slots:
+        slots.start()
+        slots.ready()
+        assert work.shifts().workers == 1
+    (loader_process, failed), (place, since) = heard
+    assert (loader_process, place) == ("loader", "process000")
+    assert since < failed
 
 
 def test_a_worker_that_was_started_ahead_is_taken_where_its_environment_is_the_same(tmp_path):

@@ -17,7 +17,7 @@ from batchscore import readers
 from batchscore.errors import FileRefused
 from batchscore.job import CsvOptions, ScoringSettings
 from batchscore.minibatch import FileSlice, InputFile
-from batchscore.readers import parquet, row_groups
+from batchscore.readers import row_groups
 from batchscore.schema import ColumnSpec, Schema
 
 NUMBERS = Schema(columns=(ColumnSpec("a", "long"), ColumnSpec("b", "double", required=False)))
@@ -179,9 +179,27 @@ def test_pieces_of_a_row_group_give_its_rows(written, monkeypatch, rows_per_call
         read(bad, piece=replace(pieces[2], file=bad))
 
 
+def test_row_groups_without_weight_stay_in_their_places_beside_one_that_is_cut(tmp_path, monkeypatch):
+    """Empty groups, and those too small to have a share of the bytes, hold their rows once and in order, too."""
+    monkeypatch.setattr(row_groups, "PIECE_ROWS", 10)
+    path = tmp_path / "x.parquet"
+    schema = pa.schema({"a": pa.int64(), "b": pa.float64()})
+    with pq.ParquetWriter(path, schema) as writer:
+        for numbers in ([], range(40), range(40, 43), [], range(43, 80)):
+            writer.write_table(pa.table({"a": numbers, "b": [n / 7 for n in numbers]}, schema))
+    file = InputFile("x.parquet", str(path), path.stat().st_size, "1")
+    for apart in (1, 200, None):
+        pieces = readers.cut(file, 1, CsvOptions(), apart)
+        assert rows([chunk for piece in pieces for chunk in read(file, piece=piece)]) == rows(read(file))
+        assert [piece.first_row for piece in pieces] == sorted(piece.first_row for piece in pieces)
+    light = [row_groups.RowGroup(0, 0, 2, 0), row_groups.RowGroup(1, 2, 40, 40), row_groups.RowGroup(2, 42, 2, 0)]
+    cut = row_groups.cut_row_groups(file, light, 1, 10)
+    assert [(piece.start, piece.stop) for piece in cut] == [(0, 1), *[(1, 2)] * 4, (2, 3)]
+
+
 def test_a_piece_of_a_row_group_with_fewer_rows_than_stated_is_refused(written, monkeypatch):
     found = pa.record_batch([[1] * 25, [1.0] * 25], ["a", "b"])
-    monkeypatch.setattr(parquet.pq.ParquetFile, "iter_batches", lambda *_, **__: iter([found]))
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *_, **__: iter([found]))
     file = written({"a": range(100), "b": [1.0] * 100})
     piece = FileSlice(file, 0, 1, 20, 10)
     with pytest.raises(FileRefused, match="states 10 rows here, and has 5"):

@@ -20,7 +20,7 @@ from here import HereSlots
 
 from batchscore.job import Job, MiniBatchSize
 from batchscore.progress import Silent
-from batchscore.readers.parquet import MAX_BATCH_ROWS
+from batchscore.readers.parquet_rows import MAX_BATCH_ROWS
 from batchscore.runner import run_job
 from batchscore.summary import JobSummary
 

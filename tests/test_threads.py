@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from conftest import RunBatchscore, SaveModel
 
+from batchscore.model import threads as limiting
 from batchscore.model.threads import limit_threads, prepare_threads
 
 COUNTING = """
@@ -143,6 +144,19 @@ def test_an_mlflow_model_inside_a_users_model_is_reached(tmp_path: Path) -> None
     outer = SimpleNamespace(models=[{"first": inner}])
     limit_threads(outer, 2)
     assert neighbours.n_jobs == 2
+
+
+def test_sessions_are_made_with_the_arguments_that_onnxruntime_names() -> None:
+    """A model may give all of them by name."""
+
+    class Session:
+        def __init__(self, path_or_bytes: str, sess_options: Any = None, providers: Any = None) -> None:
+            self.found = (path_or_bytes, sess_options.intra_op_num_threads, providers)
+
+    library = SimpleNamespace(InferenceSession=Session, SessionOptions=SimpleNamespace)
+    limiting._limit_sessions(library, 2)
+    assert Session(path_or_bytes="x.onnx", providers=["CPU"]).found == ("x.onnx", 2, ["CPU"])
+    assert Session("x.onnx", SimpleNamespace(), ["CPU"]).found == ("x.onnx", 2, ["CPU"])
 
 
 def test_sessions_of_onnxruntime_are_told_before_they_are_made(tmp_path: Path) -> None:

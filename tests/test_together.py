@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,6 +25,7 @@ from batchscore.minibatch import Failed, FileSlice, InputFile, MiniBatch, Outcom
 from batchscore.model import Model
 from batchscore.readers import source, together
 from batchscore.readers.csv_parser import RecordParser
+from batchscore.readers.parquet_rows import BatchReader
 from batchscore.readers.together import BUNDLE_BYTES, SMALL_BYTES
 from batchscore.schema import ColumnSpec, Schema
 from batchscore.scoring import ModelScorer
@@ -99,6 +101,29 @@ def test_many_files_are_opened_once_each_and_go_to_predict_in_one_call(
     assert set(opened.values()) == {1}
     assert len(opened) == 300
     assert outcome.rows == 600
+
+
+def test_small_files_of_many_equal_values_are_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of a few KB may be gigabytes as tables: none is held as a whole."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    column = pa.array(np.zeros(500_000))
+    for number in range(2):
+        pq.write_table(pa.table({"x": column, "n": column.cast("int32")}), folder / f"{number}.parquet")
+    files = listed(folder)
+    assert all(file.size < SMALL_BYTES / 8 for file in files)
+    tables: list[int] = []
+    really = BatchReader.rows
+
+    def noting(self: BatchReader, batch: pa.RecordBatch, *rest: Any) -> Any:
+        tables.append(batch.num_rows)
+        return really(self, batch, *rest)
+
+    monkeypatch.setattr(BatchReader, "rows", noting)
+    schema = Schema((ColumnSpec("x", "double"), ColumnSpec("n", "integer")))
+    outcome, _ = scored(files, tmp_path / "parts", schema, rows_per_call=50_000)
+    assert outcome.rows == sum(tables) == 1_000_000
+    assert max(tables) <= 50_000
 
 
 def test_columns_are_parsed_once_for_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 import pytest
+import quick
 
 from batchscore.face import run
+from batchscore.loader import Loader, LoaderLost
 from batchscore.redaction import redact
+from batchscore.runner import run_job
 from batchscore.showing import look, text
 
 MODEL = """
@@ -84,25 +89,59 @@ def test_a_model_that_starts_a_thread_is_loaded_by_each_worker(score: Any) -> No
     assert loads == 2
 
 
+def test_job_json_tells_how_workers_were_started_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loaders that are lost on the way give way to workers that load for themselves."""
+    quick.write(tmp_path, a="1", b="2", c="3")
+    quick.use(monkeypatch)
+    really, forks = Loader.fork, []
+
+    def lost_after_the_first(self: Loader, *given: Any, **named: Any) -> Any:
+        forks.append(self)
+        if len(forks) > 1:
+            raise LoaderLost("was shot")
+        return really(self, *given, **named)
+
+    monkeypatch.setattr(Loader, "fork", lost_after_the_first)
+    assert run_job(quick.job(tmp_path, worker_start="loader", recycle_after=1)).status == "Completed"
+    told = json.loads((tmp_path / "out" / "job.json").read_text())["workers"]
+    assert told == {"number": 1, "start": "each", "why": "3 loaders were lost, the last one was shot"}
+
+
 PARENT = """
 import json, sys
 from batchscore.face import run
 summary = run(**json.loads(sys.argv[1]))
 assert summary.status == "Completed", summary.message
-print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+print(json.dumps(sorted(sys.modules)))
 """
 
 
 def test_the_parent_imports_neither_mlflow_nor_pandas_nor_pyarrow(tmp_path: Path, sample_models: Path) -> None:
     """Of a job that reads and writes CSV."""
-    inputs = sample_models.parent / "wine"
-    settings = {"model": sample_models / "wine_label", "inputs": inputs, "output": tmp_path / "out"}
-    arguments = json.dumps({name: str(value) for name, value in settings.items()})
-    done = subprocess.run([sys.executable, "-c", PARENT, arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, redact(done.stderr)
-    loaded = set(json.loads(done.stdout))
+    loaded = _imported_by_the_parent(sample_models.parent / "wine", sample_models / "wine_label", tmp_path / "out")
     assert {"batchscore", "joblib"} <= loaded
     assert not loaded & {"mlflow", "pandas", "pyarrow", "sklearn", "fsspec"}
+
+
+def test_the_parent_cuts_parquet_without_what_converts_its_columns(tmp_path: Path, sample_models: Path) -> None:
+    """Footers are all that it reads."""
+    wine = pacsv.read_csv(next((sample_models.parent / "wine").rglob("*.csv")))
+    (tmp_path / "in").mkdir()
+    pq.write_table(wine, tmp_path / "in" / "a.parquet", row_group_size=20)
+    settings = {"mini_batch_size": "1kb"}
+    loaded = _imported_by_the_parent(tmp_path / "in", sample_models / "wine_label", tmp_path / "out", **settings)
+    assert json.loads((tmp_path / "out" / "job.json").read_text())["counts"]["mini_batches"] > 1
+    assert {"pyarrow.parquet", "batchscore.readers.parquet"} <= loaded
+    assert not loaded & {"pyarrow.compute", "pyarrow.csv", "pandas", "mlflow", "batchscore.signature"}
+    assert not loaded & {"batchscore.writers.parquet", "batchscore.answers.shapes", "batchscore.readers.parquet_rows"}
+
+
+def _imported_by_the_parent(inputs: Path, model: Path, output: Path, **settings: Any) -> set[str]:
+    """The modules that are loaded when a job has ended."""
+    arguments = json.dumps({"model": str(model), "inputs": str(inputs), "output": str(output), **settings})
+    done = subprocess.run([sys.executable, "-c", PARENT, arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, redact(done.stderr)
+    return set(json.loads(done.stdout))
 
 
 def _sklearn(frame: Any, target: Any, folder: Path) -> None:

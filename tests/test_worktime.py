@@ -95,5 +95,14 @@ def test_a_failed_load_is_a_load_and_an_answer_without_times_is_predict(day: Day
     assert day.heard == ["process000 not loaded", "attempt at 7"]
 
 
+def test_a_loader_that_fails_has_no_time_beside_that_of_the_workers_that_wait_for_it(day: Day) -> None:
+    day.work.not_loaded("loader", worktime.time.time() - 4, ModelNotLoaded("no such layer", ""))
+    day.work.loaded("process000", 100, Lap(6, 1))
+    day.now = 110
+    shifts = day.work.shifts()
+    assert (shifts.workers, shifts.seconds, shifts.load.seconds, shifts.idle) == (1, 10, 6, 4)
+    assert day.heard == ["loader not loaded", "process000 loaded"]
+
+
 def test_without_workers_there_is_no_time(day: Day) -> None:
     assert (day.work.shifts().seconds, day.work.shifts().busy) == (0, 0)

@@ -22,6 +22,8 @@ from batchscore.minibatch import Failed, Json, MiniBatch, Outcome
 from batchscore.redaction import without
 from batchscore.stopwatch import Lap
 
+LOADER = "loader"
+"""The name of the process that others are forked from."""
 _TAIL_LINES = 20
 _TAIL_BYTES = 16 << 10
 
@@ -84,7 +86,7 @@ class ProcessLog:
     ) -> None:
         """Without a number, of the process that others are forked from."""
         self.folder = folder
-        self.name = "loader" if number is None else f"process{number:03d}"
+        self.name = LOADER if number is None else f"process{number:03d}"
         self.listener: Listener = listener or Nobody()
         self._secrets = tuple(secrets)
         user, node = folder / "user", node_name()

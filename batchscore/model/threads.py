@@ -170,10 +170,10 @@ def _limit_sessions(onnxruntime: Any, threads: int) -> None:
     begin = onnxruntime.InferenceSession.__init__
 
     @functools.wraps(begin)
-    def limited(self: Any, model: Any, sess_options: Any = None, *rest: Any, **named: Any) -> None:
+    def limited(self: Any, path_or_bytes: Any, sess_options: Any = None, *rest: Any, **named: Any) -> None:
         options = sess_options or onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        begin(self, model, options, *rest, **named)
+        begin(self, path_or_bytes, options, *rest, **named)
 
     onnxruntime.InferenceSession.__init__ = limited
 

@@ -41,9 +41,9 @@ def check(file: InputFile, schema: Schema | None, settings: ScoringSettings) -> 
     """
     _check_partitions(file, schema, settings)
     if readers.is_typed(file.name):
-        from batchscore.readers import parquet
+        from batchscore.readers import parquet_rows
 
-        rows, notes = parquet.check(file, schema, settings)
+        rows, notes = parquet_rows.check(file, schema, settings)
         return Checked(rows, is_counted=True, notes=notes)
     if file.name.lower().endswith(_CSV):
         notes = plan_reading(schema, readers.columns(file, settings.csv, schema), settings, file.partitions).notes

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from batchscore.errors import FileRefused
-from batchscore.readers.bundles import Apart, Bundle, plan_for_all
-from batchscore.readers.parquet import BatchReader, names_of, open_parquet
+from batchscore.readers.bundles import SMALL_BYTES, Apart, Bundle, plan_for_all
+from batchscore.readers.parquet_footer import names_of, open_parquet
+from batchscore.readers.parquet_rows import BatchReader
 from batchscore.readers.source import opened
 
 if TYPE_CHECKING:
@@ -22,12 +23,16 @@ if TYPE_CHECKING:
     from batchscore.readers.bundles import Members, Small
     from batchscore.schema import Schema
 
+_VALUE_BYTES = 8
+"""Of a number in memory, and about what a short text takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Content:
     """A file in memory, its footer read."""
 
     size: int
+    """As a table, roughly: Parquet holds millions of equal values in a few bytes."""
     parquet: pq.ParquetFile
     partitions: tuple[tuple[str, str | None], ...]
 
@@ -45,13 +50,15 @@ def _arrow_schema(footer: pq.FileMetaData) -> bytes | None:
 
 
 def load(piece: FileSlice, schema: Schema, settings: ScoringSettings) -> Content | None:  # noqa: ARG001  # as for CSV
-    """The content of a file; None where it isn't as long as it was."""
+    """The content of a file; None where it isn't as long as it was, or isn't small once it is a table."""
     with opened(piece.file) as stored:
         content = stored.read(piece.file.size + 1)
     if len(content) != piece.file.size:
         return None
     parquet = open_parquet(pa.BufferReader(content), buffer_size=0)
-    return Content(len(content), parquet, piece.file.partitions)
+    values = parquet.metadata.num_rows * parquet.metadata.num_columns
+    size = max(len(content), values * _VALUE_BYTES)
+    return Content(size, parquet, piece.file.partitions) if size <= 2 * SMALL_BYTES else None
 
 
 def parse(

@@ -44,7 +44,7 @@ def cut_row_groups(file: InputFile, groups: Sequence[RowGroup], size: int, apart
     for group in groups:
         pieces = group.pieces(apart)
         weight = sum(each.weight for each in run)
-        if weight and (pieces > 1 or weight + group.weight / 2 > size):
+        if run and (pieces > 1 or (weight and weight + group.weight / 2 > size)):
             slices.append(_slice_of(file, run))
             run = []
         if pieces > 1:

@@ -6,7 +6,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constra
 COMPILE = $(BIN)/uv pip compile pyproject.toml --no-emit-index-url --no-annotate --custom-compile-command "make constraints" --quiet
 LOWEST = $(COMPILE) --extra test --resolution lowest-direct --only-binary :all: --python-version
 
-.PHONY: help demo test soak test-lower lint format wheel samples constraints clean
+.PHONY: help demo test soak test-lower bench bench-peers bench-pins lint format wheel samples constraints clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,15 @@ soak: .venv/dev ## hostile files by the hundred thousand, then a thousand kills 
 
 test-lower: .venv/dev ## the tests with the oldest supported libraries
 	$(BIN)/python tests/lower_bounds.py
+
+bench: .venv/dev ## batchscore beside the hand-written limit and loops, into docs/performance.md (BENCH="--quick")
+	$(BIN)/python -m benchmarks --document $(BENCH)
+
+bench-peers: .venv/dev ## the same beside Daft, Dask, MLflow, Ray and Spark (BENCH="--only trivial-csv --rounds 1")
+	$(BIN)/python -m benchmarks --peers --rounds 3 --document $(BENCH)
+
+bench-pins: .venv/dev ## pin the newest versions of these in benchmarks/environments/
+	cd benchmarks/environments && for name in daft dask mlflow plot ray spark; do $(CURDIR)/$(BIN)/uv pip compile $$name.in --upgrade --universal --python-version 3.10 --no-emit-index-url --no-annotate --custom-compile-command "make bench-pins" --quiet --output-file $$name.txt || exit 1; done
 
 lint: .venv/dev ## ruff and mypy
 	$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy

@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Sequence
 
 from batchscore.minibatch import Json, compact
 
@@ -15,6 +16,7 @@ MAX_MESSAGE = 64 << 20
 """Bytes of JSON; a length above it is no length but a stray write."""
 
 _LENGTH = struct.Struct(">I")
+_MOST_DESCRIPTORS = 16
 _LONGEST_WAIT = 3600.0
 """Seconds of one wait: a socket refuses very long timeouts, so a longer one is waited for in pieces."""
 
@@ -60,11 +62,11 @@ class Channel:
         self._in_use = threading.RLock()
         self._closing = threading.RLock()
 
-    def send(self, message: Json, timeout: float | None = None) -> None:
-        """Send a message; raises ChannelClosed, ChannelTimeout (seconds) or BadMessage."""
-        self.send_frame(frame(message), timeout)
+    def send(self, message: Json, timeout: float | None = None, descriptors: Sequence[int] = ()) -> None:
+        """Send a message, and descriptors with it; raises ChannelClosed, ChannelTimeout (seconds) or BadMessage."""
+        self.send_frame(frame(message), timeout, descriptors)
 
-    def send_frame(self, framed: bytes, timeout: float | None = None) -> None:
+    def send_frame(self, framed: bytes, timeout: float | None = None, descriptors: Sequence[int] = ()) -> None:
         """Send what ``frame`` made."""
         deadline = _deadline(timeout)
         rest = memoryview(framed)
@@ -72,7 +74,11 @@ class Channel:
             while rest:
                 try:
                     self._socket.settimeout(_wait(deadline))
-                    rest = rest[self._socket.send(rest) :]
+                    if descriptors:
+                        rest = rest[socket.send_fds(self._socket, [rest], descriptors) :]
+                        descriptors = ()
+                    else:
+                        rest = rest[self._socket.send(rest) :]
                 except TimeoutError:
                     _check(deadline)
                 except OSError as error:
@@ -82,10 +88,27 @@ class Channel:
         """The next message; the timeout (seconds) is for all of it, however slowly its bytes trickle in."""
         deadline = _deadline(timeout)
         with self._in_use:
-            (length,) = _LENGTH.unpack(self._read(_LENGTH.size, deadline))
-            if length > MAX_MESSAGE:
-                raise BadMessage(f"announces {length:,} bytes; a message has at most {MAX_MESSAGE:,}")
-            text = self._read(length, deadline)
+            return self._received(self._read(_LENGTH.size, deadline), deadline)
+
+    def receive_with_descriptors(self) -> tuple[Json, list[int]]:
+        """The next message and the descriptors that came with it, however long that takes."""
+        with self._in_use:
+            try:
+                self._socket.settimeout(None)
+                head, descriptors, *_ = socket.recv_fds(self._socket, _LENGTH.size, _MOST_DESCRIPTORS)
+            except OSError as error:
+                raise ChannelClosed(str(error)) from error
+            if not head:
+                raise ChannelClosed("the other side closed the connection")
+            head += self._read(_LENGTH.size - len(head), None)
+            return self._received(head, None), descriptors
+
+    def _received(self, head: bytes, deadline: float | None) -> Json:
+        """The message whose length has been read."""
+        (length,) = _LENGTH.unpack(head)
+        if length > MAX_MESSAGE:
+            raise BadMessage(f"announces {length:,} bytes; a message has at most {MAX_MESSAGE:,}")
+        text = self._read(length, deadline)
         try:
             message = json.loads(text)
         except (ValueError, RecursionError) as error:

@@ -6,108 +6,26 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from batchscore import lifeline
 from batchscore.channel import Channel
-from batchscore.errors import UsageError
-from batchscore.joblog.printed import Reader
 from batchscore.joblog.process import ProcessLog
-from batchscore.minibatch import Json
+from batchscore.spawning import Ends, Spawned, Start, WorkerSpec
 from batchscore.storage import storage_errors
 
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "LOKY_MAX_CPU_COUNT",
-)
-
-# Runs before anything of the user's can be imported. The interpreter may be another one: it gets this package alone.
-_BOOTSTRAP = """
-import sys
-sys.path[:] = [entry for entry in sys.path if entry]
-if sys.version_info < (3, 10):
-    sys.exit("batchscore's workers need Python 3.10 or later; %s is %s" % (sys.executable, sys.version.split()[0]))
-import importlib.util
-folder = sys.argv.pop(1)
-spec = importlib.util.spec_from_file_location(
-    "batchscore", folder + "/__init__.py", submodule_search_locations=[folder])
-package = importlib.util.module_from_spec(spec)
-sys.modules["batchscore"] = package
-spec.loader.exec_module(package)
-from batchscore.worker import main
-main()
-"""
+__all__ = ["Child", "Outgrown", "WorkerSpec"]
 
 _MAX_FRAMES = 20_000
 _FRAMES_PATIENCE = 0.1
 """Seconds in which a worker that takes ever more memory may say where it is."""
 _POLL = 0.02
 """Seconds between looks at a worker whose end can't be awaited."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSpec:
-    """What every worker of a job is started with."""
-
-    setup: Json
-    """Handed to the loader."""
-    python: str = sys.executable
-    """Interpreter: it needs what the model needs; batchscore itself comes with the worker."""
-    threads: int = 1
-    """For OpenMP, BLAS, Arrow and joblib in the worker."""
-    environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """Environment variables on top of the parent's; may be secrets."""
-    loader: str = "batchscore.scoring:load_scorer"
-    """``module:function`` or ``/path/to/file.py:function`` that makes a Scorer of the setup."""
-    load_timeout: float = 600.0
-    """Seconds until the model must be loaded."""
-    memory_limit: int | None = None
-    """Bytes that the worker and its children may have resident."""
-    recycle_after: int | None = None
-    """Mini-batches that one worker is sent."""
-    loads: str = "the model"
-    """What is loaded, for messages."""
-    grace: float = 1.0
-    """Seconds that an idle worker has to end when it isn't needed any more."""
-    logging_level: str = "info"
-    """Of Python's logging in the worker."""
-
-    def request(self, access: Json) -> Json:
-        """The first message to a worker; ``access`` is how it reaches stores."""
-        return {"kind": "load", "setup": self.setup, "access": access, "logging_level": self.logging_level}
-
-    def variables(self) -> dict[str, str]:
-        """The worker's whole environment.
-
-        PYTHONPATH loses its empty and relative entries for the working directory, whose files must not be imported.
-        """
-        threads = dict.fromkeys(_THREAD_VARIABLES, str(self.threads))
-        variables = {**os.environ, **threads, **dict(self.environment)}
-        entries = [entry for entry in variables.pop("PYTHONPATH", "").split(os.pathsep) if not _is_here(entry)]
-        if entries:
-            variables["PYTHONPATH"] = os.pathsep.join(entries)
-        return variables
-
-
-def _is_here(entry: str) -> bool:
-    """Whether an entry of PYTHONPATH means the working directory without naming it."""
-    if not entry or Path(entry).is_absolute():
-        return not entry
-    try:
-        return Path(entry).resolve() == Path.cwd()
-    except FileNotFoundError:  # a working directory that is gone
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +54,12 @@ class Child:
     started.
     """
 
-    def __init__(self, spec: WorkerSpec, log: ProcessLog, *, waits: bool = False) -> None:
+    def __init__(self, spec: WorkerSpec, log: ProcessLog, *, waits: bool = False, start: Start | None = None) -> None:
+        """``start`` makes the process; without it, it is an interpreter of its own."""
         self._log = log
+        self._was_forked = start is not None
+        self.has_forked = False
+        """Its children are workers, which don't end with it."""
         self._exit: lifeline.Exit | None = None
         self._measured_rss = 0
         self.outgrown: Outgrown | None = None
@@ -149,7 +71,8 @@ class Child:
         self.channel = Channel(ours)
         self._printed = log.reader()
         try:
-            self._process = _spawn(spec, self._printed, (theirs.fileno(), lifeline_end, self._frames.fileno()))
+            ends = Ends(theirs.fileno(), lifeline_end, self._frames.fileno(), **self._printed.ends)
+            self._process = start(ends) if start else Spawned(spec, ends)
             self._printed.give_ends_away()
             if not waits:
                 self.take_over()
@@ -177,15 +100,12 @@ class Child:
 
     def _watch(self) -> None:
         """Wait for the end, kill what is left of the group, wake up who waits for an answer."""
-        is_awaited = lifeline.wait_for_end(self.pid)
+        is_awaited = self._process.wait()
         if is_awaited:
             lifeline.kill_group(self.pid)
         while self._exit is None:
             with self._lock:  # so that nobody kills a pid that may be another's by now
-                ended = lifeline.collect(self.pid)
-                if ended:
-                    self._process.returncode = ended.code or 0
-                    self._exit = ended
+                ended = self._exit = self._process.collect()
             if not ended:
                 time.sleep(_POLL)
         if not is_awaited:
@@ -206,9 +126,13 @@ class Child:
             time.sleep(0.002)
         return self._exit
 
-    def take_over(self) -> None:
-        """Have what it prints written down, from now on; before, the pipes hold what fits."""
-        self._log.mark(f"loading the model, process id {self.pid}")
+    def take_over(self, log: ProcessLog | None = None) -> None:
+        """Have what it prints written down, from now on, to another log if one is given; before, the pipes hold it."""
+        if log:
+            self._log = log
+            self._printed.give_to(log.take)
+            log.listener.detail(f"{log.name}: process id {self.pid} started")
+        self._log.mark(f"{'forked' if self._was_forked else 'loading the model'}, process id {self.pid}")
         self._printed.start()
 
     def resident(self, beyond: int) -> int:
@@ -258,7 +182,7 @@ class Child:
             return
         with self._lock:
             if self.is_alive:
-                lifeline.kill_group(self.pid)
+                lifeline.kill_group(self.pid, with_strays=not self.has_forked)
 
     def kill(self, patience: float = 0.0) -> None:
         """Kill the process, where it doesn't end within the patience (seconds), and its group; returns when it is gone.
@@ -287,20 +211,3 @@ def _unnamed_file(folder: Path) -> IO[bytes]:
     except FileNotFoundError:
         with storage_errors(f"can't write to {folder}"):
             return tempfile.TemporaryFile(dir=folder)
-
-
-def _spawn(spec: WorkerSpec, printed: Reader, descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
-    package = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120  # symlinks stay
-    command = [spec.python, "-c", _BOOTSTRAP, package, spec.loader, *map(str, (*descriptors, printed.ends["log"]))]
-    try:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=printed.ends["stdout"],
-            stderr=printed.ends["stderr"],
-            env=spec.variables(),
-            pass_fds=(*descriptors, printed.ends["log"]),
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise UsageError(f"the Python interpreter {spec.python!r} can't be started: {error.strerror}") from error

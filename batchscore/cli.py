@@ -16,7 +16,7 @@ from batchscore import __version__
 from batchscore.errors import BatchscoreError, StorageError
 from batchscore.headings import GroupedCommand, option
 from batchscore.job import Job
-from batchscore.options import WATCHING, job_options, watching_options
+from batchscore.options import STORAGE_OPTION, WATCHING, job_options, watching_options
 from batchscore.redaction import redact
 from batchscore.streams import flush_streams, prepare_streams, show, tell
 from batchscore.translating import job_of
@@ -118,7 +118,8 @@ def _print(report: Report, given: dict[str, Any]) -> None:
 @click.argument("output", type=click.Path())
 @option(WATCHING, "--json", "as_json", is_flag=True, help="Print JSON.")
 @option(WATCHING, "--work-dir", type=click.Path(), default=None, metavar="DIR", help="That of the run, if it had one.")
-def show_job(output: str, *, as_json: bool, work_dir: str | None) -> None:
+@STORAGE_OPTION
+def show_job(output: str, *, as_json: bool, work_dir: str | None, storage_options: tuple[tuple[str, str], ...]) -> None:
     """Say what the job in OUTPUT did, or how far it has come.
 
     \b
@@ -133,7 +134,7 @@ def show_job(output: str, *, as_json: bool, work_dir: str | None) -> None:
     from batchscore.progress import printable
     from batchscore.showing import look, text
 
-    report = look(output, work_dir)
+    report = look(output, work_dir, storage_options)
     if as_json:
         show(_as_json(report.to_json()))
     else:
@@ -159,7 +160,7 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
     """The result on stdout; on stderr the first failures, and of a failed job the command that publishes it."""
     from batchscore.progress import printable
 
-    if summary.is_fresh and (summary.exit_code or not given["quiet"]):
+    if summary.exit_code or (summary.is_fresh and not given["quiet"]):
         for line in summary.headlines(SHOWN_FAILURES):
             tell(printable(line))
     if given["as_json"]:
@@ -169,7 +170,7 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
     if summary.exit_code and given["quiet"]:
         tell(printable(f"{summary.status}: {summary.message}"))
         tell(f"More about it: batchscore show {_quoted(summary.output)}")
-    if summary.status == "Failed" and summary.counts.rows_scored:
+    if summary.status == "Failed" and summary.is_fresh and summary.counts.rows_scored:
         settings = summary.manifest["settings"]
         command = _publishing_command(settings["date"], limits_rows=settings["max_bad_rows"] is not None)
         has_secrets = any(redact(word) != word for word in sys.argv[1:])

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from batchscore.errors import UsageError
+from batchscore.limits import Limit, Share, as_json
 from batchscore.redaction import redact
 
 Style = Literal["settings", "root"]
@@ -125,8 +126,8 @@ class Deployment:
     output_action: OutputAction = "append_row"
     output_file_name: str = "predictions.csv"
     retry_settings: RetrySettings = RetrySettings()
-    error_threshold: int = -1
-    """Failed files that the job may have; -1: any number."""
+    error_threshold: Limit = -1
+    """Failed files that the job may have; -1: any number. Azure knows no percentage."""
     logging_level: LoggingLevel = "info"
     environment_variables: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     stated: frozenset[str] = frozenset()
@@ -135,9 +136,9 @@ class Deployment:
     """What to tell the user once, such as keys that mean nothing here."""
 
     def __post_init__(self) -> None:
-        _refuse_out_of_range(
-            self, "instance_count", "max_concurrency_per_instance", "mini_batch_size", "error_threshold"
-        )
+        _refuse_out_of_range(self, "instance_count", "max_concurrency_per_instance", "mini_batch_size")
+        if not isinstance(self.error_threshold, Share):
+            _refuse_out_of_range(self, "error_threshold")
         for name, words in (("output_action", get_args(OutputAction)), ("logging_level", get_args(LoggingLevel))):
             if getattr(self, name) not in words:
                 raise UsageError(f"{name} must be one of {', '.join(words)}; found {getattr(self, name)!r}")
@@ -158,7 +159,7 @@ class Deployment:
                 "output_action": self.output_action,
                 "output_file_name": self.output_file_name,
                 "retry_settings": asdict(self.retry_settings),
-                "error_threshold": self.error_threshold,
+                "error_threshold": as_json(self.error_threshold),
                 "logging_level": self.logging_level,
                 "environment_variables": [name for name, _ in self.environment_variables],
             },

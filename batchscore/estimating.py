@@ -12,6 +12,7 @@ from pathlib import Path
 
 from batchscore import engines
 from batchscore.job import AUTO_FILE_BYTES, Job
+from batchscore.nouns import counted
 from batchscore.report import Estimates, Finding, Sample, size_text, time_text
 from batchscore.sampling import Fitting
 from batchscore.splitting import auto_bytes
@@ -34,9 +35,9 @@ def estimate(
     call_bytes = COPIES * max(call - sample.rows, 0) * row_bytes
     return Estimates(
         basis=(
-            f"{sample.rows:,} rows took one worker {sample.seconds:.2f} s and {size_text(sample.peak_bytes)}; "
-            f"{rows:,} rows at {sample.rows_per_second:,.0f} rows/s and core ({min(workers, cores)} "
-            f"in use), loading the model once, and memory for calls of {call:,} rows in each worker. "
+            f"{counted(sample.rows, 'row')} took one worker {sample.seconds:.2f} s and {size_text(sample.peak_bytes)}; "
+            f"{counted(rows, 'row')} at {sample.rows_per_second:,.0f} rows/s and core ({min(workers, cores)} "
+            f"in use), loading the model once, and memory for calls of {counted(call, 'row')} in each worker. "
             "Other rows may take longer or more."
         ),
         workers=workers,

@@ -23,6 +23,7 @@ from batchscore.job import (
     MiniBatchSize,
     OnBadRow,
     OutputFiles,
+    WorkerStart,
     output_name_and_format,
     parse_memory_limit,
 )
@@ -51,6 +52,7 @@ def run(  # noqa: PLR0913 (the command line's options)
     mini_batch_size: str | int | None = None,
     rows_per_call: int | None = None,
     threads_per_worker: int | None = None,
+    worker_start: WorkerStart | None = None,
     timeout: float | None = None,
     max_retries: int | None = None,
     memory_limit: str | None = None,
@@ -84,6 +86,7 @@ def run(  # noqa: PLR0913 (the command line's options)
     storage_options: Mapping[str, object] | None = None,
     allow_empty: bool = False,
     overwrite: bool = False,
+    break_lock: bool = False,
     work_dir: Location | None = None,
     logging_level: LoggingLevel | None = None,
     date: str | dt.date | None = None,
@@ -168,9 +171,9 @@ def _job(given: Mapping[str, Any]) -> Job:
 
 
 _AS_GIVEN = (
-    "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries", "on_bad_row", "fail_fast",
-    "layout", "format", "output_files", "output_action", "predict_fn", "model_digest", "limit", "env_manager",
-    "allow_empty", "overwrite", "logging_level", "recycle_after", "grace",
+    "workers", "rows_per_call", "threads_per_worker", "worker_start", "timeout", "max_retries", "on_bad_row",
+    "fail_fast", "layout", "format", "output_files", "output_action", "predict_fn", "model_digest", "limit",
+    "env_manager", "allow_empty", "overwrite", "break_lock", "logging_level", "recycle_after", "grace",
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from batchscore.faults import WorkerFault
+from batchscore.faults import ScoringRaised, WorkerFault
 from batchscore.minibatch import Failed, Mended, MiniBatch, Outcome, Scored, Trial
 
 MOST = 200
@@ -32,14 +32,25 @@ def find_bad_rows(
     """Halve a mini-batch whose rows ``fault`` came of, try each piece once, and go on with those that fail.
 
     Rows are told apart by their order among those that fit, which a first question counts. So the answer follows from
-    the rows and the model alone.
+    the rows and the model alone: a worker that ended or was too slow may have had another reason, so a single row that
+    is to blame for it is tried once more, and so is the first question.
     """
-    rows = _count(ask(replace(mini_batch, portion=Trial())))
+    rows = _count(_once_more(ask, replace(mini_batch, portion=Trial())))
     search = _Search(lambda start, stop: ask(replace(mini_batch, portion=Trial(start, stop))), most)
     if not rows or not search.is_through(0, rows, fault):
         return Halved(None, search.attempts)
     spoilt = tuple((row, explain(why), why.detail or None) for row, why in search.spoilt)
     return Halved(Mended(tuple(search.calls), spoilt), search.attempts)
+
+
+def _once_more(ask: Callable[[MiniBatch], Outcome | WorkerFault], question: MiniBatch) -> Outcome | WorkerFault:
+    answer = ask(question)
+    return ask(question) if _may_be_chance(answer) else answer
+
+
+def _may_be_chance(answer: Outcome | WorkerFault) -> bool:
+    """Whether what happened may have come from without; a model that raises says why."""
+    return isinstance(answer, WorkerFault) and not isinstance(answer, ScoringRaised)
 
 
 def _count(counted: Outcome | WorkerFault) -> int:
@@ -64,13 +75,19 @@ class _Search:
             self.spoilt.append((start, fault))
             return True
         middle = (start + stop) // 2
-        for first, last in ((start, middle), (middle, stop)):
-            if self.attempts == self._most:
-                return False
-            self.attempts += 1
-            found = self._attempt(first, last)
-            if isinstance(found, Outcome):
-                self.calls.append(last - first)
-            elif not self.is_through(first, last, found):
-                return False
-        return True
+        return self._is_told(start, middle) and self._is_told(middle, stop)
+
+    def _is_told(self, start: int, stop: int) -> bool:
+        found = self._tried(start, stop)
+        if stop - start == 1 and found and _may_be_chance(found):
+            found = self._tried(start, stop)
+        if isinstance(found, Outcome):
+            self.calls.append(stop - start)
+        return found is not None and (isinstance(found, Outcome) or self.is_through(start, stop, found))
+
+    def _tried(self, start: int, stop: int) -> Outcome | WorkerFault | None:
+        """What came of an attempt; None where there were enough of them."""
+        if self.attempts == self._most:
+            return None
+        self.attempts += 1
+        return self._attempt(start, stop)

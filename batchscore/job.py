@@ -18,6 +18,7 @@ OutputFiles = Literal["one", "parts", "mirror"]
 EnvManager = Literal["local", "uv"]
 Layout = Literal["table", "azure"]
 OnBadRow = Literal["fail", "quarantine"]
+WorkerStart = Literal["auto", "loader", "each"]
 
 FORMATS: tuple[Format, ...] = ("csv", "parquet", "jsonl")
 SUFFIXES: dict[str, Format] = {".csv": "csv", ".parquet": "parquet", ".pqt": "parquet", ".jsonl": "jsonl"}
@@ -29,10 +30,12 @@ ON_BAD_ROW: tuple[OnBadRow, ...] = ("fail", "quarantine")
 OUTPUT_FILES: tuple[OutputFiles, ...] = ("one", "parts", "mirror")
 LOGGING_LEVELS: tuple[LoggingLevel, ...] = get_args(LoggingLevel)
 ENV_MANAGERS: tuple[EnvManager, ...] = ("local", "uv")
+WORKER_STARTS: tuple[WorkerStart, ...] = ("auto", "loader", "each")
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "layout": LAYOUTS, "format": FORMATS, "output_files": OUTPUT_FILES, "output_action": OUTPUT_ACTIONS,
     "env_manager": ENV_MANAGERS, "logging_level": LOGGING_LEVELS, "on_bad_row": ON_BAD_ROW,
+    "worker_start": WORKER_STARTS,
 }  # fmt: skip
 
 MISSING_VALUES = (
@@ -222,6 +225,8 @@ class Job:
     rows_per_call: int | None = None
     """None: min(65,536, 128 MB / row width)."""
     threads_per_worker: int = 1
+    worker_start: WorkerStart = "auto"
+    """`loader`: workers are forked from a process that has loaded the model; `each` loads it; `auto`: as is safe."""
     timeout: float = 600.0
     """Seconds for each chunk, or for each mini-batch where `times_mini_batches`."""
     times_mini_batches: bool = False
@@ -274,6 +279,8 @@ class Job:
     """For the stores of inputs and model, (name, text); may be secrets."""
     allow_empty: bool = False
     overwrite: bool = False
+    break_lock: bool = False
+    """Take OUTPUT's lock from a process of another machine, which the user knows to be gone."""
     date: str | None = None
     """The day, in ISO form, that inputs, output and constants say where {date} was written; None where it wasn't."""
     predicts_whole_files: bool = False

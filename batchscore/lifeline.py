@@ -88,12 +88,13 @@ def allow_descriptors(number: int) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def kill_group(pid: int) -> None:
+def kill_group(pid: int, *, with_strays: bool = True) -> None:
     """Kill the process group that the process leads; nothing where it is gone.
 
-    On Linux also those of its descendants that have left the group, as long as the process itself is alive.
+    On Linux also those of its descendants that have left the group, as long as the process itself is alive, unless
+    these aren't to die with it.
     """
-    strays = [other for other in descendants(pid) if _group_of(other) != pid]
+    strays = [other for other in descendants(pid) if _group_of(other) != pid] if with_strays else []
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS refuses a group of zombies
         os.killpg(pid, signal.SIGKILL)
     for stray in strays:
@@ -169,6 +170,31 @@ def wait_for_end(pid: int) -> bool:
     with contextlib.suppress(ChildProcessError):  # collected elsewhere
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     return True
+
+
+def watch(pid: int) -> int | None:
+    """A descriptor that can be read once any process has ended (pidfd_open(2)); None where there is no such thing.
+
+    Raises ProcessLookupError where the process is gone.
+    """
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise
+    except OSError:  # an old kernel, or a sandbox without it
+        return None
+
+
+def can_fork_workers() -> bool:
+    """Whether the platform has what a loader needs: Linux and pidfd_open (5.3)."""
+    if sys.platform != "linux":
+        return False
+    found = watch(os.getpid())
+    if found is not None:
+        os.close(found)
+    return found is not None
 
 
 def collect(pid: int) -> Exit | None:

@@ -23,6 +23,8 @@ class Holder:
     pid: int | None = None
     host: str | None = None
     since: str | None = None
+    seen: str | None = None
+    """Its last sign of life, where the lock is an object on a store."""
 
     @classmethod
     def parse(cls, text: str) -> Holder:

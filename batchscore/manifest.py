@@ -12,7 +12,7 @@ from batchscore import __version__, limits
 from batchscore.errors import BatchscoreError, Stopped
 from batchscore.highlights import Highlights
 from batchscore.job import Job
-from batchscore.limits import Limit, Share
+from batchscore.limits import Limit, Share, allows
 from batchscore.locking import utc
 from batchscore.minibatch import Column, Json
 from batchscore.nouns import counted
@@ -20,7 +20,10 @@ from batchscore.planning import Prepared
 from batchscore.readers import is_readable
 from batchscore.redaction import redact
 from batchscore.schema import ColumnSpec, TensorSpec
-from batchscore.summary import Counts, Status, Verdicts, has_too_many_bad_rows, rows_of_failed
+from batchscore.stopwatch import Spent
+from batchscore.storage import Place
+from batchscore.summary import Counts, JobSummary, Status, Verdicts, has_too_many_bad_rows, rows_of_failed
+from batchscore.timings import where_time_went
 from batchscore.writers import published
 
 
@@ -49,6 +52,8 @@ class Ending:
     """What to tell besides."""
     rows_recorded: int = 0
     """Rows that this run gave predictions."""
+    spent: Spent = field(default_factory=Spent)
+    """By workers, in all runs of the job."""
     standing_out: Json = field(default_factory=dict)
     """Keys of job.json: the slowest mini-batches, those that failed, what was noted."""
 
@@ -111,30 +116,46 @@ def completed(
 
 def failed(job: Job, counts: Counts, *, is_whole: bool) -> Ending:
     """The ending of a job with too many failures; ``is_whole``: everything was scored before it was judged."""
-    files = _failed(counts)
-    allowed = f"more than the {_shown(job.error_threshold)} that may (--error-threshold)"
-    if (
-        is_whole
-        and counts.rows_scored
-        and job.max_bad_rows is not None
-        and has_too_many_bad_rows(counts, job.max_bad_rows)
-    ):
-        rows = f"{_aside(counts)}, more than the {_shown(job.max_bad_rows)} that may be (--max-bad-rows)"
-        files = f"{files}; {rows}" if counts.files_failed else rows
-        message = f"{files}; {_scored(counts)} but not published, see failures.jsonl"
-    elif not is_whole:
-        message = f"stopped early: {files}, {allowed}, see failures.jsonl; {_scored(counts)} by then"
+    if not is_whole:
+        message = f"stopped early: {_excess(job, counts)}, see failures.jsonl; {_scored(counts)} by then"
     elif not counts.rows_scored:
         message = f"{_bad(counts)} and no row was scored, see failures.jsonl"
     else:
-        message = f"{files}, {allowed}; {_scored(counts)} but not published, see failures.jsonl"
+        message = f"{_excess(job, counts)}; {_scored(counts)} but not published, see failures.jsonl"
     return Ending("Failed", message, counts, exit_code=1, is_whole=is_whole)
+
+
+def judged_again(place: Place, manifest: Json, job: Job) -> JobSummary:
+    """The summary of a job that was finished before, judged by this run's thresholds; nothing is done.
+
+    Where they allow less than those of the run that finished it, it has failed, though what that published stays.
+    """
+    counts = Counts(**manifest["counts"])
+    if not (excess := _excess(job, counts)):
+        message = f"already finished: {counts.rows_scored:,} rows scored, nothing to do"
+        return JobSummary("Completed", counts, place.path, message, 0, manifest, is_fresh=False, place=place)
+    message = (
+        f"{excess}: the job was finished by a run that allowed them, and its predictions stay; "
+        "repair what failures.jsonl tells of, or give --overwrite to score everything anew"
+    )
+    manifest = {**manifest, "status": "Failed", "message": message}
+    return JobSummary("Failed", counts, place.path, message, 1, manifest, is_fresh=False, place=place)
 
 
 def cut_short(error: BatchscoreError, counts: Counts) -> Ending:
     """The ending of a job that a signal stopped, or that an error ended."""
     status: Status = "Canceled" if isinstance(error, Stopped) else "Failed"
     return Ending(status, str(error), counts, exit_code=error.exit_code, error=error, is_whole=False)
+
+
+def _excess(job: Job, counts: Counts) -> str:
+    """Of what there is more than may be, in words; nothing where all is within the thresholds."""
+    files = rows = ""
+    if not allows(job.error_threshold, counts.files_failed, counts.files):
+        files = f"{_failed(counts)}, more than the {_shown(job.error_threshold)} that may (--error-threshold)"
+    if job.max_bad_rows is not None and has_too_many_bad_rows(counts, job.max_bad_rows):
+        rows = f"{_aside(counts)}, more than the {_shown(job.max_bad_rows)} that may be (--max-bad-rows)"
+    return "; ".join(filter(None, (files, rows)))
 
 
 def _scored(counts: Counts) -> str:
@@ -197,6 +218,7 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "rows_per_call": job.rows_per_call if job.predicts_whole_files else prepared.settings.rows_per_call,
             "threads_per_worker": prepared.settings.threads,
             "workers": job.workers,
+            "worker_start": job.worker_start,
             "timeout": job.timeout,
             "times_mini_batches": job.times_mini_batches,
             "warns_beyond": job.warns_beyond,
@@ -217,7 +239,10 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "seconds": round(now - prepared.started, 3),
             **({} if job.warns_beyond is None else {"mini_batches_beyond_azure": ending.slow}),
             "rows_scored": ending.rows_recorded,
+            **where_time_went(prepared, ending.spent, ending.rows_recorded),
         },
+        "threads": {"per_worker": prepared.settings.threads, "libraries": dict(prepared.observed.threads)},
+        "workers": prepared.observed.workers,
         "skipped": [asdict(entry) for entry in prepared.listing.skipped],
         "outputs": list(ending.outputs),
         "files": list(ending.files),

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
+from batchscore.stopwatch import Spent
+
 Json: TypeAlias = dict[str, Any]
 
 FAILURES = ".failures.jsonl"
@@ -45,7 +47,8 @@ class FileSlice:
     """A run of whole rows of one file.
 
     A whole file has start 0 and stop None. Otherwise start and stop bound bytes of a CSV (each on a
-    record's first byte; the header lies before the first slice's start) or row groups of a Parquet file.
+    record's first byte; the header lies before the first slice's start) or row groups of a Parquet file, where
+    first_row and max_rows tell which rows of a group are the slice's that isn't its alone.
     """
 
     file: InputFile
@@ -54,7 +57,7 @@ class FileSlice:
     first_row: int = 0
     """0-based number in the file of the slice's first row."""
     max_rows: int | None = None
-    """Read at most this many rows (a job with a row limit ends here)."""
+    """Read at most this many rows: a job with a row limit ends here, or the next slice has those behind them."""
     weight: int = field(default=0, compare=False)
     """About how many bytes of its file a slice holds that isn't the whole."""
 
@@ -125,7 +128,7 @@ class MiniBatch:
         """A name that depends on the rows alone, so that redoing overwrites and a rest never does."""
         digest = hashlib.sha256()
         for piece in self.slices:
-            digest.update(repr((*piece.file.facts, piece.start, piece.stop, piece.max_rows)).encode())
+            digest.update(repr((*piece.file.facts, piece.start, piece.stop, piece.first_row, piece.max_rows)).encode())
         return f"{self.number:06d}-{digest.hexdigest()[:12]}"
 
     @property
@@ -296,6 +299,8 @@ class Outcome:
     """Those of them that it only appended to, and how many bytes init() had written there."""
     shortfall: Failure | None = None
     """A scoring script returned fewer elements than it got files."""
+    spent: Spent | None = field(default=None, compare=False)
+    """Where the time of the attempt that scored it went; None where a worker doesn't say."""
 
     @property
     def rows(self) -> int:
@@ -320,6 +325,7 @@ class Outcome:
             "files": list(self.files),
             "appended": [list(each) for each in self.appended],
             "shortfall": asdict(self.shortfall) if self.shortfall else None,
+            **({"spent": self.spent.to_json()} if self.spent else {}),
         }
 
     @classmethod
@@ -336,6 +342,7 @@ class Outcome:
             tuple(record["files"]),
             tuple((name, size) for name, size in record.get("appended", ())),
             Failure.from_json(record["shortfall"]) if record["shortfall"] else None,
+            Spent.from_json(record["spent"]) if record.get("spent") else None,
         )
 
 

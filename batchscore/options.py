@@ -7,11 +7,30 @@ from collections.abc import Callable
 import click
 
 from batchscore.headings import Command, LimitType, Pair, option
-from batchscore.job import ENV_MANAGERS, FORMATS, LAYOUTS, LOGGING_LEVELS, ON_BAD_ROW, OUTPUT_ACTIONS, OUTPUT_FILES
+from batchscore.job import (
+    ENV_MANAGERS,
+    FORMATS,
+    LAYOUTS,
+    LOGGING_LEVELS,
+    ON_BAD_ROW,
+    OUTPUT_ACTIONS,
+    OUTPUT_FILES,
+    WORKER_STARTS,
+)
 
 MAIN, CUTTING, FAILURES, OUTPUT, MODEL, INPUT, DEPLOYMENT, WATCHING = (
     "Main", "Mini-batches and workers", "Failures", "Output", "Model", "Input", "With -f", "What is shown",
 )  # fmt: skip
+
+STORAGE_OPTION = option(
+    INPUT,
+    "--storage-option",
+    "storage_options",
+    multiple=True,
+    type=Pair(),
+    metavar="KEY=VALUE",
+    help="For stores, such as account_name=…; see also the environment variables they know.",
+)
 
 _JOB = (
     option(
@@ -43,7 +62,13 @@ _JOB = (
         help="File, folder or glob to score; may be repeated.",
     ),
     option(
-        MAIN, "-o", "--output", required=True, type=click.Path(), metavar="OUTPUT", help="Folder of the predictions."
+        MAIN,
+        "-o",
+        "--output",
+        required=True,
+        type=click.Path(),
+        metavar="OUTPUT",
+        help="Folder of the predictions, here or on a store.",
     ),
     option(
         MAIN,
@@ -98,6 +123,7 @@ _JOB = (
         metavar="DIR",
         help="Local folder for the work in progress, where OUTPUT can't lock or rename.  [default: in OUTPUT]",
     ),
+    option(OUTPUT, "--break-lock", is_flag=True, help="Take OUTPUT from a run on another machine that is gone."),
     option(OUTPUT, "--overwrite", is_flag=True, help="Replace another job's outputs, once the new ones are ready."),
     option(
         MODEL,
@@ -143,15 +169,7 @@ _JOB = (
         metavar="K=V",
         help="For the workers, which have this command's environment too; the place for secrets.",
     ),
-    option(
-        INPUT,
-        "--storage-option",
-        "storage_options",
-        multiple=True,
-        type=Pair(),
-        metavar="KEY=VALUE",
-        help="For the stores of INPUT and MODEL, such as account_name=…; see also the environment variables they know.",
-    ),
+    STORAGE_OPTION,
     option(INPUT, "--include", multiple=True, metavar="GLOB", help="Only files whose path or name matches."),
     option(INPUT, "--exclude", multiple=True, metavar="GLOB", help="No files whose path or name matches."),
     option(INPUT, "--limit", type=click.IntRange(min=0), default=None, metavar="N", help="Only the first N rows."),
@@ -217,6 +235,15 @@ _JOB = (
         show_default=True,
         metavar="N",
         help="For BLAS, OpenMP and the model.",
+    ),
+    option(
+        CUTTING,
+        "--worker-start",
+        type=click.Choice(WORKER_STARTS),
+        default="auto",
+        show_default=True,
+        help="loader: one process loads the model, and the workers are forked from it; each: each loads it; auto: "
+        "loader where that is safe and there is more than one worker.",
     ),
     option(
         FAILURES,

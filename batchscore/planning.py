@@ -6,6 +6,7 @@ import difflib
 import itertools
 import os
 import secrets
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,12 +21,13 @@ from batchscore.job import Job, ScoringSettings
 from batchscore.journal import Header, read_header
 from batchscore.modelcopy import fetch_model
 from batchscore.modelfolder import ModelFolder, check_digest, is_registered, read_any_model, read_model_folder
+from batchscore.observed import Observed
 from batchscore.resuming import Earlier, Identity, identify, take_over
 from batchscore.schema import ModelSignature
 from batchscore.schema.params import parse_params
 from batchscore.slots import Slots
 from batchscore.staging import check_script, script_spec
-from batchscore.storage import Access, access_of, is_remote, local_path, public
+from batchscore.storage import Access, access_of, is_remote, is_within, local_path, public
 from batchscore.workspace import Workspace
 
 _LOOKED_AT = 3
@@ -58,8 +60,9 @@ class FoundModel:
 
 
 def access_to_stores(job: Job) -> Access:
-    """How the job reaches the stores of its inputs and its model. Raises UsageError for addresses that are none."""
-    return access_of(job.storage_options, (job.model, *job.inputs) if not is_registered(job.model) else job.inputs)
+    """How the job reaches the stores of its inputs, its output and its model. Raises UsageError: no such addresses."""
+    locations = (job.output, *job.inputs)
+    return access_of(job.storage_options, locations if is_registered(job.model) else (job.model, *locations))
 
 
 def find_model(job: Job, workspace: Workspace) -> FoundModel:
@@ -91,7 +94,7 @@ def _found_model(job: Job, workspace: Workspace) -> FoundModel:
         path = os.path.realpath(local_path(job.model, "MODEL"))
         folder = read(path)
         for what, place in (("OUTPUT", workspace.root), ("--work-dir", workspace.work_dir)):
-            if place and Path(place).is_relative_to(path):
+            if place and not is_remote(place) and Path(place).is_relative_to(path):
                 raise UsageError(f"{what} {place} lies in MODEL {path}, which it would change; give another folder")
         return FoundModel(job.model, path, folder)
     workspace.require_writing()
@@ -120,8 +123,7 @@ def _pinned_model(job: Job, workspace: Workspace) -> str | None:
 
 def find_inputs(job: Job, workspace: Workspace) -> Listing:
     """The files to score. Raises UsageError where there are none, unless the job allows it."""
-    here = (local_path(entry, "INPUT") for entry in job.inputs if not is_remote(entry))
-    if any(os.path.realpath(path) == workspace.root for path in here):
+    if any(_is_same_place(entry, workspace.root) for entry in job.inputs):
         raise UsageError(f"OUTPUT {workspace.root} is an INPUT, too; give a folder of its own")
     takes_unsupported = job.fails_unsupported or job.script is not None
     selection = Selection(workspace.root, job.include, job.exclude, job.allow_empty, takes_unsupported)
@@ -137,6 +139,12 @@ def find_inputs(job: Job, workspace: Workspace) -> Listing:
             "check -i, --include and --exclude, or use --allow-empty if that may be"
         )
     return listing
+
+
+def _is_same_place(entry: str, root: str) -> bool:
+    if is_remote(entry) or is_remote(root):
+        return is_within(entry, root) and is_within(root, entry)
+    return os.path.realpath(local_path(entry, "INPUT")) == root
 
 
 def _refuse_same_base_names(listing: Listing) -> None:
@@ -162,6 +170,7 @@ class Prepared:
     settings: ScoringSettings
     started: float = field(default_factory=time.time)
     """Seconds since the epoch."""
+    observed: Observed = field(default_factory=Observed)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -264,6 +273,17 @@ def _refuse_clashes(settings: ScoringSettings, predictions: list[str]) -> None:
         )
 
 
+def early_spec(job: Job, workspace: Workspace) -> WorkerSpec | None:
+    """How a worker is started before the job is planned, to import meanwhile what it will need.
+
+    None where it isn't certain that one is needed, or in which interpreter.
+    """
+    has_begun = Path(workspace.journal).exists() or Path(workspace.root, "job.json").exists()
+    if has_begun or job.script or job.env_manager != "local" or job.python not in {None, sys.executable}:
+        return None
+    return WorkerSpec({}, threads=job.threads_per_worker, environment=job.environment)
+
+
 def worker_spec(prepared: Prepared) -> WorkerSpec:
     """How the workers of a job are started, but for their interpreter."""
     if prepared.job.script:
@@ -276,6 +296,7 @@ def worker_spec(prepared: Prepared) -> WorkerSpec:
             "env_manager": prepared.job.env_manager,
         },
         threads=prepared.settings.threads,
+        start=prepared.job.worker_start,
         environment=prepared.job.environment,
         logging_level=prepared.job.logging_level,
     )

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
-from pathlib import Path
 from typing import BinaryIO
 
 from batchscore import manifest, writers
-from batchscore.errors import BatchscoreError, StorageError, UsageError
+from batchscore.errors import BatchscoreError, OutputLocked, StorageError, UsageError
 from batchscore.job import Job
 from batchscore.manifest import Ending
 from batchscore.minibatch import Column, Failure, Json, Quarantined
 from batchscore.planning import Prepared
 from batchscore.receipts import Part, Segment
 from batchscore.scriptfiles import announce, ready_files
-from batchscore.storage import Ready, commit, prepare, publish, storage_errors, sync_folder
+from batchscore.storage import Ready, prepare, publish
 from batchscore.summary import Counts, JobSummary, Status, Verdicts, judge
 from batchscore.workspace import Workspace
-
-_BLOCK = 1 << 20
+from batchscore.writers.parts import span
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +76,13 @@ def publish_outputs(
     With them go the files that a scoring script wrote itself. What job.json says of the ones (path, rows, bytes,
     sha256) and of the others (path, bytes, sha256). Raises UsageError where a script's file would replace a stranger.
     """
-    job, root = prepared.job, prepared.workspace.root
-    ready = [_joined(prepared, file, columns) for file in output_files(job, verdicts)]
+    ready = [_joined(prepared, file, columns) for file in output_files(prepared.job, verdicts)]
     files = list(ready_files(prepared, verdicts))
+    prepared.workspace.check_lock()  # joining takes its time
     earlier = prepared.workspace.announced()
     announce(prepared, files, earlier)
     withdraw(prepared, earlier)
-    everything = [*(file for file, _ in ready), *files]
-    for file in everything:
-        commit(root, file)
-    for folder in {folder for file in everything for folder in Path(file.name).parents}:  # those that are new, too
-        sync_folder(str(Path(root, folder)))
+    prepared.workspace.output.put([*(file for file, _ in ready), *files])
     outputs = tuple({"path": file.name, "rows": rows, **file.facts} for file, rows in ready)
     return outputs, tuple({"path": file.name, **file.facts} for file in files)
 
@@ -102,7 +95,7 @@ def _joined(prepared: Prepared, file: OutputFile, columns: tuple[Column, ...]) -
         nonlocal rows
         for segment, part in merged(file.segments):
             rows += segment.rows
-            yield writers.Piece(str(Path(workspace.parts, part.name)), segment.start, segment.stop, part.columns)
+            yield writers.Piece(workspace.part(part.name), segment.start, segment.stop, part.columns)
 
     def join(stream: BinaryIO) -> None:
         writers.join(prepared.settings.writer, pieces(), stream, columns)
@@ -116,39 +109,22 @@ def withdraw(prepared: Prepared, earlier: Iterable[str]) -> None:
     With many prediction files, and with a script's files (`earlier`), also those of an earlier attempt to publish,
     whose inputs may have been others.
     """
-    root, header = Path(prepared.workspace.root), prepared.earlier.header
-    with storage_errors(f"can't replace the outputs in {root}"):
-        Path(root, "job.json").unlink(missing_ok=True)
-        several = header.targets if prepared.job.output_files != "one" else ()
-        for name in (*header.replaces, *several, *earlier):
-            path = Path(root, name).resolve()
-            if root not in path.parents:
-                continue  # a manifest is a file that anyone may have edited
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-                _remove_empty(path.parent, root)
-
-
-def _remove_empty(folder: Path, root: Path) -> None:
-    while folder != root and folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-        folder = folder.parent
+    output, header = prepared.workspace.output, prepared.earlier.header
+    several = header.targets if prepared.job.output_files != "one" else ()
+    output.remove(["job.json"])  # first, since it would vouch for what is replaced
+    output.remove([*header.replaces, *several, *earlier])
 
 
 def publish_failures(workspace: Workspace, failures: Iterator[Failure | Quarantined]) -> None:
     """Write failures.jsonl in input order, or take away an old one where nothing failed."""
     if workspace.is_apart:  # what it says must not stand beside half a copy
-        with storage_errors("can't remove an old job.json"):
-            Path(workspace.root, "job.json").unlink(missing_ok=True)
+        workspace.output.remove(["job.json"])
     first = next(failures, None)
     if first is not None:
         lines = failure_lines(workspace, chain([first], failures))
-        publish(workspace.root, "failures.jsonl", workspace.ready, lambda stream: stream.writelines(lines))
+        publish(workspace.output, "failures.jsonl", workspace.ready, lambda stream: stream.writelines(lines))
     else:
-        with storage_errors("can't remove an old failures.jsonl"):
-            Path(workspace.root, "failures.jsonl").unlink(missing_ok=True)
+        workspace.output.remove(["failures.jsonl"])
 
 
 def failure_lines(workspace: Workspace, failures: Iterable[Failure | Quarantined]) -> Iterator[bytes]:
@@ -156,21 +132,13 @@ def failure_lines(workspace: Workspace, failures: Iterable[Failure | Quarantined
     for failure in failures:
         if isinstance(failure, Failure):
             yield failure.line()
-            continue
-        path = Path(workspace.parts, failure.part)
-        with storage_errors(f"can't read {path}"), path.open("rb") as stream:
-            stream.seek(failure.start)
-            left = failure.stop - failure.start
-            while left > 0:
-                block = stream.read(min(left, _BLOCK))
-                if not block:
-                    raise StorageError(f"{path} ends {left:,} bytes before its last line")
-                left -= len(block)
-                yield block
+        else:
+            yield from span(workspace.part(failure.part), failure.start, failure.stop)
 
 
 def conclude(prepared: Prepared, verdicts: Verdicts) -> Ending:
     """Judge the job and publish predictions, where it completed, and failures.jsonl."""
+    prepared.workspace.check_lock()
     job, counts = prepared.job, manifest.count(prepared, verdicts)
     is_whole = not any(verdict.is_pending for verdict in verdicts)
     if is_whole and _judged(job, counts, verdicts) == "Completed":
@@ -191,6 +159,7 @@ def _with_highlights(ending: Ending, prepared: Prepared, verdicts: Verdicts) -> 
     return replace(
         manifest.warned(ending, prepared.job, len(verdicts.receipts.slow)),
         rows_recorded=verdicts.receipts.rows_recorded,
+        spent=verdicts.receipts.spent,
         standing_out=manifest.standing_out(prepared, verdicts),
     )
 
@@ -208,6 +177,8 @@ def cut_short(prepared: Prepared, verdicts: Verdicts, error: BatchscoreError) ->
     A wrong setting that shows only in a worker is raised again, and leaves nothing behind where nothing was scored.
     """
     workspace, earlier = prepared.workspace, prepared.earlier
+    if isinstance(error, OutputLocked):
+        raise error
     if isinstance(error, UsageError):
         workspace.is_done = earlier.is_new and not earlier.header.replaces and verdicts.receipts.is_empty
         raise error
@@ -223,7 +194,8 @@ def sign_off(prepared: Prepared, ending: Ending) -> JobSummary:
     """Write job.json, the last of all. Raises the error that ended the job, if it is one."""
     content, workspace = manifest.manifest_of(prepared, ending), prepared.workspace
     try:
-        publish(workspace.root, "job.json", workspace.ready, lambda stream: stream.write(manifest.as_json(content)))
+        workspace.check_lock()
+        publish(workspace.output, "job.json", workspace.ready, lambda stream: stream.write(manifest.as_json(content)))
     except StorageError as error:
         raise ending.error or error from error
     if ending.error is not None and ending.status != "Canceled":
@@ -237,4 +209,5 @@ def sign_off(prepared: Prepared, ending: Ending) -> JobSummary:
         ending.exit_code,
         content,
         is_whole=ending.is_whole,
+        place=workspace.output,
     )

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from batchscore.highlights import MOST, Glimpse, Highlights
 from batchscore.journal import Journal
 from batchscore.minibatch import Column, Failed, Failure, FileSlice, MiniBatch, Outcome, Quarantined, Scored
+from batchscore.stopwatch import Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ class Receipts:
         self._columns: dict[tuple[Column, ...], tuple[Column, ...]] = {}
         """One for many parts."""
         self.retries = 0
+        self.spent = Spent()
+        """Of all attempts that scored something, whatever became of it."""
         self.failed_files: set[str] = set()
         self.slow: set[int] = set()
         """Numbers of the mini-batches with an attempt that took more seconds than ``warns_beyond``."""
@@ -103,6 +106,8 @@ class Receipts:
 
     def _take(self, outcome: Outcome, place: int) -> None:
         self.retries += outcome.retries
+        if outcome.spent:
+            self.spent += outcome.spent
         if self.is_whole and tuple(entry.slice for entry in outcome.slices) not in self._wholes:
             return
         if any(entry.slice in self._known for entry in outcome.slices):

@@ -17,7 +17,7 @@ from batchscore.limits import allows
 from batchscore.minibatch import Json, MiniBatch, compact
 from batchscore.modelfolder import digest, is_registered
 from batchscore.receipts import Receipts
-from batchscore.storage import local_path, storage_errors
+from batchscore.storage import is_remote, local_path, storage_errors
 from batchscore.workspace import Workspace
 
 _NAMED = 10
@@ -77,9 +77,8 @@ def identify(job: Job, model_digest: str) -> Identity:
 def _beside_the_code(job: Job) -> frozenset[str]:
     """What may lie in the folder of a scoring script without being code; of globs, the folder of what they match."""
     places = [*job.inputs, job.output, *([job.model] if job.model and not is_registered(job.model) else [])]
-    return frozenset(
-        os.path.realpath(local_path(re.sub(r"/?[^/]*[*?[].*", "", place) or ".", "PATH")) for place in places
-    )
+    here = [re.sub(r"/?[^/]*[*?[].*", "", place) or "." for place in places if not is_remote(place)]
+    return frozenset(os.path.realpath(local_path(place, "PATH")) for place in here)
 
 
 def finished_before(workspace: Workspace, identity: Identity, listing: Listing) -> Json | None:
@@ -93,8 +92,8 @@ def finished_before(workspace: Workspace, identity: Identity, listing: Listing) 
 
 def _lost_outputs(workspace: Workspace, manifest: Json) -> list[str]:
     """Outputs that aren't there any more, or not as they were written."""
-    paths = [(entry["path"], Path(workspace.root, entry["path"]), entry["bytes"]) for entry in _outputs(manifest)]
-    return [name for name, path, size in paths if not path.is_file() or path.stat().st_size != size]
+    output = workspace.output
+    return [entry["path"] for entry in _outputs(manifest) if output.size(entry["path"]) != entry["bytes"]]
 
 
 def _outputs(manifest: Json) -> list[Json]:
@@ -154,9 +153,7 @@ def _replaced(
         return outputs
     ours = {"failures.jsonl", *(path.split("/")[0] for path in outputs)} if manifest else set()
     foreign = [
-        name
-        for name in (*planned.targets, "failures.jsonl")
-        if name not in ours and Path(workspace.root, name).exists()
+        name for name in (*planned.targets, "failures.jsonl") if name not in ours and workspace.output.holds(name)
     ]
     if foreign and not job.overwrite:
         raise UsageError(
@@ -172,7 +169,7 @@ def _since(workspace: Workspace, planned: Header, manifest: Json, listing: Listi
         return different
     if manifest["inputs"]["digest"] != listing.digest:
         return ["the inputs changed since"]
-    changed = [path for path in _lost_outputs(workspace, manifest) if Path(workspace.root, path).exists()]
+    changed = [path for path in _lost_outputs(workspace, manifest) if workspace.output.holds(path)]
     return [f"{path} was changed since" for path in changed[:1]]
 
 
@@ -191,6 +188,7 @@ def write_inputs(workspace: Workspace, listing: Listing) -> None:
         with temporary.open("w", encoding="ascii") as stream:
             stream.writelines(f"{compact(file.facts)}\n" for file in listing.files)
         temporary.replace(path)
+    workspace.share(path.name)
 
 
 def _changes(workspace: Workspace, listing: Listing) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeAlias
 
-from batchscore import attempts, engines, halving
+from batchscore import attempts, engines, halving, runplan
 from batchscore.attempts import RetryPolicy
 from batchscore.errors import BatchscoreError
 from batchscore.faults import Abandoned
@@ -19,9 +21,19 @@ from batchscore.joblog import JobLog
 from batchscore.journal import Journal
 from batchscore.limits import allows
 from batchscore.locking import utc
-from batchscore.manifest import Ending
+from batchscore.manifest import Ending, judged_again
 from batchscore.minibatch import MiniBatch, Outcome
-from batchscore.planning import Prepared, access_to_stores, find_inputs, find_model, prepare, worker_spec
+from batchscore.nursery import HeadStart
+from batchscore.observed import Observed
+from batchscore.planning import (
+    Prepared,
+    access_to_stores,
+    early_spec,
+    find_inputs,
+    find_model,
+    prepare,
+    worker_spec,
+)
 from batchscore.progress import Silent, Watcher
 from batchscore.provisioning import interpreter_for
 from batchscore.publishing import conclude, cut_short, sign_off
@@ -34,8 +46,9 @@ from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split
 from batchscore.staging import late_words, stage
 from batchscore.storage import using
-from batchscore.summary import JobSummary, Verdicts, already_finished
-from batchscore.workspace import Workspace
+from batchscore.storeworkspace import workspace_of
+from batchscore.summary import JobSummary, Verdicts
+from batchscore.worktime import WorkTime
 
 Scoring: TypeAlias = tuple[MiniBatch, tuple[Outcome, ...]]
 """A mini-batch and what became of its slices; without outcomes it wasn't scored to the end."""
@@ -49,20 +62,33 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
     flight are done or their time of grace is up; before the job has begun it raises Stopped.
     """
     watch = watch or Silent()
-    with using(access_to_stores(job)), Workspace.of(job) as workspace, StopSignals() as signals:
+    with (
+        using(access_to_stores(job)),
+        workspace_of(job) as workspace,
+        StopSignals() as signals,
+        HeadStart(early_spec(job, workspace), Path(workspace.folder)) as ahead,
+    ):
+        observed = Observed()
         model = find_model(job, workspace)
+        observed.clock.turn_to("list")
         listing = find_inputs(job, workspace)
+        observed.clock.turn_to("plan")
         identity = identify(job, model.folder.digest)
         if manifest := finished_before(workspace, identity, listing):
-            workspace.is_done = True
-            return already_finished(workspace.root, manifest)
-        prepared = prepare(job, workspace, model, listing, identity)
+            summary = judged_again(workspace.output, manifest, job)
+            if summary.status == "Completed" or not job.overwrite:
+                workspace.is_done = True
+                return summary
+        prepared = replace(
+            prepare(job, workspace, model, listing, identity), started=observed.started, observed=observed
+        )
         check_interpreter(job)
         header = prepared.earlier.header
         log = JobLog(job, workspace, header.job, watch)
         with Journal(workspace.journal, header, is_new=prepared.earlier.is_new) as journal, log:
+            workspace.begin(header.job)
             log.opened(len(listing.files), listing.folders, len(listing.skipped), prepared.notes)
-            ending = _carry_out(prepared, journal, signals, log)
+            ending = _carry_out(prepared, journal, _Run(signals, log, ahead))
             for warning in ending.warnings:
                 log.note(warning)
             signals.ignore()  # the end is written down, whatever comes
@@ -70,7 +96,16 @@ def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
             return sign_off(prepared, ending)
 
 
-def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, log: JobLog) -> Ending:
+@dataclass(slots=True)
+class _Run:
+    """What this run has around the job."""
+
+    signals: StopSignals
+    log: JobLog
+    ahead: HeadStart
+
+
+def _carry_out(prepared: Prepared, journal: Journal, run: _Run) -> Ending:
     """Score what isn't scored yet and publish all but job.json; an error that ends the job is in what this gives."""
     job = prepared.job
     plan: tuple[MiniBatch, ...] = ()
@@ -80,47 +115,69 @@ def _carry_out(prepared: Prepared, journal: Journal, signals: StopSignals, log: 
         cutting = Cutting(job.mini_batch_size, job.csv, prepared.model.folder.has_signature, job.limit)
         plan = split(prepared.listing.files, cutting)
         receipts = Receipts(plan, journal, is_whole=job.script is not None, warns_beyond=job.warns_beyond)
-        _score(prepared, plan, receipts, signals, log)
+        _score(prepared, plan, receipts, run)
+        prepared.observed.scored()
         return conclude(prepared, Verdicts(plan, receipts))
     except BatchscoreError as error:
-        signals.listen()  # a second one ends even this
+        prepared.observed.scored()
+        run.signals.listen()  # a second one ends even this
         return cut_short(prepared, Verdicts(plan, receipts), error)
     finally:
-        log.closed()
+        run.log.closed()
 
 
-def _score(
-    prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, signals: StopSignals, log: JobLog
-) -> None:
+def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, run: _Run) -> None:
     """Have every mini-batch that isn't done scored and its receipt journaled."""
-    job, workspace = prepared.job, prepared.workspace
+    job, workspace, observed, log = prepared.job, prepared.workspace, prepared.observed, run.log
     todo = remaining(plan, receipts, workspace.part_names(), job)
     workspace.keep_parts(receipts.part_names)
+    observed.clock.turn_to("environment")
     python = interpreter_for(job, prepared.model, log.note) if todo else None  # building it is no scoring time
+    observed.clock.turn_to("score")
     workers = min(job.workers or engines.cpu_count(), len(todo))
     begun = _run_plan(prepared, plan, todo, receipts, workers)
     begun.write(workspace.folder)
+    workspace.share(runplan.NAME)
     log.scheduled(begun.mini_batches, begun.mini_batches_todo)
     log.planned(begun.bytes, begun.bytes_todo)
     if python is None:
         return
     policy = _retry_policy(job)
-    written = WrittenFiles.of(receipts, workspace.parts)
+    written = WrittenFiles.of(receipts, workspace.part)
     if job.script:
         stage(workspace, prepared.model.folder.path, prepared.model.name)
     spec = worker_spec(prepared)
     spec = replace(spec, python=python, memory_limit=job.memory_limit, recycle_after=job.recycle_after)
-    with Slots(spec, workers, log.folder, log) as slots:
+    observed.work, observed.mini_batches = WorkTime(log), len(todo)
+    with Slots(spec, workers, log.folder, observed.work, ahead=run.ahead) as slots, workspace.sharing() as sharing:
         slots.start()
-        for note in slots.ready().get("notes", ()):
+        facts = slots.ready()
+        observed.threads = facts.get("threads", {})
+        for note in facts.get("notes", ()):
             log.note(note)
-        with Grace(signals, job.grace, log.note, slots.kill_all) as grace:
+        observed.workers = {"number": workers, **slots.origin.to_json()}
+        for note in slots.origin.notes(job.worker_start):
+            log.note(note)
 
-            def task(mini_batch: MiniBatch) -> Scoring:
-                return _scored(mini_batch, slots, policy, grace, log)
+        seats = threading.Semaphore(workers)
 
-            with contextlib.closing(engines.fan_out(task, grace.feed(todo), workers)) as results:
-                _record(results, prepared, receipts, written, log)
+        def task(mini_batch: MiniBatch) -> Scoring:
+            with seats:  # what waits for a worker hasn't begun, for a job that is being stopped
+                scored = _scored(mini_batch, slots, policy, grace, log)
+            sharing.parts(scored[1])
+            return scored
+
+        def record(outcome: Outcome) -> None:
+            written.take(outcome)  # first: a receipt would have the next run take what can't be published as done
+            receipts.record(outcome)
+            sharing.receipt(outcome)
+
+        with (
+            Grace(run.signals, job.grace, log.note, slots.kill_all) as grace,
+            contextlib.closing(engines.fan_out(task, grace.feed(todo), sharing.threads(workers))) as results,
+        ):
+            _record(results, prepared, receipts, record, log)
+        observed.work.over()
     for note in late_words(workspace):
         log.note(note)
     grace.check()
@@ -184,7 +241,7 @@ def _record(
     results: Iterable[Scoring],
     prepared: Prepared,
     receipts: Receipts,
-    written: WrittenFiles,
+    record: Callable[[Outcome], None],
     log: JobLog,
 ) -> None:
     """Journal each outcome as it comes; stop early where the job is to fail fast."""
@@ -193,8 +250,7 @@ def _record(
         if not outcomes:
             continue
         for outcome in outcomes:
-            written.take(outcome)  # first: a receipt would have the next run take what can't be published as done
-            receipts.record(outcome)
+            record(outcome)
             for note in outcome.notes:
                 log.note(note)
         log.recorded(mini_batch, outcomes)

@@ -9,7 +9,7 @@ from pathlib import Path
 from batchscore.minibatch import compact
 from batchscore.storage import storage_errors
 
-_NAME = "run.json"
+NAME = "run.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class RunPlan:
 
     def write(self, folder: str) -> None:
         """Put it into the workspace's folder, whole. Raises StorageError."""
-        path = Path(folder, _NAME)
+        path = Path(folder, NAME)
         with storage_errors(f"can't write {path}"):
             temporary = path.with_suffix(".tmp")
             temporary.write_text(compact(asdict(self)), encoding="ascii")
@@ -44,6 +44,6 @@ class RunPlan:
     def read(cls, folder: str) -> RunPlan | None:
         """That of the last run; None where there is none that can be read."""
         try:
-            return cls(**json.loads(Path(folder, _NAME).read_text(encoding="ascii")))
+            return cls(**json.loads(Path(folder, NAME).read_text(encoding="ascii")))
         except (OSError, ValueError, TypeError):
             return None

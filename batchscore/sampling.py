@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 
-from batchscore import writers
+from batchscore import attempts, halving, writers
+from batchscore.attempts import RetryPolicy
 from batchscore.errors import BatchscoreError, Stopped
-from batchscore.faults import WorkerFault
+from batchscore.faults import ScoringRaised, WorkerFault, WorkerTimedOut
+from batchscore.job import Job
 from batchscore.minibatch import Column, Failed, FileSlice, InputFile, MiniBatch, Outcome, Quarantined, Scored
+from batchscore.nouns import counted
 from batchscore.planning import Prepared
 from batchscore.report import Finding, Sample
 from batchscore.slots import Slots
@@ -28,7 +32,9 @@ GROWTH = 100
 MAX_ROWS = 65_536
 MAX_FILES = 200
 MAX_REFUSALS = 5
-"""Files whose first rows don't fit, until no further one is tried."""
+"""Files whose first rows can't be scored, until no further one is tried."""
+MAX_DEATHS = 10
+"""Workers that a call may cost until it is given up."""
 TYPED_WHOLE = 64 << 20
 """Bytes of a file that is read whole for its first rows, at most, where smaller ones are there."""
 
@@ -62,42 +68,106 @@ def take_sample(slots: Slots, prepared: Prepared, fitting: Sequence[Fitting]) ->
 
     The first call warms the model up and gives the rows to show; the last one gives the rate.
     """
-    job = prepared.job
-    findings: list[Finding] = []
-    aside: dict[str, Finding] = {}
+    found = _Found()
     calls: list[_Call] = []
     left = [each for each in fitting if each.rows]
     wanted: int | None = FIRST_ROWS
-    while wanted and left and len(findings) < MAX_REFUSALS:
-        batch = MiniBatch(len(calls), _first_slices(left, wanted, job.limit))
+    while wanted and left and not found.is_enough(calls):
+        batch = MiniBatch(len(calls), _first_slices(left, wanted, prepared.job.limit))
         if not batch.slices:
             break
         try:
-            outcome = slots.ask(batch, job.timeout, restarts_clock=not job.times_mini_batches)
-        except WorkerFault as fault:
-            findings.append(Finding("sample", "problem", "\n".join(filter(None, (fault.reason, fault.detail)))))
-            break
+            outcomes = attempts.score(_Impatient(slots), batch, _policy(prepared.job))
+            refused = found.take(outcomes, prepared)
+            rows, rows_aside = sum(each.rows for each in outcomes), sum(each.rows_aside for each in outcomes)
+            if rows:
+                calls.append(_published(batch.number, outcomes, prepared))
         except Stopped:
             raise
-        except BatchscoreError as error:
-            findings.append(Finding("sample", "problem", str(error)))
+        except (BatchscoreError, _TooSlow) as error:
+            found.problems.append(Finding("sample", "problem", str(error)))
             break
-        for entry in outcome.slices:
-            if isinstance(entry, Scored) and entry.aside:
-                aside[entry.slice.file.name] = _warning(entry, entry.aside, prepared)
-        refused = [entry.failure for entry in outcome.slices if isinstance(entry, Failed)]
-        findings += [Finding("sample", "problem", failure.reason, (failure.file,)) for failure in refused]
-        left = [each for each in left if each.file.name not in {failure.file for failure in refused}]
-        if outcome.rows:
-            calls.append(_published(outcome, prepared))
-            wanted = (
-                _next(calls, prepared.settings.rows_per_call)
-                if refused or outcome.rows + outcome.rows_aside >= wanted or len(calls) == 1
-                else None
-            )
+        left = [each for each in left if each.file.name not in refused]
+        if rows:
+            is_short = not refused and rows + rows_aside < wanted and len(calls) > 1
+            wanted = None if is_short else _next(calls, prepared.settings.rows_per_call)
         elif not refused:
-            left = left[1:]  # of no rows after all
-    return _summed_up(slots, calls, prepared), [*findings, *aside.values()]
+            left = left[1:]  # of no rows after all, or of none that can be scored
+    return _summed_up(slots, calls, prepared), found.all(prepared.job, has_rows=bool(calls))
+
+
+class _TooSlow(Exception):
+    """The sample takes more time than anybody would wait for."""
+
+
+class _Impatient:
+    """The workers of a sample: what a run would wait for many times is the end of it."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._deaths = 0
+
+    def ask(
+        self, mini_batch: MiniBatch, timeout: float, on_progress: Callable[[int], None], *, restarts_clock: bool = True
+    ) -> Outcome:
+        try:
+            return self._slots.ask(mini_batch, timeout, on_progress, restarts_clock=restarts_clock)
+        except ScoringRaised:
+            raise
+        except WorkerFault as fault:
+            self._deaths += 1
+            if isinstance(fault, WorkerTimedOut) or self._deaths > MAX_DEATHS:
+                raise _TooSlow("\n".join(filter(None, (fault.reason, fault.detail)))) from fault
+            raise
+
+
+def _policy(job: Job) -> RetryPolicy:
+    """A sample's mini-batches are tried once; guilty files and bad rows are told as in a run."""
+    return RetryPolicy(
+        0,
+        job.timeout,
+        not job.times_mini_batches,
+        job.timeout_name,
+        halvings=halving.MOST if job.on_bad_row == "quarantine" else 0,
+    )
+
+
+@dataclass(slots=True)
+class _Found:
+    """What goes wrong with first rows."""
+
+    problems: list[Finding] = field(default_factory=list)
+    aside: dict[str, Finding] = field(default_factory=dict)
+    rows_aside: dict[str, int] = field(default_factory=dict)
+    """Of each file with bad rows, by its longest sample."""
+
+    def is_enough(self, calls: Sequence[_Call]) -> bool:
+        return len(self.problems) + (0 if calls else len(self.aside)) >= MAX_REFUSALS
+
+    def take(self, outcomes: Sequence[Outcome], prepared: Prepared) -> set[str]:
+        """The names of the files that can't be scored."""
+        entries = [entry for outcome in outcomes for entry in outcome.slices]
+        for entry in entries:
+            if isinstance(entry, Scored) and entry.aside:
+                self.aside[entry.slice.file.name] = _warning(entry, entry.aside, prepared)
+                self.rows_aside[entry.slice.file.name] = entry.aside.rows
+        refused = [entry.failure for entry in entries if isinstance(entry, Failed)]
+        for failure in refused:
+            message = "\n".join(filter(None, (failure.reason, failure.detail)))
+            self.problems.append(Finding("sample", "problem", message, (failure.file,)))
+        return {failure.file for failure in refused}
+
+    def all(self, job: Job, *, has_rows: bool) -> list[Finding]:
+        """Also that the job will fail for its bad rows, as far as the first ones tell."""
+        sure: list[str] = []
+        number, most = sum(self.rows_aside.values()), job.max_bad_rows
+        if isinstance(most, int) and number > most:
+            there = f"{counted(number, 'bad row')} already in the sample"
+            sure.append(f"{there}, more than the {most:,} that may be (--max-bad-rows)")
+        if self.aside and not has_rows:
+            sure.append("no row that was tried can be scored; where all are like these, the job fails")
+        files = tuple(self.aside)
+        return [*self.problems, *self.aside.values(), *(Finding("sample", "problem", each, files) for each in sure)]
 
 
 def _warning(entry: Scored, aside: Quarantined, prepared: Prepared) -> Finding:
@@ -134,16 +204,23 @@ def _next(calls: Sequence[_Call], rows_per_call: int) -> int | None:
     return rows if rows >= 2 * last.rows else None
 
 
-def _published(outcome: Outcome, prepared: Prepared) -> _Call:
-    """The outcome's part joined to a prediction file, as the job itself would."""
-    scored = [entry for entry in outcome.slices if isinstance(entry, Scored) and entry.rows]
-    paths = {entry.part: Path(prepared.workspace.parts, entry.part) for entry in scored}
-    pieces = [writers.Piece(str(paths[entry.part]), entry.start, entry.stop, outcome.columns) for entry in scored]
-    target = Path(prepared.workspace.ready, f"sample-{outcome.number}")
+def _published(number: int, outcomes: Sequence[Outcome], prepared: Prepared) -> _Call:
+    """The outcomes' parts joined to a prediction file, as the job itself would. Raises AnswerRefused."""
+    scored = [
+        (entry, outcome.columns)
+        for outcome in outcomes
+        for entry in outcome.slices
+        if isinstance(entry, Scored) and entry.rows
+    ]
+    columns: tuple[Column, ...] = reduce(writers.unify, (each for _, each in scored), ())
+    paths = {entry.part: Path(prepared.workspace.parts, entry.part) for entry, _ in scored}
+    pieces = [writers.Piece(str(paths[entry.part]), entry.start, entry.stop, each) for entry, each in scored]
+    target = Path(prepared.workspace.ready, f"sample-{number}")
     with storage_errors(f"can't write {target}"), target.open("wb") as stream:
-        writers.join(prepared.settings.writer, pieces, stream, outcome.columns)
+        writers.join(prepared.settings.writer, pieces, stream, columns)
     size = sum(path.stat().st_size for path in paths.values())
-    return _Call(outcome.rows, outcome.seconds, size, target, writers.published(outcome.columns))
+    rows, seconds = sum(each.rows for each in outcomes), sum(each.seconds for each in outcomes)
+    return _Call(rows, seconds, size, target, writers.published(columns))
 
 
 def _summed_up(slots: Slots, calls: Sequence[_Call], prepared: Prepared) -> Sample | None:

@@ -6,6 +6,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -29,15 +30,20 @@ from batchscore.minibatch import (
     SliceOutcome,
     Trial,
 )
-from batchscore.model import Model, load
+from batchscore.model import Model, load, open_libraries
 from batchscore.model.requirements import differences
 from batchscore.placing import placed
 from batchscore.readers import Chunk
 from batchscore.readers.bundles import Share
 from batchscore.readers.together import read_together
 from batchscore.redaction import secret_values, without
+from batchscore.seeding import seed
 from batchscore.setaside import SetAside, failure_of, spoilt_rows
+from batchscore.stopwatch import Spent
 from batchscore.storage import facts_of, is_remote
+
+MAX_RECORD_CHARS = 65_536
+"""Of the bad record of a file that fails: it goes to the parent. Rows that are put aside keep theirs whole."""
 
 Progress: TypeAlias = Callable[[int], None]
 """Called with the number of rows after each call of predict."""
@@ -54,15 +60,24 @@ class ModelScorer:
         self.notes = notes
 
     def facts(self) -> Json:
-        return {"notes": list(self.notes)}
+        return {"notes": list(self.notes), "threads": self.model.threads.libraries}
 
     def close(self) -> None:
         """Nothing to clean up: the process ends."""
 
     def score(self, mini_batch: MiniBatch, progress: Progress) -> Outcome:
+        self.model.watch.begin("write")
+        seed(mini_batch)
         if isinstance(mini_batch.portion, Trial):
-            return try_rows(self, mini_batch, mini_batch.portion, progress)
-        return score_mini_batch(self, mini_batch, progress)
+            outcome = try_rows(self, mini_batch, mini_batch.portion, progress)
+        else:
+            outcome = score_mini_batch(self, mini_batch, progress)
+        return replace(outcome, spent=Spent.of(self.model.watch))
+
+
+def prepare() -> None:
+    """Import what loading needs, before it is known what is loaded."""
+    open_libraries()
 
 
 def load_scorer(setup: Json) -> ModelScorer:
@@ -78,7 +93,8 @@ def load_scorer(setup: Json) -> ModelScorer:
     )
     note = differences(setup["model"]) if env_manager == "local" else ""
     gc.freeze()  # what is loaded stays: nobody need look through it for garbage again and again
-    return ModelScorer(model, settings, setup["parts"], (note,) if note else ())
+    notes = (note, *model.threads.notes)
+    return ModelScorer(model, settings, setup["parts"], tuple(filter(None, notes)))
 
 
 def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progress) -> Outcome:
@@ -96,7 +112,7 @@ def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progr
         SetAside(str(Path(scorer.parts, mini_batch.failures_name)), spoilt) as aside,
         writers.open_part(scorer.settings.writer, str(path), _roles(scorer.settings)) as part,
     ):
-        chunks = _chunks(scorer, ledger, aside)
+        chunks = scorer.model.watch.over("read", _chunks(scorer, ledger, aside))
         if isinstance(mini_batch.portion, Mended):
             chunks = cut(chunks, mini_batch.portion.calls)
         for call in calls(chunks, scorer.settings):
@@ -131,14 +147,15 @@ def try_rows(scorer: ModelScorer, mini_batch: MiniBatch, trial: Trial, progress:
             if 0 < trial.stop <= seen:
                 return
 
-    for call in calls(wanted(), scorer.settings):
+    for call in calls(scorer.model.watch.over("read", wanted()), scorer.settings):
         _predict(scorer, call)
         progress(sum(part.rows for part in call))
     return ledger.tried(found)
 
 
 def _predict(scorer: ModelScorer, call: list[Part]) -> Columns:
-    answer = scorer.model.predict(input_of(scorer.model, call))
+    with scorer.model.watch.stage("enforce"):
+        answer = scorer.model.predict(input_of(scorer.model, call))
     return scorer.model.columns(answer, sum(part.rows for part in call))
 
 
@@ -160,7 +177,10 @@ class Ledger:
             self._spans[part.slice] = (first, start)
 
     def failed(self, piece: FileSlice, error: FileRefused) -> None:
-        self._failed[piece] = failure_of(piece, error, secret_values(os.environ))
+        failure = failure_of(piece, error, secret_values(os.environ))
+        if failure.record and len(failure.record) > MAX_RECORD_CHARS:
+            failure = replace(failure, record=f"{failure.record[:MAX_RECORD_CHARS]} …")
+        self._failed[piece] = failure
 
     def note(self, notes: Iterable[str]) -> None:
         self._notes.update(dict.fromkeys(notes))

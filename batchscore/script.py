@@ -19,6 +19,7 @@ from batchscore.errors import AnswerRefused, ModelLoadError
 from batchscore.job import Format, Writer
 from batchscore.minibatch import Column, Failure, Json, MiniBatch, Outcome, Scored
 from batchscore.outputfolder import OutputFolder
+from batchscore.stopwatch import Spent, Stopwatch
 from batchscore.storage import local_copies
 from batchscore.writers.parts import PartFile, storage_errors
 
@@ -146,10 +147,12 @@ class ScriptScorer:
         Raises AnswerRefused for a result that is no list, tuple or DataFrame and for files that can't be published,
         and whatever run() raises; then nothing that it wrote is left.
         """
-        begun = time.perf_counter()
+        begun, watch = time.perf_counter(), Stopwatch("read")
         try:
             with local_copies([piece.file for piece in mini_batch.slices]) as paths:
+                watch.turn_to("predict")
                 result = self._module.run(paths)
+                watch.turn_to("write")
             rows = _length(result)
             scored, columns = self._collected(mini_batch, result, rows)
             files, appended = self._output.keep(mini_batch.files_name)
@@ -164,6 +167,7 @@ class ScriptScorer:
             files=files,
             appended=appended,
             shortfall=_shortfall(mini_batch, rows),
+            spent=Spent.of(watch),
         )
 
     def _collected(

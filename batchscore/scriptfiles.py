@@ -5,10 +5,10 @@ from __future__ import annotations
 import filecmp
 import re
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from batchscore.errors import UsageError
@@ -51,16 +51,17 @@ class Piece:
 class WrittenFiles:
     """Which mini-batch wrote which files so far."""
 
-    def __init__(self, parts: str) -> None:
-        self._parts = parts
+    def __init__(self, find: Callable[[str], str]) -> None:
+        """``find``: where a file lies of that name below the parts folder."""
+        self._find = find
         self._first: dict[str, Piece] = {}
         """As it came first, by the file's name."""
         self._folders: set[str] = set()
 
     @classmethod
-    def of(cls, receipts: Receipts, parts: str) -> WrittenFiles:
+    def of(cls, receipts: Receipts, find: Callable[[str], str]) -> WrittenFiles:
         """What the mini-batches wrote that are done already."""
-        files = cls(parts)
+        files = cls(find)
         for extra in receipts.extras():
             files._take(extra.folder, receipts.written(extra), receipts.appended(extra))
         return files
@@ -75,7 +76,7 @@ class WrittenFiles:
             above = {str(path) for path in PurePosixPath(name).parents}
             if name in self._folders or not above.isdisjoint(self._first):
                 raise _one_for_two(name)
-            piece = Piece(str(Path(self._parts, folder, name)), appended.get(name))
+            piece = Piece(self._find(f"{folder}/{name}"), appended.get(name))
             first = self._first.setdefault(name, piece)
             if first.path != piece.path:
                 _refuse_unlike(name, first, piece)
@@ -129,7 +130,7 @@ def ready_files(prepared: Prepared, verdicts: Verdicts) -> Iterator[Ready]:
             continue
         appended = verdicts.receipts.appended(verdict.extra)
         for name in verdicts.receipts.written(verdict.extra):
-            path = str(Path(workspace.parts, verdict.extra.folder, name))
+            path = workspace.part(f"{verdict.extra.folder}/{name}")
             found = pieces.setdefault(name, [])
             if not found or found[0].begun is not None:
                 found.append(Piece(path, appended.get(name)))
@@ -153,15 +154,15 @@ def announce(prepared: Prepared, files: Sequence[Ready], earlier: Collection[str
 
     Raises UsageError where something is in the way that no job of batchscore put there.
     """
-    root, names = Path(prepared.workspace.root), [file.name for file in files]
+    output, names = prepared.workspace.output, [file.name for file in files]
     ours = {*earlier, *prepared.earlier.header.replaces}
     for name in names:
         for place in (name, *map(str, list(PurePosixPath(name).parents)[:-1])):
-            is_wanted = (root / place).is_dir() if place != name else not (root / place).exists()
-            may_go = place in ours or (prepared.job.overwrite and place == name and not (root / place).is_dir())
-            if (root / place).exists() and not is_wanted and not may_go:
+            is_wanted = output.has_folder(place) if place != name else not output.holds(place)
+            may_go = place in ours or (prepared.job.overwrite and place == name and not output.has_folder(place))
+            if not is_wanted and not may_go and output.holds(place):
                 raise UsageError(
-                    f"OUTPUT {root} holds {place}, which no job of batchscore wrote, and the scoring script wrote "
-                    f"{name} to AZUREML_BI_OUTPUT_PATH; give another OUTPUT, or --overwrite to replace the file"
+                    f"OUTPUT {output.path} holds {place}, which no job of batchscore wrote, and the scoring script "
+                    f"wrote {name} to AZUREML_BI_OUTPUT_PATH; give another OUTPUT, or --overwrite to replace the file"
                 )
     prepared.workspace.announce({*earlier, *names})

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from batchscore import errors
 from batchscore.channel import BadMessage, ChannelClosed, ChannelTimeout
-from batchscore.child import Child, Outgrown, WorkerSpec
+from batchscore.child import Child, WorkerSpec
 from batchscore.faults import (
     Abandoned,
-    ModelNotLoaded,
     ScoringRaised,
     WorkerDied,
     WorkerFault,
@@ -19,14 +18,13 @@ from batchscore.faults import (
     WorkerTimedOut,
 )
 from batchscore.joblog.process import Attempt, ProcessLog
+from batchscore.loading import LAST_WORDS, fatal, loaded
 from batchscore.minibatch import Json, MiniBatch, Outcome
-from batchscore.storage import in_use
+from batchscore.nursery import Nursery
+from batchscore.stopwatch import Lap
+from batchscore.trust import Trust
 
 Progress = Callable[[int], None]
-
-_OUT_OF_MEMORY = "; often the system's answer to a lack of memory: fewer workers need less"
-_LAST_WORDS = 1.0
-"""Seconds that a process without a connection has to end by itself, so that its exit code can be told."""
 
 
 class Slot:
@@ -35,16 +33,20 @@ class Slot:
     For one thread; ``kill`` may come from any other, or from a signal handler.
     """
 
-    def __init__(self, spec: WorkerSpec, log: ProcessLog) -> None:
+    def __init__(self, spec: WorkerSpec, log: ProcessLog, nursery: Nursery | None = None) -> None:
+        """``nursery`` is where the workers come from; without it, each is a process of its own."""
         self._spec = spec
-        self._access = in_use()
+        self._nursery = nursery or Nursery(replace(spec, start="each"), 1, log)
         self._log = log
         self._child: Child | None = None
         self._next: Child | None = None
         """What takes the place of a worker that is to be recycled; it loads the model meanwhile."""
         self._sent = 0
         """Mini-batches that the worker was sent."""
+        self._since = 0.0
+        """When the worker at work was first needed, monotonic seconds."""
         self._facts: Json | None = None
+        self._trust = Trust()
         self._is_stopped = False
         self._earlier_peak = 0
 
@@ -57,20 +59,21 @@ class Slot:
         """Start the worker, where none is alive, and let it load the model meanwhile."""
         if self._is_stopped:
             raise Abandoned
-        if self._child and self._child.is_alive and not self._is_worn:
+        if self._child and self._child.is_alive and not (self._is_worn or self._trust.is_lost):
             return
         if self._child:
             self._retire(self._child)
-        self._facts, self._sent = None, 0
+        self._facts, self._sent, self._since = None, 0, time.monotonic()
+        self._trust.renew()
         self._child, self._next = self._next, None
         if self._child:
             self._child.take_over()
         else:
-            self._child = self._started(waits=False)
+            self._child = self._born(waits=False)
 
     def _retire(self, child: Child) -> None:
-        """End a worker, one that was recycled by hanging up."""
-        if self._is_worn:
+        """End a worker, one that lives by hanging up."""
+        if self._is_worn or self._trust.is_lost:
             child.stop(gently=True)
             child.kill(self._spec.grace)
         else:
@@ -82,14 +85,12 @@ class Slot:
         """Whether the worker has been sent as many mini-batches as it may."""
         return self._spec.recycle_after is not None and self._sent >= self._spec.recycle_after
 
-    def _started(self, *, waits: bool) -> Child:
-        """A new worker that loads the model."""
-        child = Child(self._spec, self._log, waits=waits)
+    def _born(self, *, waits: bool) -> Child:
+        """A new worker that loads the model, or has it."""
+        child = self._nursery.child(self._log, waits=waits)
         if self._is_stopped:  # killed while it was being started
             child.kill()
             raise Abandoned
-        with contextlib.suppress(ChannelClosed, ChannelTimeout):  # ready() will find out why
-            child.channel.send(self._spec.request(self._access.to_json()), self._spec.load_timeout)
         return child
 
     @property
@@ -105,41 +106,11 @@ class Slot:
             raise Abandoned
         if self._facts is None:
             with self._log.loading(child.pid), self._killing_unless_answered(child):
-                self._facts = self._loaded(child)
+                reply = loaded(child, self._spec)
+                load = _waited(self._since, reply) + Lap(cpu_seconds=self._nursery.load_cpu_seconds())
+                self._log.listener.loaded(self._log.name, self._since, load)
+                self._facts = reply["facts"]
         return self._facts
-
-    def _loaded(self, child: Child) -> Json:
-        limit = self._spec.load_timeout
-        try:
-            reply = child.channel.receive(limit)
-        except ChannelTimeout:
-            raise ModelNotLoaded(f"{self._spec.loads} wasn't loaded within {limit:g} s", child.stuck_frames()) from None
-        except ChannelClosed:
-            ending = child.ending(_LAST_WORDS)
-            if outgrown := child.outgrown:
-                raise ModelNotLoaded(_too_big(outgrown), outgrown.frames) from None
-            hint = _OUT_OF_MEMORY if "SIGKILL" in ending else ""
-            what = f"the worker {ending} while it loaded {self._spec.loads}{hint}"
-            raise ModelNotLoaded(what, child.log_tail()) from None
-        except BadMessage as error:
-            raise ModelNotLoaded(f"the worker sent what is no message: {error}", child.log_tail()) from None
-        match reply:
-            case {"kind": "ready", "facts": dict(facts)}:
-                if self._spec.memory_limit is not None:
-                    self._refuse_big(child, self._spec.memory_limit)
-                return facts
-            case {"kind": "load_failed", "message": str(message), "traceback": str(traceback)}:
-                raise ModelNotLoaded(message, traceback)
-            case {"kind": "fatal", "error": str(name), "message": str(message)}:
-                raise _fatal(name, message)
-            case _:
-                raise ModelNotLoaded(f"the worker sent an unexpected message of kind {reply['kind']!r}")
-
-    def _refuse_big(self, child: Child, limit: int) -> None:
-        """Raise ModelNotLoaded where the model alone is too big: no mini-batch is to blame."""
-        held = child.resident(limit)
-        if held > limit:
-            raise ModelNotLoaded(_too_big(Outgrown(held, limit, "")))
 
     def ask(
         self,
@@ -170,11 +141,14 @@ class Slot:
                         case {"kind": "progress", "rows": int(rows)} if rows >= 0:
                             on_progress(rows)
                         case {"kind": "outcome", "outcome": dict(outcome)}:
-                            return attempt.came_to(_checked(outcome, attempt.mini_batch))
+                            checked = _checked(outcome, attempt.mini_batch)
+                            self._trust.take(checked.number, is_scored=True)
+                            return attempt.came_to(checked)
                         case {"kind": "raised", "message": str(message), "traceback": str(traceback), **more}:
+                            self._trust.take(attempt.mini_batch.number, is_scored=False)
                             raise ScoringRaised(message, traceback, refuses_answer=more.get("refuses_answer") is True)
                         case {"kind": "fatal", "error": str(name), "message": str(message)}:
-                            raise _fatal(name, message)
+                            raise fatal(name, message)
                         case unexpected:
                             raise BadMessage(f"unexpected kind {unexpected['kind']!r}")  # noqa: TRY301  # as below
             except ChannelTimeout:
@@ -212,7 +186,7 @@ class Slot:
     def _prepare_next(self) -> None:
         """Have the next worker load the model while this one scores its last mini-batch."""
         if self._is_worn and self._next is None:
-            self._next = self._started(waits=True)
+            self._next = self._born(waits=True)
 
     @contextlib.contextmanager
     def _killing_unless_answered(self, child: Child) -> Iterator[None]:
@@ -249,16 +223,21 @@ class Slot:
         self._log.close()
 
 
+def _waited(since: float, ready: Json) -> Lap:
+    """How long a place had to wait for a process that was ready at the time that it tells, and that process's CPU."""
+    now = time.monotonic()
+    match ready:
+        case {"at": int() | float() as at, "cpu_seconds": int() | float() as cpu_seconds}:
+            return Lap(max(min(at, now) - since, 0.0), cpu_seconds)
+    return Lap(now - since)
+
+
 def _death(child: Child) -> WorkerFault:
     """What became of a worker that has hung up; it is gone then."""
-    ending = child.ending(_LAST_WORDS)
+    ending = child.ending(LAST_WORDS)
     if child.outgrown:
         return WorkerOutgrew(f"the worker {child.outgrown}", child.outgrown.frames or child.log_tail())
     return WorkerDied(f"the worker {ending}", child.log_tail())
-
-
-def _too_big(outgrown: Outgrown) -> str:
-    return f"the worker {outgrown}, when it had loaded the model and nothing else; give a higher --memory-limit"
 
 
 def _checked(record: Json, mini_batch: MiniBatch) -> Outcome:
@@ -269,8 +248,3 @@ def _checked(record: Json, mini_batch: MiniBatch) -> Outcome:
     if outcome.number != mini_batch.number or tuple(entry.slice for entry in outcome.slices) != mini_batch.slices:
         raise BadMessage(f"the outcome of another mini-batch, number {outcome.number}")
     return outcome
-
-
-def _fatal(name: str, message: str) -> errors.BatchscoreError:
-    kinds = {kind.__name__: kind for kind in (errors.UsageError, errors.ModelLoadError, errors.StorageError)}
-    return kinds.get(name, errors.BatchscoreError)(message)

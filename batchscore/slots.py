@@ -11,11 +11,12 @@ from pathlib import Path
 from types import TracebackType
 
 from batchscore import errors, lifeline
-from batchscore.child import WorkerSpec
+from batchscore.child import Child, WorkerSpec
 from batchscore.faults import ModelNotLoaded
 from batchscore.joblog.process import Listener, ProcessLog
 from batchscore.memorywatch import MemoryWatch
 from batchscore.minibatch import Json, MiniBatch, Outcome
+from batchscore.nursery import HeadStart, Nursery, Origin
 from batchscore.redaction import secret_values
 from batchscore.slot import Progress, Slot
 
@@ -31,12 +32,26 @@ _OTHER_DESCRIPTORS = 200
 class Slots:
     """A job's slots, each used by one thread at a time; leaving the context ends all workers."""
 
-    def __init__(self, spec: WorkerSpec, count: int, logs: Path, listener: Listener | None = None) -> None:
-        """``count`` slots whose workers' output and failures go to files below ``logs``; see ProcessLog."""
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        count: int,
+        logs: Path,
+        listener: Listener | None = None,
+        *,
+        ahead: HeadStart | None = None,
+    ) -> None:
+        """``count`` slots whose workers' output and failures go to files below ``logs``; see ProcessLog.
+
+        ``ahead`` may have a worker already.
+        """
         self._grace = spec.grace
         lifeline.allow_descriptors(_DESCRIPTORS * count + _OTHER_DESCRIPTORS)
         secrets = secret_values(spec.variables())
-        self._slots = [Slot(spec, ProcessLog(logs, number, secrets, listener)) for number in range(count)]
+        self._nursery = Nursery(spec, count, ProcessLog(logs, None, secrets, listener), ahead)
+        self._slots = [
+            Slot(spec, ProcessLog(logs, number, secrets, listener), self._nursery) for number in range(count)
+        ]
         self._free: queue.LifoQueue[Slot] = queue.LifoQueue()  # who is loaded is used first
         for slot in reversed(self._slots):
             self._free.put(slot)
@@ -44,7 +59,7 @@ class Slots:
         self._failed_loads = 0
         self._has_loaded = False
         self._is_stopped = False
-        self._memory = MemoryWatch(spec.memory_limit, lambda: [one for slot in self._slots for one in slot.children])
+        self._memory = MemoryWatch(spec.memory_limit, self._watched)
 
     def __enter__(self) -> Slots:
         return self
@@ -67,9 +82,20 @@ class Slots:
         """Bytes that one worker had resident at most; certain once all have ended."""
         return max(slot.peak_rss for slot in self._slots)
 
+    def _watched(self) -> list[Child]:
+        return [*self._nursery.watched, *(child for slot in self._slots for child in slot.children)]
+
+    @property
+    def origin(self) -> Origin:
+        """How the workers are started; certain once the first one is ready."""
+        return self._nursery.origin
+
     def start(self) -> None:
-        """Start all workers, without waiting for them."""
+        """Start the loader, or all workers, without waiting for them."""
         self._memory.start()
+        if self._nursery.is_loader:
+            self._nursery.begin()
+            return
         for slot in self._slots:
             slot.start()
 
@@ -132,17 +158,21 @@ class Slots:
         """End all workers, letting the idle ones end by themselves."""
         self._is_stopped = True
         self._memory.stop()
+        self._nursery.stop()
         for slot in self._slots:
             slot.stop(gently=True)
         deadline = time.monotonic() + self._grace
         for slot in self._slots:
             slot.kill(max(deadline - time.monotonic(), 0))
+        self._nursery.kill()
 
     def kill_all(self) -> None:
         """Kill all workers and their children at once; from any thread or a signal handler; again does nothing."""
         self._is_stopped = True
         self._memory.stop()
+        self._nursery.stop()
         for slot in self._slots:
             slot.stop(gently=False)
         for slot in self._slots:
             slot.kill()
+        self._nursery.kill()

@@ -17,6 +17,9 @@ from batchscore.job import (
 )
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch
 
+DEAR_MINI_BATCHES = 4
+"""A job is cut into so many or more where cutting costs reading rows twice: enough for a few workers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cutting:
@@ -37,18 +40,25 @@ def split(files: Sequence[InputFile], cutting: Cutting) -> tuple[MiniBatch, ...]
     each slice a mini-batch; smaller files go together up to the size.
     """
     target = cutting.size.bytes or auto_bytes(files)
+    apart = max(target, _share(files, DEAR_MINI_BATCHES))
     slices = (
-        piece for file, rows in _limited(files, cutting) for piece in _slices(file, cutting, target, max_rows=rows)
+        piece
+        for file, rows in _limited(files, cutting)
+        for piece in _slices(file, cutting, (target, apart), max_rows=rows)
     )
     groups = _by_number(slices, cutting.size.files) if cutting.size.files else _by_bytes(slices, cutting, target)
     return tuple(MiniBatch(number, tuple(group)) for number, group in enumerate(groups))
 
 
 def auto_bytes(files: Iterable[InputFile]) -> int:
-    """How large `auto` mini-batches are: a power of two, so that another file seldom changes how all are cut."""
-    share = sum(file.size + AUTO_FILE_BYTES for file in files) // AUTO_MINI_BATCHES
-    power = 1 << max(share.bit_length() - 1, 0)
-    return min(max(power, AUTO_LEAST_BYTES), AUTO_MOST_BYTES)
+    """How large `auto` mini-batches are."""
+    return min(max(_share(files, AUTO_MINI_BATCHES), AUTO_LEAST_BYTES), AUTO_MOST_BYTES)
+
+
+def _share(files: Iterable[InputFile], parts: int) -> int:
+    """About so many equal parts of the input: a power of two, so that another file seldom changes how all are cut."""
+    weight = sum(file.size + AUTO_FILE_BYTES for file in files)
+    return 1 << max((weight // parts).bit_length() - 1, 0)
 
 
 def _limited(files: Iterable[InputFile], cutting: Cutting) -> Iterator[tuple[InputFile, int | None]]:
@@ -70,12 +80,13 @@ def _rows(file: InputFile, csv: CsvOptions, most: int) -> int:
         return 0  # a file that can't be counted fails with 0 rows
 
 
-def _slices(file: InputFile, cutting: Cutting, target: int, *, max_rows: int | None) -> Iterable[FileSlice]:
+def _slices(file: InputFile, cutting: Cutting, sizes: tuple[int, int], *, max_rows: int | None) -> Iterable[FileSlice]:
     """The file cut, or whole; one of which only the first rows count isn't cut, so that they are all that is read."""
+    target, apart = sizes
     is_cut = cutting.size.files is None and file.size > target and max_rows is None
     if is_cut and (cutting.cuts_csv or readers.is_typed(file.name)):
         try:
-            return readers.cut(file, target, cutting.csv)
+            return readers.cut(file, target, cutting.csv, apart)
         except (FileRefused, OSError):
             pass  # the worker that reads it says what is wrong
     return (FileSlice(file, max_rows=max_rows),)

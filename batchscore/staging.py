@@ -60,6 +60,8 @@ def script_spec(job: Job, script: Script, workspace: Workspace, settings: Scorin
         threads=settings.threads,
         environment=job.environment,
         loader="batchscore.script:load_script",
+        start=job.worker_start,
+        loads_apart="a scoring script's init() runs in each worker",
         logging_level=job.logging_level,
         loads=f"the scoring script {script.scoring_script}",
         grace=SHUTDOWN_SECONDS,
@@ -81,7 +83,7 @@ def _arguments(job: Job, script: Script) -> Iterator[str]:
     stated: dict[str, object] = {
         "scoring_module_name": script.scoring_script,
         "mini_batch_size": job.mini_batch_size,
-        "error_threshold": job.error_threshold,
+        "error_threshold": job.error_threshold if isinstance(job.error_threshold, int) else -1,
         "output_action": job.output_action,
         "logging_level": job.logging_level.upper(),
         "run_invocation_timeout": int(job.timeout),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import reduce
 from itertools import groupby, islice
 from operator import attrgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from batchscore import readers, writers
@@ -17,6 +17,7 @@ from batchscore.job import CsvOptions, Writer
 from batchscore.limits import Limit, allows
 from batchscore.minibatch import Column, Failure, FileSlice, InputFile, Json, MiniBatch, Quarantined
 from batchscore.receipts import Extra, FailedAt, Receipts, Segment
+from batchscore.storage import Folder, Place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -200,16 +201,27 @@ class JobSummary:
     """False where the job had been finished before and nothing was done."""
     is_whole: bool = True
     """False where the job was stopped before each file was scored or had failed."""
+    place: Place | None = field(default=None, repr=False, compare=False)
+    """OUTPUT, and how it is reached; None: a local folder."""
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Paths of the prediction files."""
-        return tuple(str(Path(self.output, entry["path"])) for entry in self.manifest["outputs"])
+        """Paths of the prediction files, or their addresses."""
+        return tuple(self._place.location(entry["path"]) for entry in self.manifest["outputs"])
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Paths of what a scoring script wrote itself."""
-        return tuple(str(Path(self.output, entry["path"])) for entry in self.manifest.get("files", ()))
+        """Paths of what a scoring script wrote itself, or their addresses."""
+        return tuple(self._place.location(entry["path"]) for entry in self.manifest.get("files", ()))
+
+    @property
+    def _place(self) -> Place:
+        return self.place or Folder(self.output)
+
+    @property
+    def timings(self) -> Json:
+        """Start, end and where the time went, of the last run and of the whole job; as in job.json."""
+        return dict(self.manifest["timings"])
 
     def read(self) -> pd.DataFrame:
         """All predictions as one frame, in input order; text such as `007` stays text, whatever the format.
@@ -226,7 +238,8 @@ class JobSummary:
             )
         columns = [Column(**column) for column in self.manifest["columns"]]
         form: Writer = "headerless" if settings["layout"] == "azure" else settings["format"]
-        return writers.read_frame(self.outputs, form, columns)
+        with self._place.local_copies([entry["path"] for entry in self.manifest["outputs"]]) as paths:
+            return writers.read_frame(paths, form, columns)
 
     def failures(self) -> pd.DataFrame:
         """The lines of failures.jsonl as a frame: file, row, column, value, reason, record."""
@@ -246,10 +259,8 @@ class JobSummary:
         return [*lines, f"… and {more:,} more, see failures.jsonl"] if more else lines
 
     def _failure_records(self) -> Iterator[Json]:
-        path = Path(self.output, "failures.jsonl")
-        if path.exists():
-            with path.open(encoding="utf-8", newline="\n") as lines:
-                yield from map(json.loads, lines)
+        with contextlib.suppress(FileNotFoundError), self._place.open("failures.jsonl") as lines:
+            yield from map(json.loads, lines)
 
     def _repr_html_(self) -> str:
         rows = "".join(f"<tr><th>{name}</th><td>{value:,}</td></tr>" for name, value in asdict(self.counts).items())
@@ -263,10 +274,3 @@ def headline(record: Json) -> str:
     others = len(record.get("files", ())) - 1
     name = f"{record['file']} and {others:,} more" if others > 0 else record["file"]
     return f"{name}: {shown}".replace("\n", "\\n")
-
-
-def already_finished(output: str, manifest: Json) -> JobSummary:
-    """The summary of a job that was finished before: nothing was done now."""
-    counts = Counts(**manifest["counts"])
-    message = f"already finished: {counts.rows_scored:,} rows scored, nothing to do"
-    return JobSummary("Completed", counts, output, message, 0, manifest, is_fresh=False)

@@ -21,10 +21,11 @@ from batchscore.job import (
 from batchscore.placeholders import Places, parse_date
 
 _AS_GIVEN = (
-    "model", "workers", "rows_per_call", "threads_per_worker", "timeout", "max_retries", "error_threshold",
-    "on_bad_row", "max_bad_rows", "fail_fast", "output_files", "output_action", "rename", "predict_fn", "model_digest",
+    "model", "workers", "rows_per_call", "threads_per_worker", "worker_start", "timeout", "max_retries",
+    "error_threshold", "on_bad_row", "max_bad_rows", "fail_fast", "output_files", "output_action", "rename",
+    "predict_fn", "model_digest",
     "params", "include", "exclude", "limit", "env_manager", "python", "environment", "storage_options",
-    "allow_empty", "overwrite", "layout", "logging_level", "recycle_after", "grace", "work_dir",
+    "allow_empty", "overwrite", "break_lock", "layout", "logging_level", "recycle_after", "grace", "work_dir",
     "max_concurrency_per_instance", "instance_count",
 )  # fmt: skip
 _OF_CSV = ("delimiter", "encoding", "missing_values", "no_header")

@@ -16,6 +16,7 @@ from batchscore.examination import Examined, examine, grouped
 from batchscore.inputs import Listing
 from batchscore.interpreter import check_interpreter
 from batchscore.job import Job
+from batchscore.manifest import judged_again
 from batchscore.minibatch import Json
 from batchscore.planning import FoundModel, Prepared, access_to_stores, find_inputs, find_model, prepare, worker_spec
 from batchscore.progress import Silent, Watcher
@@ -27,6 +28,7 @@ from batchscore.signals import StopSignals
 from batchscore.slots import Slots
 from batchscore.staging import stage
 from batchscore.storage import using
+from batchscore.storeworkspace import glance_at
 from batchscore.workspace import Glance
 
 Result = TypeVar("Result")
@@ -42,7 +44,7 @@ def validate_job(job: Job, watch: Watcher | None = None) -> Report:
     """
     watch = watch or Silent()
     with using(access_to_stores(job)), StopSignals(), tempfile.TemporaryDirectory(prefix="batchscore-") as scratch:
-        glance = Glance(job.output, scratch, job.work_dir)
+        glance = glance_at(job.output, scratch, job.work_dir)
         draft = Draft(job, glance)
         model = draft.attempt("model", lambda: find_model(job, glance), is_wrong_use=True)
         listing = draft.list_inputs()
@@ -123,9 +125,13 @@ class Draft:
             return
         identity = identify(self.job, model.folder.digest)
         header = replace(prepared.earlier.header, identity=identity.to_json())
-        if self.attempt("output", lambda: bool(finished_before(self.glance, identity, listing))):
-            self.output_state = "holds this very job, finished: a run would do nothing"
-            return
+        if manifest := self.attempt("output", lambda: finished_before(self.glance, identity, listing)):
+            summary = judged_again(self.glance.output, manifest, self.job)
+            if summary.status == "Completed" or not self.job.overwrite:
+                self.output_state = "holds this very job, finished: a run would do nothing"
+                if summary.exit_code:
+                    self.problem("output", summary.message)
+                return
         earlier = self.attempt("output", lambda: take_over(self.glance, self.job, header, listing))
         if earlier is None:
             self.output_state = "holds something else"
@@ -134,7 +140,7 @@ class Draft:
         elif earlier.header.replaces:
             self.output_state = f"a run would replace {', '.join(earlier.header.replaces)}"
         else:
-            self.output_state = "a run would begin anew" if Path(self.glance.root).exists() else "isn't there yet"
+            self.output_state = "a run would begin anew" if self.glance.output.holds("") else "isn't there yet"
         self.notes.update(dict.fromkeys(earlier.notes if earlier else ()))
 
     def try_out(self, prepared: Prepared, watch: Watcher) -> None:
@@ -175,7 +181,7 @@ class Draft:
         rows, load = prepared.settings.rows_per_call, float((self.facts or {}).get("load_seconds", 0))
         self.sample = sample
         self.estimates = estimate(self.job, examined.fitting, sample, rows, load)
-        self.room = Room(free_disk(self.glance.root), available_memory())
+        self.room = Room(free_disk(self.glance.disk), available_memory())
         call = rows_of_a_call(self.job, examined.fitting, rows)
         self.findings += shortages(self.job, self.estimates, sample, call, self.room)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import importlib
 import importlib.util
 import os
@@ -18,6 +19,7 @@ from typing import NoReturn, Protocol
 from batchscore import entrylog, lifeline
 from batchscore.channel import BadMessage, Channel, ChannelClosed, frame
 from batchscore.errors import AnswerRefused, BatchscoreError, ModelLoadError, StorageError, UsageError
+from batchscore.forking import Own, stand_by
 from batchscore.minibatch import Json, MiniBatch, Outcome
 from batchscore.redaction import secret_values, without
 from batchscore.storage import Access, using
@@ -49,22 +51,23 @@ Load = Callable[[Json], Scorer]
 
 
 def main() -> NoReturn:
-    """Run a worker as the parent starts it: loader, and the descriptors of channel, lifeline, stuck frames and log."""
-    loader, connection, lifeline_end, frames, log = sys.argv[1], *map(int, sys.argv[2:6])
+    """Run a worker as the parent starts it, with the descriptors of channel, lifeline, stuck frames and log."""
+    gc.disable()  # until the model is loaded: there is nothing to be found among what is imported
+    own = Own(*map(int, sys.argv[1:5]))
     del sys.argv[1:]
-    lifeline.die_with_parent(lifeline_end)
+    lifeline.die_with_parent(own.lifeline)
     lifeline.die_first()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     _leave_termination_to_the_parent()
-    os.set_inheritable(frames, False)
+    os.set_inheritable(own.frames, False)
     faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, file=frames, all_threads=True)
+    faulthandler.register(signal.SIGUSR1, file=own.frames, all_threads=True)
     entrylog.print_by_line()
-    entrylog.keep(log)
-    end = socket.socket(fileno=connection)
+    entrylog.keep(own.log)
+    end = socket.socket(fileno=own.connection)
     end.set_inheritable(False)
     with contextlib.suppress(ChannelClosed):
-        serve(Channel(end), lambda setup: _named(loader)(setup))  # noqa: PLW0108  # a loader that isn't there is a failed load
+        serve(Channel(end), own=own)
     entrylog.flush()
     os._exit(0)  # tearing down the interpreter costs half a second and can hang on the model's threads
 
@@ -84,19 +87,45 @@ def _leave_termination_to_the_parent() -> None:
     signal.signal(signal.SIGTERM, ignore)
 
 
-def serve(channel: Channel, load: Load) -> None:
-    """Load, say ``ready``, answer mini-batches; raises ChannelClosed when the parent hangs up."""
+def serve(channel: Channel, load: Load | None = None, own: Own | None = None) -> None:
+    """Load, say ``ready``, answer mini-batches; raises ChannelClosed when the parent hangs up.
+
+    ``load`` stands in for the loader that the parent names. With its ``own`` descriptors the process can fork others.
+    """
     request = channel.receive()
+    while request["kind"] == "prepare":
+        _prepare(request["loader"])
+        request = channel.receive()
     entrylog.set_level(request.get("logging_level", "info"))
     with using(Access.from_json(request.get("access", {}))):
-        _serve(channel, load, request["setup"])
+        load = load or _by_name(request["loader"])
+        _serve(channel, load, request["setup"], own if request.get("stands_by") else None)
 
 
-def _serve(channel: Channel, load: Load, setup: Json) -> None:
+def _prepare(loader: str) -> None:
+    """Import what a loader needs while it isn't known yet what is to be loaded; that will say what can't be."""
+    with contextlib.suppress(BaseException):
+        prepare = getattr(sys.modules[_named(loader).__module__], "prepare", None)
+        if prepare:
+            prepare()
+
+
+def _by_name(loader: str) -> Load:
+    """The named function; one that isn't there is a failed load."""
+    return lambda setup: _named(loader)(setup)  # noqa: PLW0108  # it is looked for when it is called
+
+
+def _serve(channel: Channel, load: Load, setup: Json, own: Own | None) -> None:
     pid = os.getpid()
     answer, scorer = _load(load, setup)
     _leave_if_forked(pid)
     entrylog.flush()
+    if scorer is not None and own is not None:
+        stand_by(channel, own)
+        if os.getpid() != pid:
+            _leave_termination_to_the_parent()
+        pid, answer = os.getpid(), _ready(scorer)
+    gc.enable()
     channel.send_frame(answer)
     while scorer is not None:
         try:
@@ -121,11 +150,16 @@ def _close(scorer: Scorer) -> None:
 def _load(load: Load, setup: Json) -> tuple[bytes, Scorer | None]:
     try:
         scorer = load(setup)
-        return frame({"kind": "ready", "facts": scorer.facts()}), scorer
+        return _ready(scorer), scorer
     except (UsageError, StorageError) as error:
         return frame(_fatal(error)), None
     except BaseException as error:  # noqa: BLE001  # a model may raise anything
         return frame({"kind": "load_failed", **_texts(error)}), None
+
+
+def _ready(scorer: Scorer) -> bytes:
+    ready = {"kind": "ready", "facts": scorer.facts(), "at": time.monotonic(), "cpu_seconds": time.process_time()}
+    return frame(ready)
 
 
 def _score(scorer: Scorer, mini_batch: MiniBatch, channel: Channel) -> bytes:

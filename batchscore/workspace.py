@@ -17,10 +17,11 @@ from pathlib import Path
 from types import TracebackType
 
 from batchscore.errors import OutputLocked, StorageError, StoreUnfit, UsageError
-from batchscore.job import SUFFIXES, Job
+from batchscore.job import SUFFIXES
 from batchscore.locking import LOCK, Holder, held_by, is_at, lock, utc
 from batchscore.minibatch import Json, compact
-from batchscore.storage import local_path, storage_errors
+from batchscore.sharedwork import Sharing
+from batchscore.storage import Folder, Place, local_path, storage_errors
 
 FOLDER = ".batchscore"
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -37,8 +38,19 @@ class Workspace:
     isn't locked. With a work directory OUTPUT gets finished files alone: it needs neither locks nor renaming.
     """
 
-    def __init__(self, output: str, work_dir: str | None = None) -> None:
-        self.root = os.path.realpath(local_path(output, "OUTPUT"))
+    def __init__(self, output: str, work_dir: str | None = None, *, breaks_lock: bool = False) -> None:
+        """``breaks_lock``: take the lock from a process that isn't one of this machine, too."""
+        root = os.path.realpath(local_path(output, "OUTPUT"))
+        self._lay_out(Folder(root), work_dir, breaks_lock=breaks_lock)
+        refuse_file(output, root)
+        if self.work_dir is not None:
+            _refuse_work_dir(self.work_dir, self.root)
+
+    def _lay_out(self, output: Place, work_dir: str | None, *, breaks_lock: bool = False) -> None:
+        self._breaks_lock = breaks_lock
+        self.output = output
+        """Where finished files go."""
+        self.root = output.path
         self.work_dir = None if work_dir is None else os.path.realpath(local_path(work_dir, "--work-dir"))
         self.folder = _folder(self.root, self.work_dir)
         self.parts = str(Path(self.folder, "parts"))
@@ -53,14 +65,6 @@ class Workspace:
         self._made: list[Path] = []
         self._lock: int | None = None
         self._refusal: StorageError | None = None
-        _refuse_file(output, self.root)
-        if self.work_dir is not None:
-            _refuse_work_dir(self.work_dir, self.root)
-
-    @classmethod
-    def of(cls, job: Job) -> Workspace:
-        """The workspace that a job asks for."""
-        return cls(job.output, job.work_dir)
 
     @property
     def models(self) -> str:
@@ -73,11 +77,12 @@ class Workspace:
         return str(Path(self.folder, "workers"))
 
     def __enter__(self) -> Workspace:
-        roots = [Path(path) for path in (self.root, self.work_dir) if path]
+        roots = [Path(path) for path in (self._here, self.work_dir) if path]
         self._made = [path for path in roots if not os.path.exists(path)]  # noqa: PTH110  # False for too long a name
         try:
             with storage_errors(f"can't create OUTPUT {self.root}"):
-                Path(self.root).mkdir(parents=True, exist_ok=True)
+                if self._here:
+                    Path(self._here).mkdir(parents=True, exist_ok=True)
             with storage_errors(f"can't create {self._place}"):
                 self._acquire()
                 for folder in (self.parts, self.ready, self.logs):
@@ -87,10 +92,15 @@ class Workspace:
             self._leave()
             cause = error.__cause__
             is_unfit = isinstance(error, StoreUnfit) or (isinstance(cause, OSError) and cause.errno in _READ_ONLY)
-            if not is_unfit or not Path(self.root, "job.json").is_file():
+            if not is_unfit or not self.output.holds("job.json"):
                 raise
             self._refusal = error
         return self
+
+    @property
+    def _here(self) -> str | None:
+        """OUTPUT, where it is a folder of this machine's."""
+        return self.root
 
     @property
     def is_apart(self) -> bool:
@@ -150,8 +160,8 @@ class Workspace:
                 self._lock = None
                 holder = Holder.parse(os.read(handle, 1000).decode("utf-8", "replace"))
                 os.close(handle)
-                who = "" if holder.pid is None else f" ({holder})"
-                raise OutputLocked(f"another run holds OUTPUT {self.root}{who}; wait for it or stop it")
+                self._break_or_refuse(path, holder)
+                continue
             if is_at(path, handle):
                 break
             self._lock = None
@@ -160,6 +170,42 @@ class Workspace:
         with self._needing("truncate files"):
             os.ftruncate(handle, 0)
             os.write(handle, compact(asdict(this)).encode())
+
+    def _break_or_refuse(self, path: Path, holder: Holder) -> None:
+        """Take the lock's file away, so that a new one can be locked, where the user says that its holder is gone.
+
+        The kernel frees the locks of processes that have ended. Only another machine's lock can be left, on a disk that
+        is shared. Raises OutputLocked.
+        """
+        who = "" if holder.pid is None else f" ({holder})"
+        if holder.host == socket.gethostname():
+            raise OutputLocked(f"another run holds OUTPUT {self.root}{who}; wait for it or stop it")
+        if not self._breaks_lock:
+            raise OutputLocked(
+                f"another run holds OUTPUT {self.root}{who}; wait for it or stop it, or give --break-lock if that "
+                "process or its machine is gone"
+            )
+        path.unlink(missing_ok=True)
+        self._breaks_lock = False
+
+    def held_by(self) -> Holder | None:
+        """Who holds OUTPUT now; None where nobody does. Raises OSError, StorageError."""
+        return held_by(self.folder)
+
+    def check_lock(self) -> None:
+        """Raise OutputLocked where somebody broke this run's lock."""
+        if self._lock is not None and not is_at(Path(self.folder, LOCK), self._lock):
+            raise OutputLocked(f"somebody has broken the lock of OUTPUT {self.root}, and this run stops")
+
+    def begin(self, job: str) -> None:
+        """Make known whose work this is, once the journal says so. Raises StorageError."""
+
+    def share(self, name: str) -> None:
+        """Make a small file of the folder known to who may go on elsewhere. Raises StorageError."""
+
+    def sharing(self) -> Sharing:
+        """What makes parts and receipts safe as they come."""
+        return Sharing()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -192,6 +238,10 @@ class Workspace:
         with storage_errors(f"can't list {self.parts}"):
             return set(os.listdir(self.parts))  # noqa: PTH208 (names, of 100,000 files)
 
+    def part(self, name: str) -> str:
+        """Where a file lies whose name is relative to the parts folder."""
+        return str(Path(self.parts, name))
+
     def keep_parts(self, names: Collection[str]) -> None:
         """Remove parts and temporary files that no receipt speaks of, and what an earlier run had ready."""
         with storage_errors(f"can't clear {self.folder}"):
@@ -216,6 +266,7 @@ class Workspace:
                 temporary = self._announcement.with_suffix(".tmp")
                 temporary.write_text(json.dumps(sorted(names)))
                 temporary.replace(self._announcement)
+            self.share(self._announcement.name)
 
     def announced(self) -> tuple[str, ...]:
         """The files of a scoring script that this unfinished job, or the one before it, may have put into OUTPUT."""
@@ -230,10 +281,10 @@ class Workspace:
 
     def manifest(self) -> Json | None:
         """The content of job.json; None where there is none, or one whose copying was stopped halfway."""
-        path = Path(self.root, "job.json")
-        text = ""
+        path, text = f"{self.root}/job.json", ""
         try:
-            text = path.read_text(encoding="utf-8", errors="replace")
+            with self.output.open("job.json") as stream:
+                text = stream.read().decode("utf-8", "replace")
             content = json.loads(text)
         except FileNotFoundError:
             return None
@@ -259,19 +310,28 @@ class Glance(Workspace):
         self.holder: Holder | None = None
         """Who holds OUTPUT now, as far as that may be known."""
         with contextlib.suppress(OSError):
-            self.holder = held_by(self.folder)
+            self.holder = self.held_by()
+        self._move_to(scratch)
+
+    def _move_to(self, scratch: str) -> None:
+        """Have all that is written in a private folder."""
         self.folder = scratch
         self.parts, self.ready, self.logs = (str(Path(scratch, name)) for name in ("parts", "ready", "logs"))
         for folder in (self.parts, self.ready, self.logs):
             Path(folder).mkdir(mode=0o700, exist_ok=True)
 
+    @property
+    def disk(self) -> str:
+        """A folder on the disk that the predictions need room on."""
+        return self.root
+
     def obstacle(self) -> str | None:
         """Why OUTPUT or the work directory couldn't be written, as far as permissions tell; None where they may be."""
         places = {"OUTPUT": self.root, "--work-dir": self.work_dir}
-        return next((found for what, path in places.items() if path and (found := _obstacle(what, path))), None)
+        return next((found for what, path in places.items() if path and (found := obstacle_at(what, path))), None)
 
 
-def _obstacle(what: str, path: str) -> str | None:
+def obstacle_at(what: str, path: str) -> str | None:
     folder = Path(path)
     while not folder.exists():
         folder = folder.parent
@@ -293,7 +353,7 @@ def _begins_alike(text: str, start: str) -> bool:
     return text.startswith(start) or start.startswith(text)
 
 
-def _refuse_file(output: str, root: str) -> None:
+def refuse_file(output: str, root: str) -> None:
     if os.path.isdir(root):  # noqa: PTH112  # False for a name that is too long, too
         return
     if os.path.exists(root):  # noqa: PTH110

@@ -19,7 +19,7 @@ from answering import ANSWERING, Predicted, X
 from here import HereSlots
 from hypothesis import settings
 from packages import small_index
-from stores import azurite, azurite_server, s3, s3_server, web, web_server  # noqa: F401  # fixtures
+from stores import azurite, azurite_server, s3, s3_server, shop, web, web_server  # noqa: F401  # fixtures
 
 from batchscore.summary import JobSummary
 
@@ -124,6 +124,14 @@ def run_batchscore(clean_environment: Mapping[str, str], tmp_path: Path) -> RunB
     return run
 
 
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five attempts at what a store refuses, without waiting."""
+    from batchscore.storage import retrying
+
+    monkeypatch.setattr(retrying, "PAUSES", (0.01,) * 4)
+
+
 class RunHere(Protocol):
     """`batchscore.run` with a worker in this process, and without retries unless they are asked for."""
 
@@ -137,6 +145,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch) -> RunHere:
     def run_it(model: Path, inputs: Any, output: Path, **options: Any) -> JobSummary:
         with monkeypatch.context() as patched:
             patched.setattr("batchscore.runner.Slots", HereSlots)
+            patched.setattr("batchscore.runner.early_spec", lambda *_: None)
             return run(model, inputs, output, **{"workers": 1, "max_retries": 0, **options})
 
     return run_it
@@ -312,3 +321,21 @@ def _is_installed() -> bool:
         check=False,
     )
     return found.stdout.strip() == str(ROOT / "batchscore" / "__init__.py")
+
+
+TWICE = """
+import mlflow
+class Twice(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return model_input["x"] * 2
+mlflow.models.set_model(Twice())
+"""
+
+
+@pytest.fixture
+def twice(save_model: SaveModel) -> Path:
+    """A model of one column, x."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    return save_model(TWICE, ModelSignature(Schema([ColSpec("double", "x")])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -15,6 +16,11 @@ from pathlib import Path
 from batchscore.child import WorkerSpec
 from batchscore.errors import AnswerRefused, ModelLoadError, StorageError, UsageError
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch, Outcome, Scored
+
+KEPT: list[object] = []
+"""What a model doesn't let go of."""
+START = "each"
+"""How workers are started where a test doesn't say it; changed by those that run both ways."""
 
 
 class UnpicklableError(Exception):
@@ -43,7 +49,7 @@ def letter(letters: str, number: int) -> str:
     return letters[number] if number < len(letters) else "S"
 
 
-def load(setup):  # noqa: C901  # a table of what may go wrong
+def load(setup):  # noqa: C901, PLR0912  # a table of what may go wrong
     """A FakeModel, after what the next letter of ``loads`` does."""
     match letter(setup.get("loads", ""), taken(setup["folder"], "loads")):
         case "F":
@@ -67,31 +73,23 @@ def load(setup):  # noqa: C901  # a table of what may go wrong
             os._exit(0)
         case "G":
             hangs_in_c(setup["folder"])
+        case "t":
+            threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+        case "s":
+            KEPT.extend(socket.socketpair())
+        case "f":
+            KEPT.append(open(__file__))  # noqa: SIM115, PTH123  # as a model may
+        case "c":
+            KEPT.append(subprocess.Popen(["sleep", "60"]))
         case "P":
             print("loading and chatting" * 10_000)  # more than a pipe holds
-    return FakeModel(**{name: value for name, value in setup.items() if name != "loads"})
+    KEPT.append(b"x" * setup.get("ballast", 0))
+    return FakeModel(**{name: value for name, value in setup.items() if name not in {"loads", "ballast"}})
 
 
 def load_surroundings(_setup):
-    """A FakeModel whose facts are what the worker finds around itself."""
-    import csv
-    import json
-
-    import batchscore
-
-    return FakeModel(
-        "",
-        files=[csv.__file__, json.__file__, batchscore.__file__],
-        path=sys.path,
-        argv=sys.argv,
-        environment=dict(os.environ),
-        executable=sys.executable,
-        leads_group=os.getpgrp() == os.getpid(),
-        ignores_interrupts=signal.getsignal(signal.SIGINT) == signal.SIG_IGN,
-        oom_score_adj=int(Path("/proc/self/oom_score_adj").read_text()),
-        stdin=sys.stdin.read(),
-        modules=sorted(sys.modules),
-    )
+    """A FakeModel whose facts are what the worker finds around itself, when it is asked."""
+    return Surrounded("")
 
 
 class FakeModel:
@@ -126,6 +124,28 @@ class FakeModel:
                 return answer
         scored = (Scored(piece, piece.file.size, mini_batch.part_name, 0, 1) for piece in mini_batch.slices)
         return Outcome(mini_batch.number, tuple(scored), notes=(f"pid {os.getpid()}",))
+
+
+class Surrounded(FakeModel):
+    def facts(self):
+        import csv
+        import json
+
+        import batchscore
+
+        return {
+            "pid": os.getpid(),
+            "files": [csv.__file__, json.__file__, batchscore.__file__],
+            "path": sys.path,
+            "argv": sys.argv,
+            "environment": dict(os.environ),
+            "executable": sys.executable,
+            "leads_group": os.getpgrp() == os.getpid(),
+            "ignores_interrupts": signal.getsignal(signal.SIGINT) == signal.SIG_IGN,
+            "oom_score_adj": int(Path("/proc/self/oom_score_adj").read_text()),
+            "stdin": sys.stdin.read(),
+            "modules": sorted(sys.modules),
+        }
 
 
 def scores(*_):
@@ -269,9 +289,6 @@ def has_a_child_hoard(*_):
     subprocess.run([sys.executable, "-c", code], check=False)
 
 
-KEPT: list[bytes] = []
-
-
 def leaks(*_):
     KEPT.append(b"x" * (30 << 20))
 
@@ -398,7 +415,8 @@ ACTIONS = {
 def spec(folder, letters="", *, loads="", load_timeout=20.0, setup=None, **more):
     """What a worker of this module is started with."""
     setup = {"folder": str(folder), "letters": letters, "loads": loads, **(setup or {})}
-    return WorkerSpec(**{"setup": setup, "loader": f"{__file__}:load", "load_timeout": load_timeout, **more})
+    own = {"setup": setup, "loader": f"{__file__}:load", "load_timeout": load_timeout, "start": START}
+    return WorkerSpec(**{**own, **more})
 
 
 def is_running(pid):

@@ -11,6 +11,7 @@ from batchscore.child import WorkerSpec
 from batchscore.errors import AnswerRefused, ModelLoadError, StorageError, UsageError
 from batchscore.faults import ScoringRaised
 from batchscore.minibatch import Json, MiniBatch, Outcome
+from batchscore.nursery import Origin
 from batchscore.scoring import ModelScorer, load_scorer
 from batchscore.worker import _texts
 
@@ -20,9 +21,10 @@ class HereSlots:
 
     peak_rss = 0
     last: HereSlots | None = None
+    origin = Origin("each", "in the test's process")
 
-    def __init__(self, spec: WorkerSpec, count: int, logs: Path, listener: object = None) -> None:
-        del count, logs, listener
+    def __init__(self, spec: WorkerSpec, count: int, logs: Path, listener: object = None, ahead: object = None) -> None:
+        del count, logs, listener, ahead
         self.spec = spec
         self.scorer: ModelScorer | None = None
         self._lock = threading.Lock()

@@ -24,6 +24,7 @@ def main() -> None:
     folder, settings = Path(sys.argv[1]), json.loads(sys.argv[2])
     environment = settings.pop("environment", {})
     runner.worker_spec = lambda prepared: quick.spec(prepared, environment)  # type: ignore[attr-defined]
+    runner.early_spec = lambda *_: None  # type: ignore[attr-defined]
     try:
         summary = runner.run_job(quick.job(folder, **settings), Notes(sys.stderr))
     except BatchscoreError as error:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv-lowest"
 VERSIONS = ("3.10", "3.11")
 LEFT_OUT = {
+    "test_benchmarks.py": "of the repository",
     "test_docs.py": "of the repository",
     "test_from_azure_ml.py": "of the repository",
     "test_layers.py": "of the repository",

@@ -26,12 +26,14 @@ TYPES = ("null", "int64", "double", "string")
 def use(monkeypatch, **environment):
     """Have jobs scored by the workers of this module."""
     monkeypatch.setattr("batchscore.runner.worker_spec", lambda prepared: spec(prepared, environment))
+    monkeypatch.setattr("batchscore.runner.early_spec", lambda *_: None)
 
 
 def spec(prepared, environment):
     return WorkerSpec(
         {"parts": prepared.workspace.parts},
         loader=f"{__file__}:load",
+        start=prepared.job.worker_start,
         environment=tuple(environment.items()),
     )
 

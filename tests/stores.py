@@ -1,11 +1,13 @@
 """Stores on loopback for tests: Azurite, moto's S3, a file server, and a proxy that makes faults; once per session.
 
 A fault plan is a map string with a letter for each request that counts: `.` passes, `5` is answered 503, `4` 429, `r`
-is reset, `t` gets half of its body. Requests beyond its end pass; a plan that ends in `*` repeats its last letter.
+is reset, `t` gets half of its body, `u` is cut while its own body comes, `l` is carried out and its answer lost, `f` is
+forbidden (403). Requests beyond its end pass; a plan that ends in `*` repeats its last letter.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import http.client
@@ -20,6 +22,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from html import unescape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -58,6 +61,15 @@ class Plan:
         with self.lock:
             self.letters, self.counts, self.requests, self.bytes_sent = letters, counts, [], 0
 
+    def cuts(self, method: str, path: str) -> bool:
+        """Whether this request's body is not to be read to its end; then it has taken its letter."""
+        with self.lock:
+            is_cut = self.letters[:1] == "u" and self.counts(method, path)
+            if is_cut:
+                self.requests.append((method, path, ""))
+                self.letters = self.letters if self.letters[1:] == "*" else self.letters[1:]
+            return is_cut
+
     def next(self, method: str, path: str, byte_range: str) -> str:
         with self.lock:
             self.requests.append((method, path, byte_range))
@@ -72,6 +84,7 @@ class Plan:
 class _Faulty(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     plan: Plan
+    denial_body = b"<Error><Code>AccessDenied</Code><Message>not you</Message></Error>"
     error_body = b"<Error><Code>SlowDown</Code><Message>try later</Message></Error>"
 
     def log_message(self, *args: Any) -> None:
@@ -85,19 +98,31 @@ class _Faulty(BaseHTTPRequestHandler):
 
     def do_any(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
+        if self.plan.cuts(self.command, unquote(self.path)):
+            self.rfile.read(length // 2)
+            self.reset()
+            return
         body = self.rfile.read(length)
         letter = self.plan.next(
             self.command, unquote(self.path), self.headers.get("Range") or self.headers.get("x-ms-range") or ""
         )
         if letter in "45":
             self.answer(503 if letter == "5" else 429, {}, b"" if self.command == "HEAD" else self.error_body)
+        elif letter == "f":
+            self.answer(403, {"x-ms-error-code": "AuthorizationPermissionMismatch"}, self.denial_body)
         elif letter == "r":
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
-            self.close_connection = True
+            self.reset()
         else:
             status, headers, content = self.respond(body)
+            if letter == "l":
+                self.reset()
+                return
             self.answer(status, headers, content, is_cut=letter == "t")
+
+    def reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_any  # noqa: N815
 
@@ -252,6 +277,11 @@ class S3:
         """The environment of a job that reads from it."""
         return {**S3_VARIABLES, "AWS_ENDPOINT_URL": self.proxy.url}
 
+    @property
+    def direct_variables(self) -> dict[str, str]:
+        """The same without the proxy."""
+        return {**S3_VARIABLES, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}"}
+
     def bucket(self) -> str:
         """A new one's name."""
         self.buckets += 1
@@ -259,26 +289,42 @@ class S3:
         return f"bucket-{self.buckets}"
 
     def put(self, path: str, content: bytes) -> None:
-        self._ask("PUT", path, content)
+        self._ask("PUT", path, content).close()
 
     def delete(self, path: str) -> None:
-        self._ask("DELETE", path, None)
+        self._ask("DELETE", path, None).close()
 
-    def _ask(self, method: str, path: str, content: bytes | None) -> None:
+    def content(self, bucket: str) -> dict[str, bytes]:
+        """All objects of a bucket, by their keys."""
+        with self._ask("GET", bucket, None, "?list-type=2") as answer:
+            keys = [unescape(key) for key in re.findall("<Key>(.*?)</Key>", answer.read().decode())]
+        found = {}
+        for key in keys:
+            with self._ask("GET", f"{bucket}/{key}", None) as answer:
+                found[key] = answer.read()
+        return found
+
+    def uploads(self, bucket: str) -> int:
+        """Uploads in parts that were neither completed nor aborted."""
+        with self._ask("GET", bucket, None, "?uploads") as answer:
+            return answer.read().decode().count("<UploadId>")
+
+    def _ask(self, method: str, path: str, content: bytes | None, query: str = "") -> Any:
         headers = {
             "Content-Type": "application/octet-stream",  # else moto takes it for a form
             "Authorization": "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, "
             "Signature=0",  # which moto doesn't look at
         }
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/{quote(path)}", content, headers, method=method)
-        urllib.request.urlopen(request, timeout=30).close()
+        url = f"http://127.0.0.1:{self.port}/{quote(path)}{query}"
+        return urllib.request.urlopen(urllib.request.Request(url, content, headers, method=method), timeout=30)
 
 
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[S3]:
-    pytest.importorskip("s3fs", reason="needs s3fs, of the extra `s3`")
-    server_module = pytest.importorskip("moto.server", reason="needs moto and flask, of the extra `dev`")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+@contextlib.contextmanager
+def s3_on_loopback() -> Iterator[S3]:
+    """moto's S3 in threads of this process."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     port = server.get_host_and_port()[1]
     proxy, started = running(_Proxy, upstream=port)
@@ -286,6 +332,14 @@ def s3_server() -> Iterator[S3]:
     proxy.shutdown()
     proxy.server_close()
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3]:
+    pytest.importorskip("s3fs", reason="needs s3fs, of the extra `s3`")
+    pytest.importorskip("moto.server", reason="needs moto and flask, of the extra `dev`")
+    with s3_on_loopback() as server:
+        yield server
 
 
 @pytest.fixture
@@ -333,6 +387,18 @@ class Azurite:
         container, _, name = path.partition("/")
         with self._client() as client:
             client.get_blob_client(container, name).delete_blob()
+
+    def content(self, container: str) -> dict[str, bytes]:
+        """All blobs of a container, by their names."""
+        with self._client() as client:
+            found = client.get_container_client(container)
+            return {name: found.download_blob(name).readall() for name in found.list_blob_names()}
+
+    def uploads(self, container: str) -> int:
+        """Blobs that have blocks and no content yet: they can't be seen, and go by themselves."""
+        with self._client() as client:
+            found = client.get_container_client(container).list_blobs(include=["uncommittedblobs"])
+            return sum(blob.size == 0 and not blob.etag for blob in found)
 
     def _client(self) -> Any:
         from azure.storage.blob import BlobServiceClient
@@ -408,3 +474,35 @@ def azurite(azurite_server: Azurite, monkeypatch: pytest.MonkeyPatch) -> Azurite
         monkeypatch.setenv(name, value)
     azurite_server.proxy.plan.set("")
     return azurite_server
+
+
+class Shop:
+    """A bucket or container by either name."""
+
+    def __init__(self, kind: str, server: Any) -> None:
+        self.kind = kind
+        self.server = server
+        self.place = server.bucket() if kind == "s3" else server.container()
+        self.url = f"{'s3' if kind == 's3' else 'abfs'}://{self.place}"
+        self.plan = server.proxy.plan
+
+    def put(self, name: str, content: bytes = b"x\n1\n") -> None:
+        self.server.put(f"{self.place}/{name}", content)
+
+    def delete(self, name: str) -> None:
+        self.server.delete(f"{self.place}/{name}")
+
+    def content(self) -> dict[str, bytes]:
+        """All that is there, by names."""
+        found: dict[str, bytes] = self.server.content(self.place)
+        return found
+
+    def fail(self, letters: str, name: str) -> None:
+        """Faults of the next GETs of a file."""
+        self.plan.set(letters, lambda method, path: method == "GET" and path.partition("?")[0].endswith(name))
+
+
+@pytest.fixture(params=["s3", "azure"])
+def shop(request: pytest.FixtureRequest) -> Shop:
+    """One suite over both kinds of store."""
+    return Shop(request.param, request.getfixturevalue("s3" if request.param == "s3" else "azurite"))

@@ -21,6 +21,7 @@ FLOOD = 3_000
 def use(monkeypatch, **environment):
     """Have jobs scored by the workers of this module."""
     monkeypatch.setattr("batchscore.runner.worker_spec", lambda prepared: spec(prepared, environment))
+    monkeypatch.setattr("batchscore.runner.early_spec", lambda *_: None)
 
 
 def spec(prepared, environment):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from batchscore.deployment import (
     RetrySettings,
 )
 from batchscore.errors import UsageError
+from batchscore.limits import Share
 
 TYPED = """\
 $schema: https://azuremlschemas.azureedge.net/latest/modelBatchDeployment.schema.json
@@ -134,6 +136,7 @@ def test_the_older_style_is_read_and_what_it_leaves_out_is_the_default(folder):
     [
         ("  error_threshold: 6>  error_threshold: -2",
          "deployment.yml:23: settings.error_threshold: found -2; expected a whole number from -1"),
+        ("  error_threshold: 6>  error_threshold: 101%", "found '101%'; expected a whole number from -1, or a perc"),
         ('"4">0', "deployment.yml:19: settings.mini_batch_size: found 0; expected a whole number from 1"),
         ('"4">1.5', ":19: settings.mini_batch_size: found 1.5; expected a whole number"),
         ('"4">"1.5"', ":19: settings.mini_batch_size: found '1.5'; expected a whole number"),
@@ -285,6 +288,7 @@ def test_azures_other_documents_are_refused_by_name(folder, text, expected):
     [
         (["settings.error_threshold=5"], "error_threshold", 5),
         (["error_threshold=5"], "error_threshold", 5),
+        (["error_threshold=2.5%"], "error_threshold", Share(Decimal("2.5"))),
         (["mini_batch_size=5"], "mini_batch_size", 5),
         (["output_file_name=x.csv"], "output_file_name", "x.csv"),
         (["retry_settings.max_retries=0"], "retry_settings", RetrySettings(0, 300)),

@@ -1,6 +1,5 @@
 """How a worker process is started: what it sees, and what it must not see."""
 
-import json
 import os
 import subprocess
 import sys
@@ -106,11 +105,12 @@ def test_a_worker_leads_its_group_ignores_ctrl_c_reads_nothing_and_is_killed_fir
 def test_a_worker_holds_no_descriptor_of_its_parents(tmp_path):
     leak = os.open(tmp_path, os.O_RDONLY)
     os.set_inheritable(leak, True)
-    child = Child(spec(tmp_path), ProcessLog(tmp_path, 0))
-    other = Child(spec(tmp_path), ProcessLog(tmp_path, 1))
+    worker = spec(tmp_path)
+    child = Child(worker, ProcessLog(tmp_path, 0))
+    other = Child(worker, ProcessLog(tmp_path, 1))
     try:
-        child.channel.send({"kind": "load", "setup": json.loads("{}") | {"folder": str(tmp_path)}})
-        other.channel.send({"kind": "load", "setup": {"folder": str(tmp_path)}})
+        child.channel.send(worker.request({}))
+        other.channel.send(worker.request({}))
         assert child.channel.receive(20)["kind"] == other.channel.receive(20)["kind"] == "ready"
         targets = [str(path.readlink()) for path in Path(f"/proc/{other.pid}/fd").iterdir()]
         assert str(tmp_path) not in targets

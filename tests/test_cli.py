@@ -92,7 +92,7 @@ def test_a_day_is_filled_into_paths_and_constants() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--wrokers", "2"], "Did you mean '--workers'?"),
+        (["--wrokers", "2"], "Did you mean one of: '--worker-start', '--workers'?"),
         (["-m", "m", "-o", "o"], "no input: give -i INPUT"),
         (["-m", "m", "-i", "a", "-o", "x.csv"], "did you mean: -o . --output-file-name x.csv"),
         (["-m", "m", "-i", "a", "-o", "o", "--format", "csv", "--output-file-name", "x.jsonl"], "means jsonl"),

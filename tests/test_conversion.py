@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batchscore.errors import FileRefused
 from batchscore.schema import ColumnSpec, TensorSpec
+from batchscore.signature import FALSE_VALUES, TRUE_VALUES, fromtext
 from batchscore.signature.conversion import check_typed, convert, parse_text, reading_type
 
 SCALARS = ["double", "float", "long", "integer", "boolean", "string", "datetime", "binary"]
@@ -284,7 +285,7 @@ OTHER = st.one_of(
     st.datetimes().map(dt.datetime.isoformat),
 )
 SPECS = [
-    *(column(kind) for kind in ("double", "float", "long", "integer", "string")),
+    *(column(kind) for kind in ("double", "float", "long", "integer", "string", "boolean")),
     *(TensorSpec(None, dtype, (-1,)) for dtype in ("float16", "float32", "int8", "uint64", "str")),
 ]
 
@@ -297,7 +298,12 @@ def test_what_pyarrow_reads_typed_is_what_its_text_is_read_as(values, spec):
 
     def by(form):
         options = pa.csv.ConvertOptions(
-            column_types={"c": form}, null_values=["missing"], strings_can_be_null=True, quoted_strings_can_be_null=True
+            column_types={"c": form},
+            null_values=["missing"],
+            true_values=TRUE_VALUES,
+            false_values=FALSE_VALUES,
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
         )
         parsing = pa.csv.ParseOptions(ignore_empty_lines=False)
         return pa.csv.read_csv(
@@ -333,6 +339,46 @@ def test_ordinary_numbers_are_read_typed(kind):
 )
 def test_what_the_number_alone_doesnt_tell_is_read_as_text(spec, values):
     assert check_typed(pa.array(values, pa.float64()), spec) is None
+
+
+DIGITS = st.text(st.sampled_from("0123456789:-.TZ+ "), max_size=3)
+MOMENTS = st.builds(
+    lambda day, time, more: f"{day}{time}{more}",
+    st.sampled_from(["2026-01-31", "1677-09-21", "2262-04-11", "1678-01-01", "1600-02-29", "2026-02-30", "0000-01-01"]),
+    st.sampled_from(["", "T12", " 12:30", "T23:47:16", " 24:00", "T12:30:00.5", " 23:47:16.854775807", "t12:30"]),
+    st.just("") | DIGITS,
+)
+
+
+@settings(deadline=None)
+@given(
+    st.tuples(st.sampled_from(["double", "float", "long", "integer"]), st.lists(st.none() | NUMERIC, max_size=4))
+    | st.tuples(st.just("datetime"), st.lists(st.none() | MOMENTS, max_size=3))
+)
+@example(("datetime", ["2026-01-31T12"]))
+@example(("datetime", ["2026-01-31", "1600-02-29", "2262-12-31"]))
+def test_text_that_arrow_converts_at_once_has_the_verdict_of_the_rules(values):
+    """A column of plain values is spared patterns; what is refused, and why, is the same."""
+    spec, written = column(values[0]), text(*values[1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fromtext, "_plain_numbers", lambda *_: None)
+        patch.setattr(fromtext, "_plain_moments", lambda *_: None)
+        by_rules = verdict(written, spec)
+    at_once = verdict(written, spec)
+    assert repr(at_once) == repr(by_rules)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("double", ["1", "-2.5e3", None]),
+        ("long", ["1", "0", "1e3"]),
+        ("datetime", ["2026-01-31", "2026-01-31T12:00:00.123", None]),
+    ],
+)
+def test_plain_text_is_spared_patterns(kind, values, monkeypatch):
+    monkeypatch.setattr(fromtext.pc, "match_substring_regex", None)
+    assert parse_text(text(*values), column(kind), name="c").null_count == values.count(None)
 
 
 def verdict(values: pa.Array, spec, first_row: int = 0):

@@ -151,6 +151,16 @@ def test_options_go_before_set_and_set_before_the_yaml(folder: Folder) -> None:
     assert folder.job("--set", "error_threshold=5").error_threshold == 5
 
 
+@pytest.mark.parametrize("style", [SETTINGS, ROOT_STYLE], ids=["settings", "root"])
+def test_a_yaml_may_state_a_percentage_which_azure_would_not_take(folder: Folder, style: Mapping[str, Any]) -> None:
+    folder.write(style)
+    job = folder.job("--set", "error_threshold=12.5%")
+    assert (str(job.error_threshold), job.fail_fast) == ("12.5%", True)
+    assert job.deployment is not None
+    assert job.deployment.to_json()["settings"]["error_threshold"] == "12.5%"
+    assert any("12.5% of the files; Azure takes a whole number alone" in note for note in job.deployment.notes)
+
+
 INVOKE = {
     "error_threshold": ("error_threshold", 4),
     "mini_batch_size": ("mini_batch_size", MiniBatchSize(files=4)),

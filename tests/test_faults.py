@@ -79,9 +79,14 @@ class Played:
         return entry.failure
 
 
-@pytest.fixture(scope="module", params=[1, 2, 4], ids=lambda workers: f"{workers} workers")
+@pytest.fixture(
+    scope="module",
+    params=[(1, "each"), (2, "each"), (4, "each"), (2, "loader"), (4, "loader")],
+    ids=lambda param: f"{param[0]} workers, {param[1]}",
+)
 def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     folder, found = tmp_path_factory.mktemp("faults"), Played()
+    workers, start = request.param
     names = [f"{letter}{n}.csv" for n, kind in enumerate([*FAULTS, *HARMLESS]) for letter in (kind, "S")]
 
     def task(mini_batch: MiniBatch) -> None:
@@ -91,10 +96,10 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         if name[0] in "G6":
             found.left += pids_in(folder / "hanging")
 
-    with Slots(spec(folder, "by file", memory_limit=LIMIT), request.param, folder) as slots:
+    with Slots(spec(folder, "by file", memory_limit=LIMIT, start=start), workers, folder) as slots:
         slots.start()
         batches = (batch(number, name) for number, name in enumerate(names))
-        for _ in engines.fan_out(task, batches, request.param):
+        for _ in engines.fan_out(task, batches, workers):
             pass
         found.left += [child.pid for slot in slots._slots for child in slot.children]
     child, fork, loner = pids_in(folder / "company")
@@ -145,7 +150,7 @@ def test_workers_take_all_that_they_started_along(played: Played) -> None:
     assert gone_within(1, *played.left)
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize(("workers", "start"), [(1, "each"), (2, "each"), (4, "each"), (2, "loader")])
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
@@ -160,11 +165,11 @@ def test_workers_take_all_that_they_started_along(played: Played) -> None:
     ],
 )
 def test_a_model_that_can_not_be_loaded_ends_the_job_and_charges_nobody(
-    tmp_path: Path, workers: int, kind: str, message: str
+    tmp_path: Path, workers: int, start: str, kind: str, message: str
 ) -> None:
     limit = 2 if kind in "HG" else 20
     started = time.monotonic()
-    with Slots(spec(tmp_path, loads=kind * 99, load_timeout=limit), workers, tmp_path) as slots:
+    with Slots(spec(tmp_path, loads=kind * 99, load_timeout=limit, start=start), workers, tmp_path) as slots:
         slots.start()
         policy = RetryPolicy(3, 30)
         with pytest.raises(ModelLoadError, match=message):

@@ -132,7 +132,7 @@ def test_parquet_footers_are_weighed_without_what_ends_the_process(tmp_path: Pat
         soak.run_batch(kind, seed, 1500 + number * 20, 20, tally := soak.Tally())
         assert not tally.faults
     text = Path(readers.__file__).with_name("parquet.py").read_text()
-    parent = text[text.index("def cut(") : text.index("def check(")] + text[text.index("def _weights(") :]
+    parent = text[text.index("def cut(") : text.index("def check(")] + text[text.index("def _row_groups(") :]
     assert ".column(" not in re.sub(r"batch\.column\(", "", parent)
 
 

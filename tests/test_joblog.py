@@ -95,8 +95,8 @@ def test_what_is_printed_while_the_next_work_is_marked_is_there_once(tmp_path: P
             marking.join(0.1)  # it has to wait
             return rest + bytes(self)
 
-    log._take("stdout", b"half a ")
-    log._take("stdout", Late(b"line\n"))
+    log.take("stdout", b"half a ")
+    log.take("stdout", Late(b"line\n"))
     marking.join()
     log.close()
     assert (tmp_path / f"user/stdout/{node_name()}/process000.stdout.txt").read_text() == "half a line\n"

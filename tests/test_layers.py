@@ -20,7 +20,7 @@ SAME_LAYER = {
     ("attempts", "halving"),
     ("channel", "minibatch"),
     ("child", "joblog"),
-    ("child", "scoring"),
+    ("child", "spawning"),
     ("cli", "headings"),
     ("cli", "options"),
     ("cli", "translating"),
@@ -34,12 +34,24 @@ SAME_LAYER = {
     ("interpreter", "child"),
     ("job", "deployment"),
     ("limits", "errors"),
+    ("loader", "child"),
+    ("loader", "joblog"),
+    ("loader", "spawning"),
+    ("loading", "child"),
     ("joblog", "progress"),
     ("manifest", "planning"),
+    ("manifest", "timings"),
     ("memorywatch", "child"),
+    ("minibatch", "stopwatch"),
     ("model", "answers"),
     ("readers", "writers"),
+    ("observed", "worktime"),
+    ("nursery", "child"),
+    ("nursery", "joblog"),
+    ("nursery", "loader"),
+    ("nursery", "loading"),
     ("options", "headings"),
+    ("planning", "observed"),
     ("planning", "resuming"),
     ("publishing", "manifest"),
     ("provisioning", "planning"),
@@ -48,6 +60,7 @@ SAME_LAYER = {
     ("receipts", "highlights"),
     ("receipts", "journal"),
     ("runner", "manifest"),
+    ("runner", "observed"),
     ("runner", "planning"),
     ("runner", "provisioning"),
     ("runner", "publishing"),
@@ -56,6 +69,7 @@ SAME_LAYER = {
     ("placing", "calls"),
     ("scoring", "calls"),
     ("scoring", "placing"),
+    ("scoring", "seeding"),
     ("scoring", "setaside"),
     ("script", "answers"),
     ("outputfolder", "appends"),
@@ -64,25 +78,39 @@ SAME_LAYER = {
     ("scriptfiles", "planning"),
     ("report", "inputs"),
     ("sampling", "planning"),
+    ("storeworkspace", "sharedwork"),
+    ("storeworkspace", "storelock"),
+    ("storeworkspace", "workspace"),
+    ("workspace", "sharedwork"),
     ("signature", "job"),
     ("signature", "schema"),
     ("slot", "child"),
+    ("slot", "trust"),
     ("slot", "joblog"),
+    ("slot", "loading"),
+    ("slot", "nursery"),
     ("slots", "child"),
     ("slots", "joblog"),
     ("slots", "memorywatch"),
+    ("slots", "nursery"),
     ("slots", "slot"),
+    ("spawning", "scoring"),
     ("staging", "child"),
     ("summary", "readers"),
     ("summary", "receipts"),
     ("summary", "writers"),
+    ("timings", "advice"),
+    ("timings", "planning"),
     ("trial", "scoring"),
     ("validation", "estimating"),
     ("validation", "examination"),
+    ("validation", "manifest"),
     ("validation", "planning"),
+    ("worktime", "joblog"),
     ("validation", "provisioning"),
     ("validation", "resuming"),
     ("validation", "sampling"),
+    ("worker", "forking"),
 }
 """(importer, imported) within one layer; a circle is refused all the same."""
 
@@ -91,6 +119,7 @@ DOORS = {
     "click": {"cli", "headings", "options", "translating"},
     "yaml": {"azure", "modelfolder"},
     "fsspec": {"storage"},
+    "azure": {"storage"},
     "joblib": {"engines"},
     "mlflow": {"model"},
     "tqdm": {"progress"},
@@ -103,17 +132,19 @@ DOORS = {
 
 BESIDE_THE_MODEL = {
     *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
-    "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage",
+    "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage", "stopwatch", "forking",
+    "seeding",
 }  # fmt: skip
-LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "fsspec"}
+LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "fsspec", "azure"}
 
-WITHOUT_FRAMES_AND_MODELS = {"slots", "slot", "child", "attempts", "halving", "engines"}
+WITHOUT_FRAMES_AND_MODELS = {
+    "slots", "slot", "nursery", "loader", "loading", "child", "spawning", "attempts", "halving", "engines",
+}  # fmt: skip
 FRAMES_AND_MODELS = FRAMES | {"modelfolder"}
 
 LATE = {
     ("", "face"),
     ("", "summary"),
-    ("child", "scoring"),
     ("cli", "progress"),
     ("cli", "runner"),
     ("cli", "showing"),
@@ -129,12 +160,13 @@ LATE = {
     ("validation", "trial"),
     ("readers", "readers"),
     ("script", "answers"),
+    ("spawning", "scoring"),
     ("staging", "script"),
     ("writers", "writers"),
 }
 """(importer, imported) of the house's modules that a function opens, or that are opened by name, when needed."""
 
-SLOW = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "joblib", "fsspec", "tqdm", "yaml"}
+SLOW = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "joblib", "fsspec", "azure", "tqdm", "yaml"}
 """Libraries that a function may import; nothing that `import batchscore` and `--help` do loads one."""
 
 

@@ -19,8 +19,8 @@ import sys, threading
 from pathlib import Path
 from fake_worker import batch, spec
 from batchscore.slots import Slots
-folder, letters, loads = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-slots = Slots(spec(folder, letters, loads=loads), 2, folder)
+folder, letters, loads, start = Path(sys.argv[1]), *sys.argv[2:]
+slots = Slots(spec(folder, letters, loads=loads, start=start), 2, folder)
 slots.start()
 threads = [threading.Thread(target=slots.ask, args=(batch(), 60), daemon=True) for _ in range(2)]
 for thread in threads:
@@ -35,15 +35,21 @@ threading.Event().wait()
 MODES = pytest.mark.parametrize("mode", ["", "watcher"])
 
 
+@pytest.fixture(params=["each", "loader"])
+def way(request):
+    """In which workers are started."""
+    return request.param
+
+
 @pytest.fixture
-def parent(tmp_path, monkeypatch):
+def parent(tmp_path, monkeypatch, way):
     """Start a parent of two workers, and wait for a sign of life."""
     started = []
 
     def start(mode, letters, sign, number, loads=""):
         monkeypatch.setenv(lifeline.MODE_VARIABLE, mode)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(fake_worker.__file__).parent), str(Path.cwd())]))
-        process = subprocess.Popen([sys.executable, "-c", PARENT, tmp_path, letters, loads])
+        process = subprocess.Popen([sys.executable, "-c", PARENT, tmp_path, letters, loads, way])
         started.append(process)
         deadline = time.monotonic() + 20
         while not (tmp_path / sign).exists() or count(tmp_path, sign) < number:
@@ -72,18 +78,18 @@ def descendants(pid):
     [("SS", "idle", 0), ("HH", "calls", 2), ("GG", "hanging", 1)],
     ids=["idle", "sleeping", "hanging in C with the GIL"],
 )
-def test_workers_and_their_children_die_with_a_killed_parent(parent, mode, letters, sign, number):
+def test_workers_and_their_children_die_with_a_killed_parent(parent, mode, letters, sign, number, way):
     process = parent(mode, letters, sign, number)
     time.sleep(0.1)
     workers = descendants(process.pid)
-    assert len(workers) >= 2 + (letters == "GG") + 2 * (mode == "watcher")
+    assert len(workers) >= 2 + (letters == "GG") + 2 * (mode == "watcher") + (way == "loader")
     process.kill()
     assert gone_within(1, *workers)
 
 
 @MODES
-def test_a_worker_that_still_loads_dies_too(parent, mode):
-    process = parent(mode, "", "loads", 2, "HH")
+def test_a_worker_that_still_loads_dies_too(parent, mode, way):
+    process = parent(mode, "", "loads", 2 if way == "each" else 1, "HH")
     workers = descendants(process.pid)
     process.kill()
     assert gone_within(1, *workers)

@@ -19,10 +19,16 @@ from batchscore.slots import Slots
 LIMIT = 100 << 20
 
 
+@pytest.fixture(params=["each", "loader"])
+def start(request):
+    """Both ways in which workers are started."""
+    return request.param
+
+
 @pytest.fixture
-def slots(tmp_path):
+def slots(tmp_path, start):
     """One slot with a limit; all that comes is closed in the end."""
-    with Slots(spec(tmp_path, "by file", memory_limit=LIMIT), 1, tmp_path) as slots:
+    with Slots(spec(tmp_path, "by file", memory_limit=LIMIT, start=start), 1, tmp_path) as slots:
         slots.start()
         yield slots
 
@@ -48,18 +54,18 @@ def test_the_memory_of_a_workers_children_counts_and_they_are_killed_too(slots):
     assert gone_within(1, pid)
 
 
-def test_only_the_mini_batch_that_takes_too_much_fails_and_the_message_says_what_helps(slots, tmp_path):
+def test_only_the_mini_batch_that_takes_too_much_fails_and_the_message_says_what_helps(slots, tmp_path, start):
     outcomes = [attempts.score(slots, batch(n, name), RetryPolicy(1, 30))[0] for n, name in enumerate(("a", "2", "s"))]
     kinds = [type(outcome.slices[0]) for outcome in outcomes]
     assert kinds == [Scored, Failed, Scored]
     assert [outcome.retries for outcome in outcomes] == [0, 1, 0]
     reason = outcomes[1].slices[0].failure.reason
     assert "(--memory-limit); fewer rows per call (--rows-per-call)" in reason
-    assert count(tmp_path, "loads") == 3
+    assert count(tmp_path, "loads") == (3 if start == "each" else 1)
 
 
-def test_a_model_that_is_too_big_by_itself_ends_the_job_and_no_mini_batch_is_charged(tmp_path):
-    with Slots(spec(tmp_path, memory_limit=1 << 20), 1, tmp_path) as slots:
+def test_a_model_that_is_too_big_by_itself_ends_the_job_and_no_mini_batch_is_charged(tmp_path, start):
+    with Slots(spec(tmp_path, memory_limit=1 << 20, start=start), 1, tmp_path) as slots:
         slots.start()
         with pytest.raises(ModelLoadError, match=r"when it had loaded the model and nothing else.*--memory-limit"):
             slots.ask(batch(), 30)
@@ -82,15 +88,15 @@ def test_what_several_processes_share_counts_once():
     assert lifeline.resident(process.pid, 0) == 0
 
 
-@pytest.mark.parametrize("letters", ["S" * 10, "F" * 10])
-def test_a_worker_is_replaced_after_so_many_mini_batches(tmp_path, letters):
+@pytest.mark.parametrize("letters", ["S" * 10, "SF" * 5])
+def test_a_worker_is_replaced_after_so_many_mini_batches(tmp_path, letters, start):
     pids = []
-    with Slots(spec(tmp_path, letters, recycle_after=3), 1, tmp_path) as slots:
+    with Slots(spec(tmp_path, letters, recycle_after=3, start=start), 1, tmp_path) as slots:
         for number in range(7):
             pids.append(slots.ready()["pid"])
             attempts.score(slots, batch(number), RetryPolicy(0, 5))
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
-    assert count(tmp_path, "loads") == 3
+    assert count(tmp_path, "loads") == (3 if start == "each" else 1)
     assert gone_within(1, *pids)
 
 
@@ -104,8 +110,8 @@ def test_the_next_worker_loads_while_the_one_before_scores_its_last_mini_batch(t
         assert time.monotonic() - started < 0.3
 
 
-def test_no_worker_is_left_of_those_that_were_to_take_over(tmp_path):
-    with Slots(spec(tmp_path, "X", recycle_after=1), 2, tmp_path) as slots:
+def test_no_worker_is_left_of_those_that_were_to_take_over(tmp_path, start):
+    with Slots(spec(tmp_path, "X", recycle_after=1, start=start), 2, tmp_path) as slots:
         with pytest.raises(WorkerDied):
             slots.ask(batch(), 5)
         slots.ask(batch(), 5)
@@ -116,8 +122,8 @@ def test_no_worker_is_left_of_those_that_were_to_take_over(tmp_path):
     assert gone_within(1, *pids)
 
 
-def test_a_model_that_leaks_stays_below_the_limit_where_its_workers_are_replaced(tmp_path):
-    with Slots(spec(tmp_path, "4" * 12, memory_limit=LIMIT, recycle_after=2), 1, tmp_path) as slots:
+def test_a_model_that_leaks_stays_below_the_limit_where_its_workers_are_replaced(tmp_path, start):
+    with Slots(spec(tmp_path, "4" * 12, memory_limit=LIMIT, recycle_after=2, start=start), 1, tmp_path) as slots:
         slots.start()
         for number in range(6):
             (outcome,) = attempts.score(slots, batch(number), RetryPolicy(0, 5))

@@ -221,7 +221,7 @@ def test_other_versions_than_the_models_are_told_once(run_here, save_model, tmp_
     assert "--env-manager uv builds the environment" in said
     setup = {"model": str(model), "settings": ScoringSettings().to_json(), "parts": str(tmp_path)}
     assert note in load_scorer({**setup, "env_manager": "local"}).facts()["notes"][0]
-    assert load_scorer({**setup, "env_manager": "uv"}).facts() == {"notes": []}, "there it is as the model wants it"
+    assert load_scorer({**setup, "env_manager": "uv"}).facts()["notes"] == [], "there it is as the model wants it"
 
 
 # A model of another time

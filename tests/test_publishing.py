@@ -88,20 +88,20 @@ def test_a_job_without_rows_has_the_signatures_types(folder: Path) -> None:
 
 
 def test_outputs_have_the_users_umask_and_no_one_else_sees_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    modes: list[int] = []
+    modes: set[int] = set()
 
     def looked(root: str, ready: Any) -> None:
-        modes.append(stat.S_IMODE(Path(ready.temporary).parent.stat().st_mode))
-        modes.append(stat.S_IMODE((folder / "out/.batchscore/parts").stat().st_mode))
+        modes.add(stat.S_IMODE(Path(ready.temporary).parent.stat().st_mode))
+        modes.add(stat.S_IMODE((folder / "out/.batchscore/parts").stat().st_mode))
         commit(root, ready)
 
-    monkeypatch.setattr("batchscore.publishing.commit", looked)
+    monkeypatch.setattr("batchscore.storage.places.commit", looked)
     before = os.umask(0o027)
     try:
         run_job(quick.job(folder))
     finally:
         os.umask(before)
-    assert modes == [0o700, 0o700]
+    assert modes == {0o700}
     for name in ("predictions.csv", "job.json"):
         assert stat.S_IMODE((folder / "out" / name).stat().st_mode) == 0o640
 

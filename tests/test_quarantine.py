@@ -173,6 +173,22 @@ def test_text_in_another_encoding_is_a_bad_row(run_here: RunHere, picky: Path, t
     assert failed(tmp_path / "out")[0]["record"] == "2,\\xff,2,"
 
 
+def test_a_record_is_told_to_its_last_character_however_long(run_here: RunHere, picky: Path, tmp_path: Path) -> None:
+    """Of a file that fails, the beginning: that goes through the parent."""
+    (tmp_path / "in").mkdir()
+    text = "é, " * 50_000
+    bad = [f'1,oops,1,,"{text}"', f'2,13,1,,"{text}\r\n{text}"']
+    (tmp_path / "in/a.csv").write_text("\r\n".join(["id,x,n,day,s", *bad, "3,3,3,,", ""]), newline="")
+    lines = [json.dumps({"x": x, "n": 1, "s": text}, ensure_ascii=False) for x in ("oops", 13)]
+    (tmp_path / "in/b.jsonl").write_text("\n".join([*lines, ""]))
+    summary = run_here(picky, tmp_path / "in", tmp_path / "out", on_bad_row="quarantine")
+    assert counted(summary) == (5, 1, 4, 0)
+    assert [each["record"] for each in failed(tmp_path / "out")] == [*bad, *lines]
+    run_here(picky, tmp_path / "in/a.csv", tmp_path / "whole")
+    (failure,) = failed(tmp_path / "whole")
+    assert failure["record"] == f"{bad[0][:65_536]} …"
+
+
 def test_rows_that_predict_fails_for_are_found_by_halving(picky: Path, tmp_path: Path) -> None:
     """In real worker processes, one of which ends; also beside rows that don't fit, in the order of the file."""
     bad = {3: "3,oops,3,", 100: "100,13,1,", 101: "101,13,1,", 250: "250,666,1,", 300: "300,1"}
@@ -230,6 +246,12 @@ def test_bad_rows_may_be_so_many(run_batchscore: RunBatchscore, picky: Path, tmp
     result = run_batchscore(*command.replace("'", "").split()[1:])
     assert result.returncode == 0, result.stderr
     assert len(predicted(tmp_path / "out")) == ROWS - len(BAD)
+    result = run_batchscore(*given, "--max-bad-rows", "1%")
+    assert result.returncode == 1
+    assert "6 rows quarantined, more than the 1% that may be (--max-bad-rows): the job was finished" in result.stdout
+    assert result.stderr.splitlines()[-1] == "… and 1 more, see failures.jsonl"  # no command to publish: it is
+    result = run_batchscore("validate", *given[1:], "--max-bad-rows", "1%", "--quiet")
+    assert (result.returncode, "output: 6 rows quarantined, more than the 1%" in result.stderr) == (1, True)
     shown = run_batchscore("show", tmp_path / "out").stdout
     assert "394 scored, 6 failed, 6 of them quarantined" in shown
     assert "row #, column 'n'" in shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+from dataclasses import replace
 
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +17,7 @@ from batchscore import readers
 from batchscore.errors import FileRefused
 from batchscore.job import CsvOptions, ScoringSettings
 from batchscore.minibatch import FileSlice, InputFile
+from batchscore.readers import parquet, row_groups
 from batchscore.schema import ColumnSpec, Schema
 
 NUMBERS = Schema(columns=(ColumnSpec("a", "long"), ColumnSpec("b", "double", required=False)))
@@ -142,6 +144,48 @@ def test_cut_gives_runs_of_row_groups(written):
     ]  # fmt: skip
     assert readers.cut(file, file.size, CsvOptions()) == (FileSlice(file),)
     assert readers.count_rows(file, CsvOptions()) == 1000
+
+
+def test_only_the_columns_that_are_needed_are_read(written, monkeypatch):
+    """The others stay on the disk: reading looks at fewer bytes of the file than one column has."""
+    asked = []
+    real = pq.ParquetFile.iter_batches
+    monkeypatch.setattr(
+        pq.ParquetFile,
+        "iter_batches",
+        lambda self, **options: asked.append(options["columns"]) or real(self, **options),
+    )
+    file = written({"z": range(9), "b": [1.0] * 9, "y": range(9), "a": range(9), "k": range(9)})
+    assert rows(read(file)) == [(number, 1.0) for number in range(9)]
+    read(file, keep=("k",))
+    assert asked == [["b", "a"], ["b", "a", "k"]]
+
+
+@pytest.mark.parametrize("rows_per_call", [5, 7, 100])
+def test_pieces_of_a_row_group_give_its_rows(written, monkeypatch, rows_per_call):
+    """Bad rows are named by their places in the file, and their records are theirs."""
+    monkeypatch.setattr(row_groups, "PIECE_ROWS", 10)
+    values = {"a": range(100), "b": [number / 7 for number in range(100)]}
+    file = written(values, row_group_size=64)
+    pieces = readers.cut(file, 1, CsvOptions(), 1)
+    assert [piece.first_row for piece in pieces] == [0, 10, 30, 50, 64, 74, 84, 94]
+    chunks = [chunk for piece in pieces for chunk in read(file, piece=piece, rows_per_call=rows_per_call)]
+    assert rows(chunks) == rows(read(file))
+    first = next(chunk for chunk in chunks if chunk.slice == pieces[2])
+    assert (first.first_row, first.rows) == (30, min(rows_per_call, 20))
+    assert readers.record_texts(pieces[2], [33], CsvOptions())[33].startswith('{"a": 33, ')
+    bad = written({"a": range(100), "b": [2**60 + 1 if number == 34 else number for number in range(100)]})
+    with pytest.raises(FileRefused, match="row 34"):
+        read(bad, piece=replace(pieces[2], file=bad))
+
+
+def test_a_piece_of_a_row_group_with_fewer_rows_than_stated_is_refused(written, monkeypatch):
+    found = pa.record_batch([[1] * 25, [1.0] * 25], ["a", "b"])
+    monkeypatch.setattr(parquet.pq.ParquetFile, "iter_batches", lambda *_, **__: iter([found]))
+    file = written({"a": range(100), "b": [1.0] * 100})
+    piece = FileSlice(file, 0, 1, 20, 10)
+    with pytest.raises(FileRefused, match="states 10 rows here, and has 5"):
+        read(file, piece=piece)
 
 
 def test_damaged_files_are_refused(written, tmp_path):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import quick
 
+from batchscore import storage
 from batchscore.errors import ModelLoadError, StorageError, UsageError
 from batchscore.runner import run_job
 
@@ -302,6 +305,48 @@ def test_a_job_stopped_at_any_moment_of_its_publishing_is_published_by_the_next_
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 10
+
+
+@pytest.mark.parametrize("files", ["one", "mirror"])
+def test_an_old_job_json_vouches_for_nothing_new(folder: Path, monkeypatch: pytest.MonkeyPatch, files: str) -> None:
+    """Whenever a run is killed while it replaces a finished job, job.json is gone or tells of what is there."""
+    run_job(quick.job(folder, output_files=files))
+    quick.write(folder, a="7 7 7", b="8")
+    seen: list[str] = []
+
+    def watched(root: str, ready: storage.Ready) -> None:
+        storage.commit(root, ready)
+        manifest = Path(root, "job.json")
+        for entry in json.loads(manifest.read_text())["outputs"] if manifest.exists() else ():
+            assert hashlib.sha256(Path(root, entry["path"]).read_bytes()).hexdigest() == entry["sha256"]
+        seen.append(ready.name)
+
+    monkeypatch.setattr("batchscore.publishing.commit", watched)
+    monkeypatch.setattr("batchscore.publishing.publish", lambda *given: _publish(watched, *given))
+    assert run_job(quick.job(folder, output_files=files, overwrite=True)).status == "Completed"
+    names = [f"predictions/{name}.csv.csv" for name in FILES] if files == "mirror" else ["predictions.csv"]
+    assert seen == [*names, "job.json"]
+
+
+def _publish(commit: Callable[[str, storage.Ready], None], root: str, name: str, scratch: str, write: Any) -> None:
+    commit(root, storage.prepare(scratch, name, write))
+
+
+def test_a_finished_job_has_failed_by_a_lower_threshold_and_stays_as_it_is(folder: Path) -> None:
+    """What the run that finished it allowed is no reason to tell the one who allows less that all is well."""
+    quick.write(folder, d="oops")
+    finished = run_job(quick.job(folder, error_threshold=1))
+    assert (finished.status, calls(folder)) == ("Completed", ["3", "2", "1", "1"])
+    before = {path: path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file()}
+    again = run_job(quick.job(folder, error_threshold=0))
+    assert (again.status, again.exit_code, again.is_fresh, again.manifest["status"]) == ("Failed", 1, False, "Failed")
+    assert again.message.startswith("1 file failed, more than the 0 that may (--error-threshold): the job was finished")
+    assert {path: path.read_bytes() for path in (folder / "out").rglob("*") if path.is_file()} == before
+    assert run_job(quick.job(folder, error_threshold=1, overwrite=True)).message.startswith("already finished")
+    assert calls(folder) == []
+    assert run_job(quick.job(folder, error_threshold=0, overwrite=True)).is_fresh
+    assert calls(folder) == ["3", "2", "1", "1"]
+    assert run_job(quick.job(folder, error_threshold=1, overwrite=True)).is_fresh
 
 
 @pytest.fixture

@@ -163,7 +163,10 @@ def test_a_row_wise_model_gives_the_same_bytes_across_cuts(doubled: Path, tmp_pa
 
 def test_each_worker_loads_the_model_once(doubled: Path, numbers: Path, tmp_path: Path) -> None:
     log = tmp_path / "loads"
-    summary = run(doubled, numbers, tmp_path / "out", workers=2, mini_batch_size=1, environment={"LOADS": str(log)})
+    summary = run(
+        doubled, numbers, tmp_path / "out", workers=2, worker_start="each", mini_batch_size=1,
+        environment={"LOADS": str(log)},
+    )  # fmt: skip
     assert summary.counts.mini_batches == 10
     loads = log.read_text().split()
     assert len(loads) == len(set(loads)) == 2

@@ -131,6 +131,7 @@ def test_elements_of_a_list_are_appended_a_line_each_in_input_order(project: Pro
     assert summary.status == "Completed"
     assert project.text == "a.txt: 1\nb.txt: 2\nc.txt: 3\nd.txt: 4\ne.txt: 5\n"
     assert (summary.counts.mini_batches, summary.counts.rows, summary.counts.rows_scored) == (3, 5, 5)
+    assert summary.timings["workers"]["calls"] == 3, "of run(), whose time is that of predict"
     assert not (project.out / ".batchscore").exists()
 
 
@@ -984,12 +985,12 @@ def test_the_jobs_identity_covers_model_and_code_but_not_what_lies_beside(projec
 
 KILLED = """
 import os, sys
-from batchscore import publishing
+from batchscore.storage import places
 from batchscore.job import *
 from batchscore.runner import run_job
 
 commits, last = 0, int(sys.argv[2])
-commit = publishing.commit
+commit = places.commit
 
 def committing(root, ready):
     global commits
@@ -998,7 +999,7 @@ def committing(root, ready):
         os.kill(os.getpid(), 9)
     return commit(root, ready)
 
-publishing.commit = committing
+places.commit = committing
 run_job(eval(sys.argv[1]))
 """
 

@@ -79,6 +79,7 @@ def score(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: Told) -> Score:
 
     def run(model: Path, output: str = "out", **settings: Any) -> JobSummary:
         monkeypatch.setattr("batchscore.runner.Slots", HereSlots)
+        monkeypatch.setattr("batchscore.runner.early_spec", lambda *_: None)
         job = Job(model=str(model), inputs=(str(tmp_path / "in"),), output=str(tmp_path / output), workers=1, **AZURE)
         return run_job(replace(job, **settings), told)
 
@@ -299,6 +300,7 @@ class Stopper(Silent):
         os.kill(os.getpid(), signal.SIGTERM)
 import batchscore.runner as runner
 runner.worker_spec = lambda prepared: quick.spec(prepared, {{}})
+runner.early_spec = lambda *_: None
 job = quick.job(Path({str(tmp_path)!r}), fail_fast=True, error_threshold=-1, times_mini_batches=True)
 summary = run_job(job, Stopper())
 print(summary.status, summary.exit_code)

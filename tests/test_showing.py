@@ -33,6 +33,7 @@ from batchscore.showing import look, text
 from batchscore.showing.reasons import EXAMPLES, Reasons, pattern
 from batchscore.showing.report import Report
 from batchscore.showing.unfinished import Tally
+from batchscore.storage import Folder
 from batchscore.summary import Counts
 from batchscore.workspace import Workspace
 
@@ -136,6 +137,7 @@ from pathlib import Path
 import quick
 from batchscore import runner
 runner.worker_spec = lambda prepared: quick.spec(prepared, {{}})
+runner.early_spec = lambda *_: None
 class Held(runner.Silent):
     left = {mini_batches}
     def finished(self, size):
@@ -264,7 +266,7 @@ def test_a_scripts_failed_mini_batch_is_one_failure_of_several_files(tmp_path: P
     assert [reason.count for reason in reasons.top()] == [3]
     path = tmp_path / "failures.jsonl"
     path.write_bytes(b"".join(failure.line() for failure in tally.failures))
-    told = problems(str(tmp_path), "Failed", "3 files failed", Counts(files=4, files_failed=3), None)
+    told = problems(Folder(str(tmp_path)), "Failed", "3 files failed", Counts(files=4, files_failed=3), None)
     assert "3 of 4 files failed:\n  a and 2 more: no luck\n\n" in told
 
 
@@ -402,4 +404,4 @@ def test_hostile_names_do_not_reach_the_terminal(tmp_path: Path, run_batchscore:
 def test_its_options_come_from_variables_of_its_own() -> None:
     command = main_group.commands["show"]
     names = [each.envvar for each in command.params if each.param_type_name == "option"]
-    assert names == ["BATCHSCORE_SHOW_JSON", "BATCHSCORE_SHOW_WORK_DIR"]
+    assert names == ["BATCHSCORE_SHOW_JSON", "BATCHSCORE_SHOW_WORK_DIR", "BATCHSCORE_SHOW_STORAGE_OPTION"]

@@ -16,6 +16,7 @@ from batchscore.faults import Abandoned, ModelNotLoaded, ScoringRaised, WorkerDi
 from batchscore.joblog.process import ProcessLog
 from batchscore.lifeline import MODE_VARIABLE
 from batchscore.minibatch import Scored
+from batchscore.nursery import Nursery
 from batchscore.slot import Slot
 
 
@@ -25,12 +26,21 @@ def platform(request, monkeypatch):
     monkeypatch.setenv(MODE_VARIABLE, request.param)
 
 
+@pytest.fixture(params=["each", "loader"])
+def start(request):
+    """Both ways in which workers are started."""
+    return request.param
+
+
 @pytest.fixture
-def slot(tmp_path):
+def slot(tmp_path, start):
     with contextlib.ExitStack() as stack:
 
         def make(*args, **kwargs):
-            slot = Slot(spec(tmp_path, *args, **kwargs), ProcessLog(tmp_path, 0))
+            worker = spec(tmp_path, *args, start=start, **kwargs)
+            nursery = Nursery(worker, 1, ProcessLog(tmp_path, None))
+            stack.callback(nursery.kill)
+            slot = Slot(worker, ProcessLog(tmp_path, 0), nursery)
             stack.callback(slot.kill)
             return slot
 
@@ -51,6 +61,35 @@ def test_a_worker_loads_once_for_many_mini_batches(slot, tmp_path):
         assert [entry.rows for entry in outcome.slices if isinstance(entry, Scored)] == [3, 3]
         pids.update(outcome.notes)
     assert pids == {f"pid {slot.ready()['pid']}"}
+    assert count(tmp_path, "loads") == 1
+
+
+@pytest.mark.parametrize(
+    ("letters", "workers"),
+    [
+        ("SF", 1),
+        ("SFSFSFS", 1),
+        ("FFS", 2),  # two in a row: the third goes to another worker
+        ("FF FF FF FF FF FF FF FF".replace(" ", ""), 4),  # after 2, 4 and 8 more
+        ("FF FFS FFS".replace(" ", ""), 3),  # what is scored restores the confidence
+    ],
+)
+def test_a_worker_in_which_one_mini_batch_after_another_raises_is_replaced(slot, letters, workers):
+    """An error of a graphics card, or memory that is used up, must not cost all other mini-batches."""
+    slot = slot(letters)
+    seen = set()
+    for number, letter in enumerate(letters):
+        seen.add(slot.ready()["pid"])
+        with contextlib.nullcontext() if letter == "S" else pytest.raises(ScoringRaised):
+            slot.ask(batch(number), 5)
+    assert len(seen) == workers
+
+
+def test_attempts_at_one_mini_batch_are_no_reason_to_doubt_the_worker(slot, tmp_path):
+    slot = slot("FFFF")
+    for _ in range(4):
+        with pytest.raises(ScoringRaised):
+            slot.ask(batch(7), 5)
     assert count(tmp_path, "loads") == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -94,3 +95,31 @@ def test_a_limit_looks_at_no_row_behind_it(tmp_path: Path) -> None:
     files = [input_file(path) for path in sorted(tmp_path.iterdir())]
     (mini_batch,) = split(files, cutting(MiniBatchSize(bytes=10), limit=2))
     assert [(piece.file.name, piece.max_rows) for piece in mini_batch.slices] == [("a.csv", 2)]
+
+
+def one_group(path: Path, rows: int) -> InputFile:
+    """A Parquet file of one row group, eight bytes a row."""
+    values = np.random.default_rng(0).integers(1 << 60, size=rows)
+    pq.write_table(pa.table({"x": values}), path, row_group_size=rows, use_dictionary=False)
+    return input_file(path)
+
+
+def test_a_huge_row_group_is_cut_by_rows_so_that_several_workers_have_some(tmp_path: Path) -> None:
+    """Pieces have whole calls, and no group makes more than four."""
+    plan = split([one_group(tmp_path / "a.parquet", 600_000)], cutting(MiniBatchSize()))
+    pieces = [piece for mini_batch in plan for piece in mini_batch.slices]
+    assert [(piece.start, piece.stop, piece.first_row, piece.max_rows) for piece in pieces] == [
+        (0, 1, 0, 131_072),
+        (0, 1, 131_072, 196_608),
+        (0, 1, 327_680, 131_072),
+        (0, 1, 458_752, None),
+    ]
+    assert len({mini_batch.part_name[7:] for mini_batch in plan}) == len(plan) == 4
+
+
+def test_row_groups_are_not_cut_where_a_job_has_enough_of_them(tmp_path: Path) -> None:
+    """A piece is read from the beginning of its group, so that pieces cost reading some rows several times."""
+    files = [one_group(tmp_path / f"{number}.parquet", 200_000) for number in range(9)]
+    assert len(split(files[:1], cutting(MiniBatchSize()))) == 2
+    plan = split(files, cutting(MiniBatchSize()))
+    assert all(piece.is_whole for mini_batch in plan for piece in mini_batch.slices)

@@ -9,12 +9,16 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, PlainStore
 
 from batchscore.errors import StorageError, UsageError
-from batchscore.storage import commit, local_path, prepare, publish
+from batchscore.storage import Folder, commit, local_path, prepare, publish
 
 
 @pytest.mark.parametrize(
@@ -47,8 +51,25 @@ def test_a_published_file_takes_the_place_of_the_one_before(tmp_path: Path) -> N
     commit(str(tmp_path), ready)
     assert (tmp_path / "a").read_bytes() == b"new"
     assert os.listdir(scratch) == []
-    publish(str(tmp_path), "b/c", str(scratch), lambda stream: stream.write(b"deep"))
+    publish(Folder(str(tmp_path)), "b/c", str(scratch), lambda stream: stream.write(b"deep"))
     assert (tmp_path / "b/c").read_bytes() == b"deep"
+
+
+def test_a_file_is_hashed_while_it_is_written_and_not_read_for_that(tmp_path: Path) -> None:
+    """Whoever writes it: in bytes, in views, in lines, or as Parquet, whose writer asks where it is."""
+
+    def write(stream: BinaryIO) -> None:
+        assert not stream.readable()
+        stream.write(b"ab")
+        stream.writelines([b"c\n", b"d\n"])
+        stream.write(memoryview(np.arange(3, dtype=np.int64)))
+        pq.write_table(pa.table({"x": range(9)}), stream)
+        assert stream.tell() > 40
+
+    ready = prepare(str(tmp_path), "a", write)
+    content = Path(ready.temporary).read_bytes()
+    assert (ready.bytes, ready.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert content.endswith(b"PAR1")
 
 
 def test_what_fails_while_it_is_written_leaves_nothing(tmp_path: Path) -> None:
@@ -64,7 +85,7 @@ def test_what_fails_while_it_is_written_leaves_nothing(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a file")
     with pytest.raises(StorageError, match="can't write"):
-        publish(str(tmp_path), "a/b", str(tmp_path), lambda stream: stream.write(b"x"))
+        publish(Folder(str(tmp_path)), "a/b", str(tmp_path), lambda stream: stream.write(b"x"))
 
 
 @pytest.fixture
@@ -86,9 +107,9 @@ def test_a_file_is_copied_into_another_file_system(tmp_path: Path, scratch: Path
     content = bytes(range(256)) * 20_000
     (tmp_path / "content").write_bytes(content)
     code = (
-        "import sys; from pathlib import Path; from batchscore.storage import publish\n"
+        "import sys; from pathlib import Path; from batchscore.storage import Folder, publish\n"
         "content, out, scratch = sys.argv[1:]\n"
-        "publish(out, 'predictions.csv', scratch, lambda stream: stream.write(Path(content).read_bytes()))"
+        "publish(Folder(out), 'predictions.csv', scratch, lambda stream: stream.write(Path(content).read_bytes()))"
     )
     store = tmp_path / "store"
     subprocess.run(
@@ -126,4 +147,4 @@ def test_a_copy_that_fails_leaves_nothing_behind(
 def test_a_refusal_that_is_no_matter_of_renaming_is_not_worked_around(tmp_path: Path, scratch: Path) -> None:
     (tmp_path / "out/job.json").mkdir(parents=True)
     with pytest.raises(StorageError, match="can't write .*Is a directory"):
-        publish(str(tmp_path / "out"), "job.json", str(scratch), lambda stream: stream.write(b"{}"))
+        publish(Folder(str(tmp_path / "out")), "job.json", str(scratch), lambda stream: stream.write(b"{}"))

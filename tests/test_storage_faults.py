@@ -100,10 +100,10 @@ def test_a_disk_that_is_full_for_the_journal(tmp_path: Path, on_small_disks: Any
 def test_a_full_disk_with_a_real_model(tmp_path: Path, on_small_disks: Any, form: str) -> None:
     """Parts and prediction files of both kinds are written by pyarrow and by us."""
     recipe = real_recipe(tmp_path, form, "one")
-    assert small_disk.run(recipe.command(tmp_path / "undisturbed"))[0] == 0
+    assert small_disk.run(recipe.command(str(tmp_path / "undisturbed")))[0] == 0
     name = f"predictions.{form}"
     whole = (tmp_path / "undisturbed" / name).read_text("latin-1")
-    for found in on_small_disks(tmp_path / "out", recipe.command(tmp_path / "out"), [120]):
+    for found in on_small_disks(tmp_path / "out", recipe.command(str(tmp_path / "out")), [120]):
         assert found["code"] == 4, found["said"]
         assert "No space left on device" in found["said"]
         assert name not in found["found"]

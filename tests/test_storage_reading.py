@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import RunBatchscore, RunHere, SaveModel
-from stores import Web
+from conftest import RunBatchscore, RunHere
+from stores import Shop, Web
 
 from batchscore import readers
 from batchscore.errors import FileRefused, StorageError, UsageError
@@ -26,50 +26,6 @@ from batchscore.job import CsvOptions
 from batchscore.minibatch import InputFile
 from batchscore.storage import Access, access_of, local_copies, open_stored, packages_for, retrying, using
 from batchscore.storage.retrying import Kind, kind_of
-
-TWICE = """
-import mlflow
-class Twice(mlflow.pyfunc.PythonModel):
-    def predict(self, context, model_input, params=None):
-        return model_input["x"] * 2
-mlflow.models.set_model(Twice())
-"""
-
-
-@pytest.fixture
-def twice(save_model: SaveModel) -> Path:
-    """A model of one column, x."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
-    return save_model(TWICE, ModelSignature(Schema([ColSpec("double", "x")])))
-
-
-class Shop:
-    """A bucket or container by either name."""
-
-    def __init__(self, kind: str, server: Any) -> None:
-        self.kind = kind
-        self.server = server
-        self.place = server.bucket() if kind == "s3" else server.container()
-        self.url = f"{'s3' if kind == 's3' else 'abfs'}://{self.place}"
-        self.plan = server.proxy.plan
-
-    def put(self, name: str, content: bytes = b"x\n1\n") -> None:
-        self.server.put(f"{self.place}/{name}", content)
-
-    def delete(self, name: str) -> None:
-        self.server.delete(f"{self.place}/{name}")
-
-    def fail(self, letters: str, name: str) -> None:
-        """Faults of the next GETs of a file."""
-        self.plan.set(letters, lambda method, path: method == "GET" and path.partition("?")[0].endswith(name))
-
-
-@pytest.fixture(params=["s3", "azure"])
-def shop(request: pytest.FixtureRequest) -> Shop:
-    """One suite over both kinds of store."""
-    return Shop(request.param, request.getfixturevalue("s3" if request.param == "s3" else "azurite"))
 
 
 @pytest.fixture(autouse=True)

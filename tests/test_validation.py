@@ -261,6 +261,7 @@ def picky(save_model):
         "import mlflow.pyfunc\nfrom mlflow.models import set_model\n"
         "class Picky(mlflow.pyfunc.PythonModel):\n"
         "    def predict(self, context, model_input, params=None):\n"
+        "        if (model_input['x'] > 2000).any(): __import__('time').sleep(600)\n"
         "        if (model_input['x'] > 100).any(): raise ValueError('too much')\n"
         "        return model_input['x'] * 2\n"
         "set_model(Picky())\n"
@@ -302,6 +303,46 @@ def test_a_model_that_raises_is_a_problem_with_its_traceback(picky, tmp_path):
     assert report.sample.first_rows[0] == ("a.csv", "0", "2.0")
     (problem,) = validate(str(picky), tmp_path / "a.csv", tmp_path / "out", keep=["x"]).problems
     assert "the prediction column 'x' has the name of another output column" in problem.message
+
+
+def test_bad_rows_of_the_sample_are_told_as_a_run_would_put_them_aside(picky, tmp_path):
+    """Those that don't fit and those that predict fails for; the others are scored and shown."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.csv").write_text("x\n1\noops\n1000\n2\n")
+    (tmp_path / "in/b.csv").write_text("x\n1001\n3\n")
+    report = validate(picky, tmp_path / "in", tmp_path / "out", on_bad_row="quarantine", max_bad_rows=3)
+    assert report.problems == ()
+    oops = "row 1, column 'x': found 'oops', expected a number (double)"
+    assert found(report, "sample") == [
+        "a.csv: 2 of its first 4 rows would be quarantined, such as: " + oops,
+        "b.csv: 1 of its first 2 rows would be quarantined, such as: row 0: ValueError: too much",
+    ]
+    assert [row[:2] for row in report.sample.first_rows] == [("a.csv", "0"), ("a.csv", "3"), ("b.csv", "1")]
+    (tmp_path / "in/a.csv").unlink()
+    (tmp_path / "in/b.csv").write_text("x\n1001\n")
+    report = validate(picky, tmp_path / "in", tmp_path / "out", on_bad_row="quarantine", max_bad_rows=0)
+    assert [each.message for each in report.problems] == [
+        "1 bad row already in the sample, more than the 0 that may be (--max-bad-rows)",
+        "no row that was tried can be scored; where all are like these, the job fails",
+    ]
+
+
+def test_a_sample_that_hangs_is_not_waited_for_again(picky, tmp_path):
+    """A run would look for the rows that take so long, each with the whole timeout."""
+    (tmp_path / "a.csv").write_text("x\n1\n3000\n2\n")
+    report = validate(picky, tmp_path / "a.csv", tmp_path / "out", on_bad_row="quarantine", timeout=1)
+    (problem,) = report.problems
+    assert problem.message.startswith("no chunk was finished within 1 s")
+
+
+def test_a_file_that_predict_fails_for_is_named_and_the_others_are_shown(picky, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.csv").write_text("x\n1000\n")
+    (tmp_path / "in/b.csv").write_text("x\n1\n")
+    report = validate(picky, tmp_path / "in", tmp_path / "out")
+    (problem,) = report.problems
+    assert (problem.files, problem.message.splitlines()[0]) == (("a.csv",), "ValueError: too much")
+    assert [row[0] for row in report.sample.first_rows] == ["b.csv"]
 
 
 def test_a_signal_ends_it_and_nothing_is_left(tmp_path, clean_environment):

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import socket
 import threading
+import time
 
 import pytest
 from fake_worker import batch
@@ -73,7 +74,9 @@ def test_a_worker_loads_its_setup_says_ready_and_answers():
         return Scripted(10, 20)
 
     with conversation(load) as channel:
-        assert channel.receive(5) == {"kind": "ready", "facts": {"columns": 3}}
+        ready = channel.receive(5)
+        assert (ready["kind"], ready["facts"]) == ("ready", {"columns": 3})
+        assert ready["at"] <= time.monotonic()
         for number in range(3):
             assert ask(channel, batch(number)) == {"kind": "progress", "rows": 10}
             assert channel.receive(5) == {"kind": "progress", "rows": 20}

@@ -72,3 +72,18 @@ def test_a_job_json_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_a_remote_output_is_refused() -> None:
     with pytest.raises(UsageError, match="OUTPUT s3://bucket/out is remote"):
         Workspace("s3://bucket/out")
+
+
+def test_a_lock_that_a_machine_which_is_gone_left_on_a_shared_disk_is_broken_on_demand(tmp_path: Path) -> None:
+    """Here a process holds it that says that it is another machine's; it finds out."""
+    with Workspace(str(tmp_path / "out")) as held:
+        with pytest.raises(OutputLocked, match="wait for it or stop it$"):
+            Workspace(str(tmp_path / "out"), breaks_lock=True).__enter__()
+        Path(held.folder, "lock").write_text('{"pid": 12, "host": "elsewhere", "since": null}')
+        with pytest.raises(OutputLocked, match="process 12 on elsewhere.*--break-lock if that process"):
+            Workspace(str(tmp_path / "out")).__enter__()
+        held.check_lock()
+        with Workspace(str(tmp_path / "out"), breaks_lock=True) as taken:
+            taken.check_lock()
+            with pytest.raises(OutputLocked, match="has broken the lock"):
+                held.check_lock()

@@ -104,6 +104,9 @@ def _notes(document: Value, *, has_script: bool) -> list[str]:
     idle = [key for key in MEANINGLESS if document.find(key)]
     if idle:
         notes.append(f"{document.place.file}: {', '.join(idle)}: no effect here")
+    threshold = document.find("settings.error_threshold") or document.find("error_threshold")
+    if threshold and threshold.text.endswith("%"):
+        notes.append(f"{threshold.place}: {threshold.text} of the files; Azure takes a whole number alone")
     environment = document.find("environment")
     if environment and isinstance(environment.content, str):
         use = "the script runs in the local one" if has_script else "the model's own requirements count"

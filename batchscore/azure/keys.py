@@ -25,6 +25,7 @@ from batchscore.azure.kinds import (
     variables,
     version,
     whole,
+    whole_or_share,
 )  # fmt: skip
 from batchscore.azure.references import parse_environment_reference, parse_model_reference
 from batchscore.deployment import (
@@ -149,7 +150,7 @@ SETTINGS: Mapping[str, Kind] = {
     "output_action": one_of(*get_args(OutputAction)),
     "output_file_name": _file_name,
     "retry_settings": Keys(RETRY_SETTINGS),
-    "error_threshold": whole(LEAST["error_threshold"]),
+    "error_threshold": whole_or_share(LEAST["error_threshold"]),
     "logging_level": one_of(*get_args(LoggingLevel)),
     "environment_variables": variables,
 }

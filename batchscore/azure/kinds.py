@@ -12,6 +12,7 @@ from typing import Any
 from batchscore.azure.document import Value, refusal
 from batchscore.deployment import INT_MAX
 from batchscore.errors import UsageError
+from batchscore.limits import Limit, parse_limit
 
 Kind = Callable[[Value], Any]
 
@@ -48,6 +49,21 @@ def whole(least: int) -> Kind:
         return found
 
     return number
+
+
+def whole_or_share(least: int) -> Kind:
+    """A whole number from `least`, or a percentage, which Azure's client refuses."""
+    number = whole(least)
+
+    def limit(value: Value) -> Limit:
+        if not isinstance(value.content, str) or not value.content.endswith("%"):
+            return int(number(value))
+        try:
+            return parse_limit(value.content, value.text, least)
+        except UsageError:
+            raise refusal(value, f"a whole number from {least}, or a percentage up to 100%") from None
+
+    return limit
 
 
 def _whole(content: Any) -> int | None:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from batchscore.errors import UsageError
+from batchscore.storage import is_remote
 
 TABLE_ROOTS = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table"}
 
@@ -42,7 +43,7 @@ class Selection:
 
     def is_output(self, folder: str) -> bool:
         """Whether a folder is OUTPUT or lies in it."""
-        return f"{os.path.realpath(folder)}/".startswith(f"{self.output}/")
+        return not is_remote(self.output) and f"{os.path.realpath(folder)}/".startswith(f"{self.output}/")
 
     def takes(self, name: str) -> bool:
         if self.include and not any(_matches(name, pattern) for pattern in self.include):

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from batchscore.errors import StorageError, UsageError
 from batchscore.inputs.found import TABLE_ROOTS, Found, Selection, table_refusal
-from batchscore.storage import Facts, NoSuchStore, StoredFile, parent_and_name, public, store_of
+from batchscore.storage import Facts, NoSuchStore, StoredFile, is_within, parent_and_name, public, store_of
 
 _MAGIC = re.compile(r"[*?\[]")
 
@@ -26,6 +26,8 @@ def found_on_store(entry: str, selection: Selection) -> Iterator[Found]:
     address = shown if is_http else shown.rstrip("/")
     facts = _facts(address)
     if facts:
+        if is_within(address, selection.output):
+            raise UsageError(f"INPUT {entry} lies in OUTPUT; leave it out, or give OUTPUT a folder of its own")
         yield Found(parent_and_name(address)[1], address, facts.size, facts.version, is_named=True)
         return
     files = list(_below(address))
@@ -103,7 +105,7 @@ def _is_hidden(parts: Iterable[str]) -> bool:
 
 def _is_outside(file: StoredFile, selection: Selection) -> bool:
     """Whether a file doesn't lie in OUTPUT."""
-    return not file.path.startswith(f"{selection.output}/")
+    return not is_within(file.path, selection.output)
 
 
 def _refuse_tables(folder: str, files: Iterable[StoredFile], depth: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from batchscore import __version__
-from batchscore.errors import BatchscoreError, Stopped, UsageError
+from batchscore.errors import BatchscoreError, Stopped, StorageError, UsageError
 from batchscore.faults import ModelNotLoaded
 from batchscore.job import Job
 from batchscore.joblog import report, texts
@@ -22,7 +22,8 @@ from batchscore.locking import utc
 from batchscore.minibatch import Failed, MiniBatch, Outcome, Scored
 from batchscore.progress import LINE_SECONDS, Watcher, opening_line
 from batchscore.redaction import secret_values, without
-from batchscore.storage import copy, storage_errors
+from batchscore.stopwatch import Lap
+from batchscore.storage import Folder, Place, clear_folder, storage_errors
 from batchscore.summary import Counts, Status
 from batchscore.workspace import Workspace
 
@@ -39,14 +40,14 @@ _NAMED = 10
 _FIRST_LINE = re.compile(rb"\S+ batchscore \S+ begins job (\w+)")
 
 
-def owner(folder: Path) -> str | None:
+def owner(place: Place, folder: str) -> str | None:
     """The job whose logs a folder holds; "" where it isn't there or has nothing in it, None where it is no job's.
 
     An overview without a whole line, among none but names of logs, is nothing: a disk was full when a job began.
     """
     names: set[str] = set()
     try:
-        with (folder / OVERVIEW).open("rb") as stream:
+        with place.open(f"{folder}/{OVERVIEW}") as stream:
             line = stream.readline(1000)
         found = _FIRST_LINE.match(line)
         if line.endswith(b"\n"):
@@ -54,7 +55,7 @@ def owner(folder: Path) -> str | None:
         names = _NAMES
     except OSError:
         pass  # there is none
-    is_free = not os.path.lexists(folder) or (folder.is_dir() and {path.name for path in folder.iterdir()} <= names)
+    is_free = not place.holds(folder) or (place.has_folder(folder) and place.names(folder) <= names)
     return "" if is_free else None
 
 
@@ -71,14 +72,14 @@ class JobLog:
         """``name``: the job's own. Raises UsageError where OUTPUT/logs is no job's and may not be overwritten."""
         self._job, self._workspace, self._name, self._watch = job, workspace, name, watch
         self._place = Path(workspace.root, NAME)
-        holder = owner(self._place)
+        holder = owner(workspace.output, NAME)
         if holder is None and not job.overwrite:
             raise UsageError(
                 f"OUTPUT {workspace.root} holds {NAME}, which no job of batchscore wrote; "
                 "give another OUTPUT, or --overwrite to replace it"
             )
         self._staged = Path(workspace.staged_logs)
-        is_staged = holder != name and (holder != "" or owner(self._staged) == name)
+        is_staged = holder != name and (holder != "" or self._staged_for() == name)
         self.folder = self._staged if is_staged or workspace.is_apart else self._place
         """Where the logs are now."""
         self._secrets = secret_values({**os.environ, **dict(job.environment)})
@@ -92,8 +93,11 @@ class JobLog:
         """What the job was said to have ended with."""
         self._counts = Counts()
 
+    def _staged_for(self) -> str | None:
+        return owner(Folder(str(self._staged.parent)), self._staged.name)
+
     def __enter__(self) -> JobLog:
-        is_resumed = owner(self.folder) == self._name
+        is_resumed = owner(Folder(str(self.folder.parent)), self.folder.name) == self._name
         with storage_errors(f"can't write to {self.folder}"):
             if not is_resumed and self._staged.exists():
                 shutil.rmtree(self._staged)
@@ -194,7 +198,7 @@ class JobLog:
         )
         self._say(f"{status}: {message}")
         self._replace(RESULT, texts.result(status, message, counts, exit_code))
-        self._replace(ERROR, texts.problems(self._workspace.root, status, message, counts, error))
+        self._replace(ERROR, texts.problems(self._workspace.output, status, message, counts, error))
         self._move_in()
 
     # What the workers tell
@@ -211,6 +215,9 @@ class JobLog:
         else:
             self._error(f"{attempt.process.name}: {attempt.title} failed: {attempt.result}")
             self.detail(f"{attempt.process.name}: {attempt.title} failed: {attempt.result}")
+
+    def loaded(self, process: str, since: float, load: Lap) -> None:
+        """Nothing that isn't in the overview already."""
 
     def not_loaded(self, process: str, started: float, failure: ModelNotLoaded) -> None:
         self._report(report.load_row(process, started, time.time() - started, failure))
@@ -266,16 +273,18 @@ class JobLog:
             return
         self._close()
         try:
-            if self._workspace.is_apart or owner(self._place) != self._name:
-                _clear(self._place)
-            self._place.mkdir(exist_ok=True)
             if self._workspace.is_apart:
-                _copy_all(self._staged, self._place)
-            else:
-                _move(self._staged, self._place)
-                self.folder = self._place
+                self._workspace.output.mirror(NAME, str(self._staged), OVERVIEW)
+                return
+            if owner(self._workspace.output, NAME) != self._name:
+                clear_folder(str(self._place), OVERVIEW)
+                self._place.mkdir(exist_ok=True)
+            _move(self._staged, self._place)
+            self.folder = self._place
         except OSError as error:
             self.incomplete(self._place, error)
+        except StorageError as error:
+            self._watch.note(f"the logs are incomplete: {error}")
 
     def _close(self) -> None:
         with self._lock:
@@ -290,34 +299,11 @@ def _overview_first(path: Path) -> bool:
     return path.name != OVERVIEW
 
 
-def _clear(folder: Path) -> None:
-    """Remove logs, last of all the file that says whose they are."""
-    if folder.is_symlink() or folder.is_file():
-        folder.unlink()
-        return
-    for path in sorted(folder.iterdir(), key=_overview_first, reverse=True) if folder.exists() else ():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
 def _move(source: Path, target: Path) -> None:
     """Move logs, first of all the file that says whose they are; to another disk, too."""
     for path in sorted(source.iterdir(), key=_overview_first) if source.exists() else ():
         if not (target / path.name).exists():
             shutil.move(path, target / path.name)
-
-
-def _copy_all(source: Path, target: Path) -> None:
-    """Copy logs, first of all the file that says whose they are."""
-    copy(source / OVERVIEW, target / OVERVIEW)
-    for path in sorted(source.rglob("*")):
-        place = target / path.relative_to(source)
-        if path.is_dir():
-            place.mkdir(exist_ok=True)
-        elif path.is_file() and path != source / OVERVIEW:
-            copy(path, place)
 
 
 def _span(seconds: float) -> str:

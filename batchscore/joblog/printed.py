@@ -90,10 +90,15 @@ class Reader:
             os.set_blocking(reading, False)
         self._thread = threading.Thread(target=self._run, name="printed", daemon=True)
 
+    def give_to(self, take: Callable[[str, bytes], None]) -> None:
+        """Let somebody else have what is read from now on."""
+        with self._lock:
+            self._take = take
+
     def start(self) -> None:
         """Read from now on; the worker has the writing ends."""
         self.give_ends_away()
-        if not self._is_stopping:
+        if not self._is_stopping and self._thread.ident is None:
             self._thread.start()
 
     def give_ends_away(self) -> None:

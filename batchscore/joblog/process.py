@@ -20,6 +20,7 @@ from batchscore.joblog.printed import Printed, Reader
 from batchscore.locking import utc
 from batchscore.minibatch import Failed, Json, MiniBatch, Outcome
 from batchscore.redaction import without
+from batchscore.stopwatch import Lap
 
 _TAIL_LINES = 20
 _TAIL_BYTES = 16 << 10
@@ -45,6 +46,9 @@ class Listener(Protocol):
     def attempted(self, attempt: Attempt) -> None:
         """An attempt is over."""
 
+    def loaded(self, process: str, since: float, load: Lap) -> None:
+        """A process has loaded the model, for which its place had to wait since then (monotonic seconds)."""
+
     def not_loaded(self, process: str, started: float, failure: ModelNotLoaded) -> None:
         """A process couldn't load the model."""
 
@@ -63,6 +67,8 @@ class Nobody:
 
     def attempted(self, attempt: Attempt) -> None: ...
 
+    def loaded(self, process: str, since: float, load: Lap) -> None: ...
+
     def not_loaded(self, process: str, started: float, failure: ModelNotLoaded) -> None: ...
 
     def detail(self, text: str) -> None: ...
@@ -74,10 +80,11 @@ class ProcessLog:
     """The files of process NNN of this node, below `user/`; the worker that replaces a dead one goes on in them."""
 
     def __init__(
-        self, folder: Path, number: int, secrets: Iterable[str] = (), listener: Listener | None = None
+        self, folder: Path, number: int | None, secrets: Iterable[str] = (), listener: Listener | None = None
     ) -> None:
+        """Without a number, of the process that others are forked from."""
         self.folder = folder
-        self.name = f"process{number:03d}"
+        self.name = "loader" if number is None else f"process{number:03d}"
         self.listener: Listener = listener or Nobody()
         self._secrets = tuple(secrets)
         user, node = folder / "user", node_name()
@@ -93,9 +100,10 @@ class ProcessLog:
 
     def reader(self) -> Reader:
         """The pipes of a new process."""
-        return Reader(self._take)
+        return Reader(self.take)
 
-    def _take(self, stream: str, content: bytes) -> None:
+    def take(self, stream: str, content: bytes) -> None:
+        """Write down what a process has printed."""
         with self._lock:
             written = self._streams[stream].write(content)
             if stream != "log":

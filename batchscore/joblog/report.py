@@ -85,7 +85,7 @@ def _message(text: str) -> str:
 
 
 def _place(piece: FileSlice) -> Json:
-    """A whole file, or where in it: bytes of a CSV, row groups of a Parquet file."""
+    """A whole file, or where in it: bytes of a CSV, row groups of a Parquet file; and the first row there."""
     if piece.is_whole:
         return {"file": piece.file.name}
-    return {"file": piece.file.name, "start": piece.start, "stop": piece.stop}
+    return {"file": piece.file.name, "start": piece.start, "stop": piece.stop, "first_row": piece.first_row}

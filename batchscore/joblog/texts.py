@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import islice
-from pathlib import Path
 
 from batchscore.errors import BatchscoreError, ModelLoadError, OutputLocked, StorageError, UsageError
 from batchscore.joblog.capped import BEGINNING, NEWEST
 from batchscore.joblog.process import one_line
+from batchscore.storage import Place
 from batchscore.summary import Counts, Status, headline
 
 SHOWN_FAILURES = 20
@@ -45,13 +45,13 @@ def result(status: Status, message: str, counts: Counts, exit_code: int) -> str:
     return "\n".join([f"Status: {status}", f"Result: {message}", f"Exit code: {exit_code}", "", *lines, ""])
 
 
-def problems(root: str, status: Status, message: str, counts: Counts, error: BatchscoreError | None) -> str:
+def problems(output: Place, status: Status, message: str, counts: Counts, error: BatchscoreError | None) -> str:
     """The text of job_error.txt; empty where nothing failed."""
     if error is None and not counts.files_failed:
         return ""
     lines = [message, ""]
     if counts.files_failed:
-        shown, number = _headlines(root, SHOWN_FAILURES)
+        shown, number = _headlines(output, SHOWN_FAILURES)
         more = counts.files_failed - number
         lines += [f"{counts.files_failed} of {counts.files} files failed:", *(f"  {line}" for line in shown)]
         lines += [f"  … and {more} more, see failures.jsonl"] if more > 0 else []
@@ -59,13 +59,13 @@ def problems(root: str, status: Status, message: str, counts: Counts, error: Bat
     return "\n".join([*lines, "What to do:", *(f"  - {line}" for line in _advice(status, counts, error)), ""])
 
 
-def _headlines(root: str, most: int) -> tuple[Sequence[str], int]:
+def _headlines(output: Place, most: int) -> tuple[Sequence[str], int]:
     """The first failures that failures.jsonl has, a line each, and how many failed files that are."""
     try:
-        with Path(root, "failures.jsonl").open(encoding="utf-8", newline="\n") as stream:
+        with output.open("failures.jsonl") as stream:
             records = [json.loads(line) for line in islice(stream, most)]
             return [one_line(headline(record)) for record in records], sum(each.get("count", 1) for each in records)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, StorageError, ValueError, LookupError, TypeError, AttributeError):
         return [], 0
 
 

@@ -10,17 +10,18 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from batchscore.answers import Columns, columns_of
 from batchscore.errors import ModelLoadError, UsageError
 from batchscore.model.registry import resolve
 from batchscore.model.requirements import explained
-from batchscore.model.threads import limit_threads
+from batchscore.model.threads import ThreadsUsed, limit_threads, prepare_threads
 from batchscore.schema import ModelSignature, Schema
+from batchscore.stopwatch import Stopwatch
 
-__all__ = ["Model", "load", "resolve"]
+__all__ = ["Model", "load", "open_libraries", "resolve"]
 
 _ALSO_PREDICT = ("decision_function", "score_samples", "transform", "forecast")
 """Methods that answer for each row although `predict` isn't in their names."""
@@ -37,6 +38,9 @@ class Model:
     """The estimator's `classes_` where `predict_proba` is called."""
     params: Mapping[str, Any]
     _pyfunc: Any
+    threads: ThreadsUsed = field(default_factory=ThreadsUsed)
+    watch: Stopwatch = field(default_factory=lambda: Stopwatch("write"))
+    """Is in the stage `predict` while the model itself is at work."""
 
     def predict(self, model_input: Any) -> Any:
         """What the model answers to an input of at least one row; MLflow enforces the signature first."""
@@ -66,25 +70,40 @@ def load(
     those it has.
     """
     try:
-        with _no_traces():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # MLflow's about itself; the model's own are shown
-                import mlflow.pyfunc
+        open_libraries()
+        import mlflow.pyfunc
 
+        with _no_traces():
+            prepare_threads(path, threads)
             loaded = mlflow.pyfunc.load_model(os.path.abspath(path), suppress_warnings=True)  # noqa: PTH100  # links stay as they are
             stated = loaded.metadata.signature.to_dict() if loaded.metadata.signature is not None else None
     except BaseException as error:  # a model's code may raise anything
         raise ModelLoadError(explained(error, path, env_manager)) from error
     signature = ModelSignature.from_mlmodel(stated)
     raw = _raw(loaded)
-    limit_threads(raw, threads)
+    used = limit_threads(raw, threads)
     if predict_fn == "predict":
-        return Model(signature.inputs, signature.outputs, None, dict(params or {}), loaded)
+        return _timed(Model(signature.inputs, signature.outputs, None, dict(params or {}), loaded, used))
     method = _Method(_method(raw, loaded, predict_fn))
     # PyFuncModel enforces the signature before it calls the method that it is told to.
     enforcing = mlflow.pyfunc.PyFuncModel(model_meta=loaded.metadata, model_impl=method, predict_fn="call")
     classes = _classes(raw) if predict_fn == "predict_proba" else None
-    return Model(signature.inputs, None, classes, dict(params or {}), enforcing)
+    return _timed(Model(signature.inputs, None, classes, dict(params or {}), enforcing, used))
+
+
+def _timed(model: Model) -> Model:
+    """The model, whose watch tells its own work from MLflow's enforcement."""
+    pyfunc = model._pyfunc  # noqa: SLF001  # this module's
+    with contextlib.suppress(AttributeError):  # another version's interface: all of it is enforcement then
+        pyfunc._predict_fn = model.watch.timed("predict", pyfunc._predict_fn)  # noqa: SLF001  # no other way in
+    return model
+
+
+def open_libraries() -> None:
+    """Import MLflow, which takes more than a second."""
+    with _no_traces(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's about itself; the model's own are shown
+        import mlflow.pyfunc  # noqa: F401
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ class Reader(Protocol):
 
     def columns(self, file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> list[str]: ...
 
-    def cut(self, file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]: ...
+    def cut(self, file: InputFile, size: int, csv: CsvOptions, apart: int | None = None) -> tuple[FileSlice, ...]: ...
 
     def count_rows(self, file: InputFile, csv: CsvOptions, most: int | None = None) -> int: ...
 
@@ -92,15 +92,16 @@ def columns(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> l
     return _reader(file).columns(file, csv, schema)
 
 
-def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:
+def cut(file: InputFile, size: int, csv: CsvOptions, apart: int | None = None) -> tuple[FileSlice, ...]:
     """The file as slices of about ``size`` bytes, in order; the whole file where a cut isn't certain.
 
-    The cuts follow from the file's bytes and ``size`` alone. A file that can't be read isn't cut; reading it says why.
-    One on a server that gives it as a whole only isn't, either.
+    Where cutting costs reading some rows twice, as within a row group of Parquet, pieces are of about ``apart`` bytes;
+    None: it isn't cut there. The cuts follow from the file's bytes, ``size`` and ``apart`` alone. A file that can't be
+    read isn't cut; reading it says why. One on a server that gives it as a whole only isn't, either.
     """
     if not can_be_cut(file.path):
         return (FileSlice(file),)
-    return _reader(file).cut(file, size, csv)
+    return _reader(file).cut(file, size, csv, apart)
 
 
 def count_rows(file: InputFile, csv: CsvOptions, most: int | None = None) -> int:

@@ -63,7 +63,7 @@ def columns(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> l
     return list(read_header(file, csv, schema).names)
 
 
-def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:
+def cut(file: InputFile, size: int, csv: CsvOptions, apart: int | None = None) -> tuple[FileSlice, ...]:  # noqa: ARG001  # as for Parquet
     """Slices of ``size`` bytes or a record more, if all records are certain; the last has half as many or more."""
     whole = (FileSlice(file),)
     if is_compressed(file) or not is_ascii_compatible(csv.encoding):

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 SHOWN = 200
 """Characters of a value that a message shows."""
-MAX_RECORD_CHARS = 65_536
-"""Of a record in a refusal; the rest is left out."""
 
 # pyarrow's words, the same from 19 to 26
 _RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
@@ -82,8 +80,7 @@ def with_record(refusal: FileRefused, block: bytes, delimiter: str, first_row: i
 
 def record_at(block: bytes, offsets: Sequence[int], index: int) -> str:
     """The text of a record as it stands in the block, without its line end."""
-    record = displayed(block[offsets[index] : offsets[index + 1]]).strip("\r\n")
-    return record if len(record) <= MAX_RECORD_CHARS else record[:MAX_RECORD_CHARS] + " …"
+    return displayed(block[offsets[index] : offsets[index + 1]]).strip("\r\n")
 
 
 def is_utf8(text: bytes) -> bool:

@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from batchscore.errors import FileRefused
+from batchscore.job import MISSING_VALUES
 from batchscore.readers.chunks import Rows, first_refusal, join
 from batchscore.readers.csv_defects import nul, ragged, undecodable, with_record
 from batchscore.readers.records import record_offsets
-from batchscore.signature import check_typed, parse_text, reading_type
+from batchscore.signature import FALSE_VALUES, TRUE_VALUES, check_typed, parse_text, reading_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 # pyarrow's words, the same from 19 to 26
 _COLUMN = re.compile(r"In CSV column #(\d+)")
 _INVALID_UTF8 = "invalid UTF8"
+
+_WORDS_FOR_MISSING = frozenset(MISSING_VALUES) - {""}
+"""None of them reads as a finite number or a truth value."""
 
 
 class RecordParser:
@@ -53,9 +57,21 @@ class RecordParser:
             column.position: kind
             for column in plan.features
             if column.position not in {-1, *self._kept.values()}
-            and (kind := reading_type(column.spec)) not in (None, pa.string())
+            and (kind := reading_type(column.spec)) is not None
+            and (kind != pa.string() or not self._kept)
         }
+        self._nulls = self._first_nulls()
         self._missing = pa.array(csv.missing_values, pa.string())
+
+    def _first_nulls(self) -> Sequence[str]:
+        """The texts for missing values that blocks are read with until one doesn't convert.
+
+        The words among them are left out where all columns are numbers or truth values: looking each value up costs a
+        tenth of the reading, and a word that is met doesn't convert, or is NaN, which doesn't tell the verdict.
+        """
+        if self._typed.keys() == set(self.needed) and pa.string() not in self._typed.values():
+            return [text for text in self._csv.missing_values if text not in _WORDS_FOR_MISSING]
+        return self._csv.missing_values
 
     def parse(self, blocks: Sequence[bytes], first_row: int) -> Rows:
         """Give the rows of the blocks; FileRefused at the first that can't be split, decoded or converted."""
@@ -93,23 +109,39 @@ class RecordParser:
             table = pa.concat_tables([self._table(block, self.needed, pa.string()) for block in blocks or [b""]])
         except pa.ArrowInvalid as error:
             column = _COLUMN.search(str(error))
-            if is_hasty or column is None or self._typed.pop(int(column[1]), None) is None:
+            if column is None or not self._reads_more_carefully([int(column[1])], is_hasty=is_hasty):
                 raise
-            return self._parse_at_once(blocks, first_row)
+            return self._parse_at_once(blocks, first_row, is_hasty=is_hasty)
         checked = {
             column.position: check_typed(_one_array(table, column.position), column.spec)
             for column in self._plan.features
             if column.position in self._typed
         }
         untold = [position for position, column in checked.items() if column is None]
-        if untold and is_hasty:
+        if not untold:
+            return self._checked_rows(table, checked, first_row)
+        if not self._reads_more_carefully(untold, is_hasty=is_hasty):
             raise pa.ArrowInvalid("a column's values have to be looked at one by one")
-        for position in untold:
+        return self._parse_at_once(blocks, first_row, is_hasty=is_hasty)
+
+    def _reads_more_carefully(self, positions: Sequence[int], *, is_hasty: bool) -> bool:
+        """Whether these columns may be read in another way: with all texts for missing values, then as text.
+
+        In haste they aren't read as text.
+        """
+        if len(self._nulls) < len(self._csv.missing_values):
+            self._nulls = self._csv.missing_values
+            return True
+        typed = [] if is_hasty else [position for position in positions if position in self._typed]
+        for position in typed:
             del self._typed[position]
-        return self._parse_at_once(blocks, first_row) if untold else self._checked_rows(table, checked, first_row)
+        return bool(typed)
 
     def _table(self, block: bytes, positions: Sequence[int], text: pa.DataType) -> pa.Table:
-        """Give columns named by their positions: typed where they still are, else text without nulls."""
+        """Give columns named by their positions: typed where they still are, else text.
+
+        Text is null where a value is missing; without any null where columns are kept, which tell `NA` from nothing.
+        """
         types = {str(position): self._typed.get(position, text) for position in positions}
         if not block:
             return pa.schema(types).empty_table()
@@ -123,7 +155,12 @@ class RecordParser:
             ),
             parse_options=pacsv.ParseOptions(delimiter=self._csv.delimiter, newlines_in_values=b'"' in block),
             convert_options=pacsv.ConvertOptions(
-                include_columns=list(types), column_types=types, null_values=self._csv.missing_values
+                include_columns=list(types),
+                column_types=types,
+                null_values=self._nulls,
+                true_values=TRUE_VALUES,
+                false_values=FALSE_VALUES,
+                strings_can_be_null=not self._kept,
             ),
         ).read_all()
 
@@ -147,10 +184,12 @@ class RecordParser:
         )
 
     def _judged(self, column: ReadColumn, table: pa.Table, first_row: int) -> pa.Array:
-        return parse_text(self.values(column, table), column.spec, name=column.source, first_row=first_row)
+        has_nulls = column.position != -1 and not self._kept
+        text = _one_array(table, column.position) if has_nulls else self.values(column, table)
+        return parse_text(text, column.spec, name=column.source, first_row=first_row)
 
     def values(self, column: ReadColumn, table: pa.Table) -> pa.Array:
-        """A column's text, null where a value is missing."""
+        """A column's text, null where a value is missing, of a table in which it isn't yet."""
         if column.position == -1:
             return self._partition(column.source, table.num_rows)
         text = _one_array(table, column.position)
@@ -172,7 +211,7 @@ class RecordParser:
         column = _COLUMN.search(str(problem))
         if column and _INVALID_UTF8 in str(problem):
             position = int(column[1])
-            values = self._table(block, [position], pa.binary()).column(0).to_pylist()
+            values = self._table(block, [position], pa.binary()).column(0).fill_null(b"").to_pylist()
             defect = undecodable(values, self._csv.encoding, self.names[position], first_row)
         else:
             defect = ragged(str(problem), first_row, header=self._csv.header)

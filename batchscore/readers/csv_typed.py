@@ -66,16 +66,17 @@ def read_rows(blocks: Iterator[bytes], parser: RecordParser, piece: FileSlice, d
 def _grouped(blocks: Iterator[bytes]) -> Iterator[tuple[list[bytes], FileRefused | None]]:
     """Give blocks in groups of about GROUP_BYTES, at least one; the last one may come with the text's bad end."""
     group: list[bytes] = []
-    bad_end = None
+    bad_end, is_first = None, True
     try:
         for block in blocks:
             group.append(block)
             if sum(map(len, group)) >= GROUP_BYTES:
                 yield group, None
-                group = []
+                group, is_first = [], False
     except FileRefused as refusal:
         bad_end = refusal
-    yield group, bad_end
+    if group or bad_end or is_first:
+        yield group, bad_end
 
 
 def _first_records(blocks: Sequence[bytes], count: int, delimiter: str) -> list[bytes]:

@@ -83,7 +83,7 @@ def columns(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> l
     return []
 
 
-def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:  # noqa: ARG001  # as for CSV
+def cut(file: InputFile, size: int, csv: CsvOptions, apart: int | None = None) -> tuple[FileSlice, ...]:  # noqa: ARG001  # as for CSV
     """The whole file."""
     return (FileSlice(file),)
 

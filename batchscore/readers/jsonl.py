@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 MAX_KEYS = 100_000
 """Of all records together."""
-MAX_RECORD_CHARS = 65_536
-"""Of a line that a failure repeats."""
 _BLANKS = (b"\n\n", b"\n\r", b"\n ", b"\n\t")
 
 
@@ -115,7 +113,7 @@ def count_rows(file: InputFile, csv: CsvOptions, most: int | None = None) -> int
     return sum(map(_count, _whole_lines(without_bom(read_blocks(file), "utf-8"))))
 
 
-def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:  # noqa: ARG001  # as for CSV
+def cut(file: InputFile, size: int, csv: CsvOptions, apart: int | None = None) -> tuple[FileSlice, ...]:  # noqa: ARG001  # as for CSV
     """Slices of ``size`` bytes or a line more; the last has half as many or more.
 
     Every line end is one: within JSON's texts they are escaped.
@@ -187,8 +185,7 @@ def _parsed_line(line: bytes, row: int) -> Any:
 
 
 def _record(line: bytes) -> str:
-    record = line[: MAX_RECORD_CHARS * 4].decode("utf-8", "backslashreplace")
-    return record if len(record) <= MAX_RECORD_CHARS else record[:MAX_RECORD_CHARS] + " …"
+    return line.decode("utf-8", "backslashreplace")
 
 
 def _refused(refusal: FileRefused, line: bytes, row: int) -> FileRefused:

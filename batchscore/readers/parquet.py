@@ -7,6 +7,7 @@ import os
 import re
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from batchscore.errors import FileRefused
 from batchscore.minibatch import FileSlice
 from batchscore.readers.chunks import Chunk, Refuse, Rows, first_refusal, regroup
+from batchscore.readers.row_groups import RowGroup, behind, cut_row_groups
 from batchscore.readers.source import displayed, opened
 from batchscore.signature import convert, never_fits, parse_text, plan_reading, sift
 from batchscore.signature.fromarrow import missing_as_null, plain
@@ -68,24 +70,14 @@ def columns(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> l
         return names_of(parquet)
 
 
-def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:  # noqa: ARG001  # as for CSV
-    """Runs of row groups that make about ``size`` bytes of the file."""
+def cut(file: InputFile, size: int, csv: CsvOptions, apart: int | None = None) -> tuple[FileSlice, ...]:  # noqa: ARG001  # as for CSV
+    """Runs of row groups that make about ``size`` bytes of the file; a group of several times ``apart`` in pieces."""
     try:
         with _opened(file) as parquet:
-            groups = _weights(parquet, file.size)
+            groups = _row_groups(parquet, file.size)
     except FileRefused:
         return (FileSlice(file),)
-    slices: list[FileSlice] = []
-    start = first_row = weight = rows = 0
-    for number, (group_bytes, group_rows) in enumerate(groups):
-        if weight and weight + group_bytes / 2 > size:
-            slices.append(FileSlice(file, start, number, first_row, weight=weight))
-            start, first_row, weight = number, rows, 0
-        weight += group_bytes
-        rows += group_rows
-    if not slices:
-        return (FileSlice(file),)
-    return (*slices, FileSlice(file, start, len(groups), first_row, weight=weight))
+    return cut_row_groups(file, groups, size, apart)
 
 
 def count_rows(file: InputFile, csv: CsvOptions, most: int | None = None) -> int:  # noqa: ARG001  # as for CSV
@@ -134,14 +126,18 @@ def _groups(parquet: pq.ParquetFile) -> list[pq.RowGroupMetaData]:
     return [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
 
 
-def _weights(parquet: pq.ParquetFile, size: int) -> list[tuple[int, int]]:
-    """Each row group's part of the file's bytes, by what it is when decompressed, and its rows.
+def _row_groups(parquet: pq.ParquetFile, size: int) -> list[RowGroup]:
+    """The row groups, each with its part of the file's bytes, by what it is when decompressed.
 
     The columns' compressed sizes aren't asked for: damaged ones end the whole process.
     """
     groups = [(max(group.total_byte_size, 0), group.num_rows) for group in _groups(parquet)]
     total = max(sum(weight for weight, _ in groups), 1)
-    return [(weight * size // total, rows) for weight, rows in groups]
+    first_rows = accumulate((rows for _, rows in groups), initial=0)
+    return [
+        RowGroup(number, first_row, rows, weight * size // total)
+        for number, (first_row, (weight, rows)) in enumerate(zip(first_rows, groups, strict=False))
+    ]
 
 
 @contextmanager
@@ -204,6 +200,11 @@ def _without_index(features: tuple[ReadColumn, ...], parquet: pq.ParquetFile) ->
     return tuple(column for column in features if column.source not in named)
 
 
+def _rows_skipped(parquet: pq.ParquetFile, piece: FileSlice) -> int:
+    """Rows of the slice's first row group that belong to the slices before it."""
+    return max(piece.first_row - sum(group.num_rows for group in _groups(parquet)[: piece.start]), 0)
+
+
 class WholeRows:
     """Rows with all columns, as JSON; asked for in ascending order, and read only as far as they are."""
 
@@ -212,7 +213,7 @@ class WholeRows:
         self._piece = piece
         self._batches: Iterator[pa.RecordBatch] | None = None
         self._batch: pa.RecordBatch | None = None
-        self._start = piece.first_row
+        self._start = piece.first_row - _rows_skipped(parquet, piece)
 
     def as_json(self, rows: Sequence[int]) -> dict[int, str]:
         """The text of each of these rows, which are ascending, and not before those of the call before."""
@@ -280,25 +281,27 @@ class BatchReader:
         self._partitions = dict(piece.file.partitions)
         self._refuse = refuse
         self._whole = WholeRows(parquet, piece)
+        self._skipped = _rows_skipped(parquet, piece)
 
     def runs(self, rows_per_call: int) -> Iterator[Rows]:
         """Batches of at most ``rows_per_call`` rows, up to the slice's max_rows; one of 0 rows where there are none."""
         row, left = self._piece.first_row, self._piece.max_rows
-        batches = self.read_batches(min(rows_per_call, MAX_BATCH_ROWS))
+        batches = behind(self._skipped, self.read_batches(min(rows_per_call, MAX_BATCH_ROWS)))
         while left != 0 and (batch := next(batches, None)) is not None:
             rows = self.rows(batch if left is None else batch.slice(0, left), row, self._refuse)
             found = rows.count + rows.refused
             row += found
             left = None if left is None else left - found
             yield rows
-        if left is None:
-            self._refuse_lost_rows(row - self._piece.first_row)
+        self._refuse_lost_rows(row - self._piece.first_row)
         if row == self._piece.first_row:
             yield self.rows(pa.RecordBatch.from_pylist([], self._parquet.schema_arrow), row)
 
     def _refuse_lost_rows(self, found: int) -> None:
         """Refuse pages that end before the rows do that the footer states: pyarrow ends there without a word."""
-        stated = sum(group.num_rows for group in _groups(self._parquet)[self._piece.start : self._piece.stop])
+        piece = self._piece
+        stated = sum(group.num_rows for group in _groups(self._parquet)[piece.start : piece.stop]) - self._skipped
+        stated = stated if piece.max_rows is None else min(stated, piece.max_rows)
         if found != stated:
             raise FileRefused(
                 f"the file can't be read: it states {stated:,} rows here, and has {found:,}; it is damaged"

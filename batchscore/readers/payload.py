@@ -111,7 +111,7 @@ def columns(file: InputFile, csv: CsvOptions, schema: Schema | None = None) -> l
     return list(names_of(_payload(file)))
 
 
-def cut(file: InputFile, size: int, csv: CsvOptions) -> tuple[FileSlice, ...]:  # noqa: ARG001  # a document is one
+def cut(file: InputFile, size: int, csv: CsvOptions, apart: int | None = None) -> tuple[FileSlice, ...]:  # noqa: ARG001  # a document is one
     """The whole file: a document is parsed as one."""
     return (FileSlice(file),)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,36 +11,36 @@ from pathlib import Path
 from batchscore.errors import StorageError, UsageError
 from batchscore.highlights import MOST
 from batchscore.journal import Header, read_header
-from batchscore.locking import Holder, held_by
+from batchscore.locking import Holder
 from batchscore.minibatch import Json
+from batchscore.redaction import redact
 from batchscore.runplan import RunPlan
 from batchscore.showing.reasons import Reasons, read_failures
 from batchscore.showing.report import Progress, Report
 from batchscore.showing.unfinished import Tally, tally
-from batchscore.storage import storage_errors
+from batchscore.storage import access_of, storage_errors, using
+from batchscore.storeworkspace import looked_at
 from batchscore.workspace import Workspace
 
 _LOOKS = 3
 """A job that ends while it is looked at is looked at again."""
 
 
-def look(output: str, work_dir: str | None = None) -> Report:
-    """The report on the job in an output folder, whose work in progress may lie in a work directory.
+def look(output: str, work_dir: str | None = None, storage_options: tuple[tuple[str, str], ...] = ()) -> Report:
+    """The report on the job in an OUTPUT, whose work in progress may lie in a work directory.
 
     Raises UsageError where there is none, StorageError where it can't be read.
     """
-    workspace = Workspace(output, work_dir)  # not entered: its lock is the run's
-    with storage_errors(f"can't look at OUTPUT {workspace.root}"):
+    with using(access_of(storage_options, [output])), storage_errors(f"can't look at OUTPUT {redact(output)}"):
         for _ in range(_LOOKS):
-            try:
-                return _look(workspace)
-            except FileNotFoundError:
-                continue  # the run has ended this moment and tidied up
-    raise StorageError(f"the job in OUTPUT {workspace.root} began and ended again and again; look again")
+            with contextlib.suppress(FileNotFoundError), tempfile.TemporaryDirectory(prefix="batchscore-") as scratch:
+                return _look(looked_at(output, scratch, work_dir))
+            # the run has ended this moment and tidied up
+    raise StorageError(f"the job in OUTPUT {redact(output)} began and ended again and again; look again")
 
 
 def _look(workspace: Workspace) -> Report:
-    holder = held_by(workspace.folder)
+    holder = workspace.held_by()
     header, manifest, plan = read_header(workspace.journal), workspace.manifest(), RunPlan.read(workspace.folder)
     if manifest and _is_of_last_run(manifest, header, plan, holder):
         return _of_manifest(workspace, manifest, header, holder)
@@ -72,7 +74,8 @@ def _of_manifest(workspace: Workspace, manifest: Json, header: Header | None, ho
     recorded, lists = timings.get("rows_scored"), manifest.get("mini_batches", {})
     reasons = Reasons()
     if manifest["counts"].get("files_failed") or manifest["counts"].get("rows_failed"):
-        reasons.take(read_failures(Path(workspace.root, "failures.jsonl")))
+        with contextlib.suppress(FileNotFoundError), workspace.output.open("failures.jsonl") as lines:
+            reasons.take(read_failures(lines))
     return Report(
         output=workspace.root,
         status=manifest["status"],
@@ -86,10 +89,12 @@ def _of_manifest(workspace: Workspace, manifest: Json, header: Header | None, ho
         rows_per_second=_rate(recorded, timings["seconds"]),
         is_resumable=header is not None and manifest["status"] != "Completed",
         holder=holder,
+        times={name: timings[name] for name in ("run", "workers", "whole_job", "words") if name in timings},
         outputs=tuple(entry["path"] for entry in manifest["outputs"]),
         slowest=tuple(lists.get("slowest", ())),
         failed=tuple(lists.get("first_failed", ())),
         mini_batches_failed=lists.get("failed", 0),
+        workers=manifest.get("workers"),
         reasons=reasons.top(),
         warnings=(*manifest.get("warnings", ()), *_skipped(manifest["skipped"])),
     )
@@ -104,7 +109,8 @@ def _of_unfinished(workspace: Workspace, header: Header | None, plan: RunPlan | 
     reasons = Reasons()
     reasons.take(failure.to_json() for failure in found.failures)
     for part in dict.fromkeys(aside.part for aside in found.aside.values()):
-        reasons.take(read_failures(Path(workspace.parts, part)))
+        with contextlib.suppress(FileNotFoundError), Path(workspace.part(part)).open("rb") as lines:
+            reasons.take(read_failures(lines))
     return Report(
         output=workspace.root,
         status="Running" if holder else "Killed",
@@ -118,6 +124,7 @@ def _of_unfinished(workspace: Workspace, header: Header | None, plan: RunPlan | 
         is_resumable=holder is None,
         holder=holder,
         progress=progress,
+        times={"whole_job": found.spent.told()},
         slowest=tuple(map(asdict, found.highlights.slowest)),
         failed=tuple(map(asdict, found.failed[:MOST])),
         mini_batches_failed=len(found.failed),

@@ -6,7 +6,6 @@ import heapq
 import json
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from batchscore.minibatch import Json
 from batchscore.showing.report import Reason
@@ -67,17 +66,12 @@ def _first_line(reason: str) -> str:
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} …"
 
 
-def read_failures(path: Path) -> Iterator[Json]:
-    """The lines of failures.jsonl; lines that somebody spoiled are left out. Raises OSError."""
-    try:
-        stream = path.open(encoding="utf-8", errors="replace", newline="\n")
-    except FileNotFoundError:
-        return  # moved away by its owner
-    with stream:
-        for line in stream:
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict) and isinstance(record.get("reason"), str) and "file" in record:
-                yield {**record, "file": str(record["file"])}
+def read_failures(lines: Iterable[bytes]) -> Iterator[Json]:
+    """The lines of failures.jsonl; lines that somebody spoiled are left out."""
+    for line in lines:
+        try:
+            record = json.loads(line.decode("utf-8", "replace"))
+        except ValueError:
+            continue
+        if isinstance(record, dict) and isinstance(record.get("reason"), str) and "file" in record:
+            yield {**record, "file": str(record["file"])}

@@ -64,11 +64,15 @@ class Report:
     """Whether the same command goes on with what was scored."""
     holder: Holder | None = None
     progress: Progress | None = None
+    times: Json = field(default_factory=dict)
+    """As `timings` of job.json: `run`, `workers`, `whole_job`, `words`; of an unfinished job `whole_job` alone."""
     outputs: tuple[str, ...] = ()
     slowest: tuple[Json, ...] = ()
     """Mini-batches: number, file (the first), files, rows, seconds, retries, reason."""
     failed: tuple[Json, ...] = ()
     mini_batches_failed: int = 0
+    workers: Json | None = None
+    """Of the last run, once it has ended: number, start (`loader`, `each`), why; None where it needed none."""
     reasons: tuple[Reason, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from batchscore.minibatch import Json
+from batchscore.nouns import counted
 from batchscore.redaction import redact
 from batchscore.showing.report import Progress, Reason, Report
 
@@ -19,6 +20,7 @@ def lines(report: Report) -> Iterator[str]:
     facts = [(name, fact) for name, fact in _facts(report) if fact]
     width = max(len(name) for name, _ in facts)
     yield from (f"  {name:<{width}}  {fact}" for name, fact in facts)
+    yield from _times(report.times)
     yield from _mini_batches("Slowest mini-batches", report.slowest)
     yield from _mini_batches(f"Failed mini-batches ({report.mini_batches_failed:,})", report.failed)
     if more := report.mini_batches_failed - len(report.failed):
@@ -52,8 +54,11 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     if progress:
         yield "mini-batches", _progress(progress, counts)
         yield "last receipt", _ago(progress.seconds_since_receipt)
+        yield "spent on", _spent(report.times.get("whole_job", {}))
     else:
         yield "mini-batches", _listed(counts, ("mini_batches", ""), ("retries", "retries"))
+    if report.workers:
+        yield "workers", _workers(report.workers)
     if report.rows_per_second:
         yield "rate", f"{report.rows_per_second:,.0f} rows/s"
     if report.outputs:
@@ -61,6 +66,13 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "predictions", f"{report.outputs[0]}{more}"
     if report.is_resumable:
         yield "to go on", "the same command again keeps what was scored"
+
+
+def _spent(stages: Json) -> str:
+    """What the workers have done so far, such as `71 % read, 29 % predict`."""
+    whole = sum(stage["seconds"] for stage in stages.values())
+    shares = {name: round(100 * stage["seconds"] / whole) for name, stage in stages.items()} if whole else {}
+    return ", ".join(f"{share} % {_STAGES[name]}" for name, share in shares.items() if share)
 
 
 def _model(report: Report) -> str:
@@ -76,6 +88,13 @@ def _holder(report: Report) -> str:
 def _progress(progress: Progress, counts: Json) -> str:
     retries = f", {counts['retries']:,} retries" if counts.get("retries") else ""
     return f"{progress.mini_batches_done:,} of {progress.mini_batches:,} done{retries}"
+
+
+def _workers(workers: Json) -> str:
+    if workers["number"] == 1 and workers["start"] == "each":
+        return "1"
+    how = "forked from a loader" if workers["start"] == "loader" else "each loaded the model"
+    return f"{workers['number']}, {how}: {_short(workers['why'])}"
 
 
 def _listed(counts: Json, *named: tuple[str, str]) -> str:
@@ -100,6 +119,33 @@ def _duration(seconds: float) -> str:
 
 def _ago(seconds: float | None) -> str:
     return "" if seconds is None else f"{_duration(seconds)} ago"
+
+
+_STAGES = {
+    "load": "start and load the model",
+    "read": "read",
+    "enforce": "make the model's input",
+    "predict": "predict",
+    "write": "write",
+    "failed": "failed attempts",
+    "idle": "idle",
+}
+_PARENT = {"plan": "plan", "list": "list inputs", "environment": "environment", "score": "score", "join": "join"}
+
+
+def _times(times: Json) -> Iterator[str]:
+    """Where the time of the last run went, and what may be done about it."""
+    workers = times.get("workers")
+    if not workers or not workers["count"]:
+        return
+    yield ""
+    number = counted(workers["count"], "worker")
+    yield f"Where the time went: {number}, busy for {100 * workers['busy']:.0f} % of the time with a loaded model"
+    for name, stage in workers["stages"].items():
+        yield f"  {_STAGES[name]:<24}  {stage['seconds']:>9,.1f} s  {100 * stage['share']:>3.0f} %"
+    run = ", ".join(f"{_PARENT[name]} {stage['seconds']:,.1f} s" for name, stage in times["run"].items())
+    yield f"  the run: {run}"
+    yield from (f"  {_short(sentence, 4 * _WIDEST)}" for sentence in times["words"][1:])
 
 
 def _mini_batches(title: str, entries: Sequence[Json]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from batchscore.journal import read_outcomes
 from batchscore.minibatch import Failure, FileSlice, Json, Outcome, Quarantined, Scored
 from batchscore.runplan import RunPlan
 from batchscore.showing.report import Progress
+from batchscore.stopwatch import Spent
 from batchscore.workspace import Workspace
 
 
@@ -48,10 +49,13 @@ class Tally:
         self._shortfalls: dict[int, Failure] = {}
         """Of a scoring script's mini-batches."""
         self._retries = 0
+        self.spent = Spent()
+        """Of the attempts that scored something."""
 
     def take(self, place: int, outcome: Outcome) -> None:
         """Count the receipt that stands there in the journal."""
         self._retries += outcome.retries
+        self.spent += outcome.spent or Spent()
         self.highlights.take(outcome)
         if self.plan and place >= self.plan.journal_end:
             if not self.run.numbers:

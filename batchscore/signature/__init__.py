@@ -18,10 +18,13 @@ from batchscore.signature.conversion import (
     sift_json,
 )
 from batchscore.signature.fromjson import json_text
+from batchscore.signature.fromtext import FALSE_VALUES, TRUE_VALUES
 from batchscore.signature.jsonvalues import Number, native
 from batchscore.signature.plan import ReadColumn, ReadPlan, names_without_header, plan_reading
 
 __all__ = [
+    "FALSE_VALUES",
+    "TRUE_VALUES",
     "Number",
     "ReadColumn",
     "ReadPlan",

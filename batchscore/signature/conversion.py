@@ -16,7 +16,7 @@ from batchscore.errors import FileRefused
 from batchscore.schema import ColumnSpec
 from batchscore.signature.fromarrow import is_list, is_text, missing_as_null, plain
 from batchscore.signature.fromjson import from_values
-from batchscore.signature.fromtext import EXACT, LOCAL_SECONDS, rounded
+from batchscore.signature.fromtext import LOCAL_SECONDS, checked
 from batchscore.signature.nested import from_nested, scalars, tensor_rows
 from batchscore.signature.scalars import TENSOR_SCALARS, Refused, Scalar, scalar_of, value_text
 from batchscore.signature.sifting import NUMERALS, all_refused, has_other_characters
@@ -39,12 +39,14 @@ def reading_type(spec: Spec) -> pa.DataType | None:
     """What pyarrow's CSV reader may convert to directly; None: read strings, then `parse_text`.
 
     What was read so goes through `check_typed`. Whole numbers are read as doubles too: read as integers, `0x1F` would
-    pass for 31 and `1.0` wouldn't.
+    pass for 31 and `1.0` wouldn't. Truth values are read by `TRUE_VALUES` and `FALSE_VALUES`.
     """
     scalar = _scalar(spec)
-    if scalar is None or scalar.kind not in ("number", "whole", "string"):
+    if scalar is None:
         return None
-    return pa.string() if scalar.kind == "string" else pa.float64()
+    return {"number": pa.float64(), "whole": pa.float64(), "boolean": pa.bool_(), "string": pa.string()}.get(
+        scalar.kind
+    )
 
 
 def has_fixed_type(spec: Spec) -> bool:
@@ -60,25 +62,9 @@ def check_typed(column: Column, spec: Spec) -> pa.Array | None:
     """
     scalar = _scalar(spec)
     column = plain(column)
-    if scalar is None or scalar.kind == "string":
+    if scalar is None or scalar.kind in ("string", "boolean"):
         return column if scalar is None or scalar.holds_missing or column.null_count == 0 else None
-    return _checked(column, scalar)
-
-
-def _checked(column: pa.Array, scalar: Scalar) -> pa.Array | None:
-    """Doubles as numbers of the scalar, as `check_typed` gives them."""
-    # NaN isn't less than anything
-    if not pc.all(pc.less(pc.abs(column), float(EXACT))).as_py():
-        return None
-    if scalar.kind == "number":
-        shorter, large = rounded(column, scalar)
-        return None if pc.any(large).as_py() else shorter
-    if column.null_count:
-        return None
-    try:
-        return pc.cast(column, scalar.arrow)
-    except pa.ArrowInvalid:  # a fraction, or out of range
-        return None
+    return checked(column, scalar)
 
 
 def parse_text(column: Column, spec: Spec, *, name: str, first_row: int = 0) -> pa.Array:
@@ -147,7 +133,7 @@ def _in_doubt(column: pa.Array, scalar: Scalar | None, judge: Callable[[Places],
         numbers = pc.cast(column.filter(pa.array(settled)), pa.float64())
     except (Refused, pa.ArrowInvalid):
         return everywhere
-    return everywhere if _checked(numbers, scalar) is None else everywhere[~settled]
+    return everywhere if checked(numbers, scalar) is None else everywhere[~settled]
 
 
 def sift_json(

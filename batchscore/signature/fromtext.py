@@ -40,6 +40,9 @@ HOUR = 60
 EARLIEST = divmod(1 - (1 << 63), NANOSECONDS)
 LATEST = divmod((1 << 63) - 1, NANOSECONDS)
 """Seconds and nanoseconds that 64 bits hold; the smallest number is pandas' NaT."""
+TRUE_VALUES = ("true", "True", "TRUE", "1", "1.0")
+FALSE_VALUES = ("false", "False", "FALSE", "0", "0.0")
+"""What a reader may take for a truth value: some of the texts that are one, whatever their case and spaces."""
 
 
 def from_text(text: pa.Array, scalar: Scalar) -> pa.Array:
@@ -57,6 +60,47 @@ def rounded(value: pa.Array, scalar: Scalar) -> tuple[pa.Array, pa.Array]:
     shorter = pa.array(numbers, scalar.arrow, mask=missing)
     large = pa.array(np.isinf(numbers), mask=missing)
     return shorter, pc.and_(large, pc.invert(pc.is_inf(value)))
+
+
+def checked(column: pa.Array, scalar: Scalar) -> pa.Array | None:
+    """Doubles that Arrow read from text as numbers of the scalar, as `from_text` gives them for that text.
+
+    None where they alone don't tell: at 2^53 and beyond, NaN and infinity, fractions and missing values in whole
+    numbers.
+    """
+    if not _are_exact(column):
+        return None
+    if scalar.kind == "number":
+        if scalar.arrow == pa.float64():
+            return column
+        shorter, large = rounded(column, scalar)
+        return None if pc.any(large).as_py() else shorter
+    if column.null_count:
+        return None
+    try:
+        return pc.cast(column, scalar.arrow)
+    except pa.ArrowInvalid:  # a fraction, or out of range
+        return None
+
+
+def _are_exact(column: pa.Array) -> bool:
+    """Whether all doubles are between -2^53 and 2^53, where every whole number is one; NaN isn't."""
+    if len(column) == column.null_count:
+        return True
+    numbers = np.frombuffer(column.buffers()[1], np.float64)[column.offset : column.offset + len(column)]
+    with np.errstate(invalid="ignore"):
+        if numbers.min() > -EXACT and numbers.max() < EXACT:
+            return True
+    # under what is missing there may be anything
+    return column.null_count > 0 and bool(pc.all(pc.less(pc.abs(column), float(EXACT))).as_py())
+
+
+def _plain_numbers(text: pa.Array, scalar: Scalar) -> pa.Array | None:
+    """The numbers of a column that has plain ones alone, at a tenth of the cost; None where it may have others."""
+    try:
+        return checked(pc.cast(text, pa.float64()), scalar)
+    except pa.ArrowInvalid:
+        return None
 
 
 def first_inexact(places: Iterable[int], column: pa.Array) -> int | None:
@@ -78,6 +122,8 @@ def _where(mask: pa.Array, column: pa.Array) -> pa.Array:
 
 
 def _number(text: pa.Array, scalar: Scalar) -> pa.Array:
+    if (plain := _plain_numbers(text, scalar)) is not None:
+        return plain
     trimmed = _trimmed(text)
     is_number = pc.match_substring_regex(trimmed, NUMBER)
     value = pc.cast(_where(is_number, trimmed), pa.float64())
@@ -99,13 +145,15 @@ def _number(text: pa.Array, scalar: Scalar) -> pa.Array:
 
 
 def _whole(text: pa.Array, scalar: Scalar) -> pa.Array:
+    if (plain := _plain_numbers(text, scalar)) is not None:
+        return plain
     trimmed = _trimmed(text)
-    plain = pc.match_substring_regex(trimmed, INTEGER)
-    digits = pc.replace_substring_regex(_where(plain, trimmed), r"^\+?(-?)0*(\d)", r"\1\2")
+    are_digits = pc.match_substring_regex(trimmed, INTEGER)
+    digits = pc.replace_substring_regex(_where(are_digits, trimmed), r"^\+?(-?)0*(\d)", r"\1\2")
     is_short = pc.less_equal(pc.utf8_length(digits), DECIMAL.precision)
     whole = pc.cast(_where(is_short, digits), DECIMAL)
-    if not pc.all(plain).as_py():
-        whole = pc.coalesce(whole, _whole_decimals(_where(pc.invert(plain), trimmed)))
+    if not pc.all(are_digits).as_py():
+        whole = pc.coalesce(whole, _whole_decimals(_where(pc.invert(are_digits), trimmed)))
     fits = _within(whole, scalar)
     refuse_first(text, scalar, (pc.and_(pc.is_valid(text), pc.invert(fits.fill_null(False))), ""))
     return pc.cast(whole, scalar.arrow)
@@ -163,6 +211,8 @@ def _binary(text: pa.Array, scalar: Scalar) -> pa.Array:
 
 
 def _datetime(text: pa.Array, scalar: Scalar) -> pa.Array:
+    if (plain := _plain_moments(text)) is not None:
+        return plain
     trimmed = _trimmed(text)
     if pc.all(pc.match_substring_regex(trimmed, LOCAL_SECONDS)).as_py():
         stamp, nanoseconds, offset, wrong = trimmed, np.int64(0), np.int64(0), None  # three times as fast
@@ -180,6 +230,23 @@ def _datetime(text: pa.Array, scalar: Scalar) -> pa.Array:
     # 64 bits may wrap in the product and wrap back in the sum, which is within them
     moments = seconds * NANOSECONDS + nanoseconds
     return pa.array(moments, mask=np.asarray(pc.is_null(text))).view(scalar.arrow)
+
+
+def _plain_moments(text: pa.Array) -> pa.Array | None:
+    """The moments of a column that has local dates and times alone; None where it may have others.
+
+    Arrow takes the texts of `DATETIME` without a zone, and an hour without minutes, which the length tells. Beyond what
+    64 bits hold it wraps (until pyarrow 20).
+    """
+    bounds = pc.min_max(text).as_py()
+    if bounds["min"] is None or bounds["min"] < "1678" or bounds["max"] >= "2262":
+        return None
+    if pc.any(pc.equal(pc.binary_length(text), len("2026-01-31T12"))).as_py():
+        return None
+    try:
+        return pc.cast(text, pa.timestamp("ns"))
+    except pa.ArrowInvalid:
+        return None
 
 
 def _no_such_moments(text: pa.Array, stamp: pa.Array, scalar: Scalar) -> dict[int, Refused]:

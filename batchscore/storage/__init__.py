@@ -3,46 +3,54 @@
 from __future__ import annotations
 
 from batchscore.storage.access import Access, access_of, in_use, using
-from batchscore.storage.addresses import family_of, is_remote, parent_and_name, public
+from batchscore.storage.addresses import family_of, is_remote, is_within, parent_and_name, public
 from batchscore.storage.local import (
     Ready,
     commit,
-    copy,
     link_or_copy,
     local_path,
     prepare,
     prepare_link,
-    publish,
     storage_errors,
     sync_file,
     sync_folder,
 )
+from batchscore.storage.objects import NEW
+from batchscore.storage.places import Folder, Place, clear_folder, publish
 from batchscore.storage.reading import can_be_cut, download, facts_of, local_copies, open_stored
-from batchscore.storage.retrying import NoSuchStore
+from batchscore.storage.retrying import Changed, NoSuchStore
+from batchscore.storage.storeplace import StorePlace, place_of
 from batchscore.storage.stores import Facts, StoredFile, filesystem_of, packages_for, store_of
 
 __all__ = [
+    "NEW",
     "Access",
+    "Changed",
     "Facts",
+    "Folder",
     "NoSuchStore",
+    "Place",
     "Ready",
+    "StorePlace",
     "StoredFile",
     "access_of",
     "can_be_cut",
+    "clear_folder",
     "commit",
-    "copy",
     "download",
     "facts_of",
     "family_of",
     "filesystem_of",
     "in_use",
     "is_remote",
+    "is_within",
     "link_or_copy",
     "local_copies",
     "local_path",
     "open_stored",
     "packages_for",
     "parent_and_name",
+    "place_of",
     "prepare",
     "prepare_link",
     "public",

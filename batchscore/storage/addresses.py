@@ -90,6 +90,21 @@ def key_of(url: str) -> str:
     return f"{place}{sign}{key}".rstrip("/")
 
 
+def is_within(location: str, folder: str) -> bool:
+    """Whether a location is a folder on a store or lies in it, by whichever of its schemes each is written.
+
+    An account that only one of the two names is taken for the other's as well.
+    """
+    if not (is_remote(location) and is_remote(folder)) or family_of(location) != family_of(folder):
+        return False
+    one, other = public(location), public(folder)
+    if family_of(location) == "azure":
+        accounts = {host.partition(".")[0] for host in map(account_host, (one, other)) if host}
+        if len(accounts) > 1:
+            return False
+    return f"{key_of(one)}/".startswith(f"{key_of(other)}/")
+
+
 def account_host(url: str) -> str:
     """The host of `abfss://container@account.dfs.core.windows.net/…`; empty where the address has none."""
     place = urlsplit(url).netloc

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from batchscore.errors import StorageError, UsageError
 from batchscore.minibatch import Json
@@ -59,18 +60,47 @@ class Ready:
         return {"bytes": self.bytes, "sha256": self.sha256}
 
 
+class _Hashed(io.BufferedIOBase):
+    """A file that is written from its beginning to its end, hashed on the way: it isn't read for that."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self._stream.write(content)
+        self._digest.update(content)
+        length = memoryview(content).nbytes
+        self.size += length
+        return length
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        if not self._stream.closed:
+            self._stream.flush()
+
+
 def prepare(scratch: str, name: str, write: Callable[[BinaryIO], object]) -> Ready:
     """Write a file in `scratch`, a private folder; synced and hashed. Raises StorageError."""
     temporary = Path(scratch, f"{next(_numbers):06d}")
     with storage_errors(f"can't write {name} (in {scratch})"):
         try:
-            with temporary.open("w+b") as stream:
-                write(stream)
+            with temporary.open("wb") as stream:
+                hashed = _Hashed(stream)
+                write(cast("BinaryIO", hashed))
                 stream.flush()
                 os.fsync(stream.fileno())
-                size = stream.seek(0, os.SEEK_END)
-                stream.seek(0)
-                return Ready(name, str(temporary), size, _sha256(stream))
+                return Ready(name, str(temporary), hashed.size, hashed.sha256)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -135,12 +165,6 @@ def copy(source: Path, target: Path) -> None:
         with contextlib.suppress(OSError):
             target.unlink(missing_ok=True)
         raise
-
-
-def publish(root: str, name: str, scratch: str, write: Callable[[BinaryIO], object]) -> None:
-    """Write `name` below root, whole or not at all where `scratch`, a private folder, is in the same file system."""
-    commit(root, prepare(scratch, name, write))
-    sync_folder(root)
 
 
 def _sha256(stream: BinaryIO) -> str:

@@ -7,6 +7,7 @@ import errno
 import http.client
 import random
 import ssl
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -79,22 +80,23 @@ def retried(call: Callable[[], Result], what: str) -> Result:
     Raises FileNotFoundError, PermissionError or Changed about the file alone; UsageError for options and credentials
     that can't be used; StorageError, with ``what`` couldn't be done and the cause, for all else.
     """
-    pauses = iter(PAUSES)
+    pauses, outer = iter(PAUSES), sys.exc_info()[1]
     while True:
         try:
             return call()
         except BatchscoreError:
             raise
         except Exception as error:  # each library of a store has exceptions of its own
-            pause = next(pauses, None) if kind_of(error) is Kind.TRANSIENT else None
+            kind = kind_of(error, outer)
+            pause = next(pauses, None) if kind is Kind.TRANSIENT else None
             if pause is None:
-                raise _translated(error, what) from error
+                raise _translated(error, kind, what) from error
             wait = max(pause * random.uniform(0.5, 1.0), _asked_pause(error))  # noqa: S311  # no secret
         time.sleep(wait)
 
 
-def _translated(error: Exception, what: str) -> Exception:
-    kind, text = kind_of(error), in_use().without_secrets(cause_of(error))
+def _translated(error: Exception, kind: Kind, what: str) -> Exception:
+    text = in_use().without_secrets(cause_of(error))
     match kind:
         case Kind.GONE | Kind.FORBIDDEN | Kind.CHANGED:
             number, type_ = _OF_ONE_FILE[kind]
@@ -117,9 +119,12 @@ _BY_TYPE = {FileNotFoundError: Kind.GONE, PermissionError: Kind.FORBIDDEN, Chang
 _UNAUTHORIZED, _LEAST_ERROR = 401, 400
 
 
-def kind_of(error: BaseException) -> Kind:
-    """What a failure of a store's library means, by the codes and the status in it and in what caused it."""
-    chain = list(_chain(error))
+def kind_of(error: BaseException, outer: BaseException | None = None) -> Kind:
+    """What a failure of a store's library means, by the codes and the status in it and in what caused it.
+
+    ``outer`` was being handled when the call was made: it is a failure's context, and not its cause.
+    """
+    chain = list(_chain(error, outer))
     codes, statuses = {_code(each) for each in chain}, {_status(each) or 0 for each in chain}
     if codes & _THROTTLED or statuses & _TRANSIENT_STATUS:
         return Kind.TRANSIENT
@@ -145,8 +150,8 @@ def _is_of_the_network(error: BaseException) -> bool:
     return type(error).__module__.partition(".")[0] in _NETWORK_LIBRARIES or type(error).__name__ == "TimeoutError"
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
+def _chain(error: BaseException, outer: BaseException | None) -> Iterator[BaseException]:
+    seen = {id(outer)}
     each: BaseException | None = error
     while each is not None and id(each) not in seen:
         seen.add(id(each))

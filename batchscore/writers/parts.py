@@ -1,4 +1,4 @@
-"""A file that appears under its name whole or not at all."""
+"""Parts: files that appear under their names whole or not at all, and what stands in them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,21 @@ def storage_errors(what: str, path: str) -> Iterator[None]:
         raise StorageError(f"can't {what} {path}: {error.strerror or error}") from error
 
 
+_BLOCK = 1 << 20
 _numbers = itertools.count()
+
+
+def span(path: str, start: int, stop: int) -> Iterator[bytes]:
+    """Bytes [start, stop) of a part, 1 MB at a time. Raises StorageError, also where the file ends before."""
+    with storage_errors("read", path), Path(path).open("rb") as part:
+        part.seek(start)
+        left = stop - start
+        while left > 0:
+            block = part.read(min(left, _BLOCK))
+            if not block:
+                raise OSError(f"it ends {left:,} bytes too soon")
+            left -= len(block)
+            yield block
 
 
 class PartFile:
@@ -38,7 +52,7 @@ class PartFile:
             descriptor = os.open(
                 self.temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600
             )
-            self.stream: Any = os.fdopen(descriptor, "w+b", buffering=1 << 20)
+            self.stream: Any = os.fdopen(descriptor, "w+b", buffering=_BLOCK)
 
     def publish(self) -> None:
         """Everything on the disk, then the final name."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pacsv
 
 _PLAIN, _LARGE = 1e10, 1e16
 """pyarrow writes numbers from the first on with an exponent, Python (so pandas) from the second on."""
@@ -88,6 +89,21 @@ def is_plain(kind: pa.DataType) -> bool:
     """Whether no value's text can need quotes."""
     types = pa.types
     return not (types.is_string(kind) or types.is_list(kind))
+
+
+def records(fields: list[pa.Array]) -> pa.Buffer:
+    """CSV records of the fields, which are quoted where they need it.
+
+    Arrow's own writer joins fields in half the time, but refuses to where one has quotes.
+    """
+    batch = pa.RecordBatch.from_arrays(fields, names=[str(number) for number in range(len(fields))])
+    sink = pa.BufferOutputStream()
+    options = pacsv.WriteOptions(include_header=False, batch_size=max(len(batch), 1), quoting_style="none")
+    try:
+        pacsv.write_csv(batch, sink, options)
+    except pa.ArrowInvalid:
+        return lines(fields, ",")
+    return sink.getvalue()
 
 
 def lines(fields: list[Any], separator: str) -> pa.Buffer:

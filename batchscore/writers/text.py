@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from batchscore.writers import PartWriter, Piece, unify
-from batchscore.writers.parts import PartFile, storage_errors
+from batchscore.writers.parts import PartFile, span, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from batchscore.minibatch import Column
 
-_BLOCK = 1 << 20
 _LINE_FEED = 10
 _ROWS = 16_384
 """Rows that are rendered at a time: the text stays in the processor's cache, and far below Arrow's 2 GB."""
@@ -163,7 +161,7 @@ def join_text(dialect: Dialect, pieces: Iterable[Piece], target: BinaryIO, colum
         target.write(dialect.header(columns))
     for piece in pieces:
         is_same = _is_same_text(piece.columns, columns)
-        blocks = _blocks(piece) if is_same else _encoded_again(dialect, piece, columns)
+        blocks = _bytes_of(piece) if is_same else _encoded_again(dialect, piece, columns)
         for block in blocks:
             with storage_errors("write", "the predictions"):
                 target.write(block)
@@ -180,23 +178,14 @@ def _is_same_type_text(old: str, new: str) -> bool:
     return old in _SAME_DIGITS and new in _SAME_DIGITS
 
 
-def _blocks(piece: Piece) -> Iterator[bytes]:
-    """The piece's bytes, 1 MB at a time."""
-    with storage_errors("read", piece.path), Path(piece.path).open("rb") as part:
-        part.seek(piece.start)
-        left = piece.stop - piece.start
-        while left > 0:
-            block = part.read(min(left, _BLOCK))
-            if not block:
-                raise OSError(f"it ends {left:,} bytes before its last row")
-            left -= len(block)
-            yield block
+def _bytes_of(piece: Piece) -> Iterator[bytes]:
+    return span(piece.path, piece.start, piece.stop)
 
 
 def _encoded_again(dialect: Dialect, piece: Piece, columns: tuple[Column, ...]) -> Iterator[Any]:
     from batchscore.writers.casting import cast_columns
 
-    for records in _whole_records(_blocks(piece), has_line_ends_in_quotes=dialect.has_line_ends_in_quotes):
+    for records in _whole_records(_bytes_of(piece), has_line_ends_in_quotes=dialect.has_line_ends_in_quotes):
         arrays = dialect.decode(records, piece.columns)
         yield dialect.encode(cast_columns(arrays, piece.columns, columns), columns)
 

@@ -1,0 +1,162 @@
+"""The workspace of a job whose OUTPUT is on a store: work in a local folder, shared as it comes; and its choice."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+from pathlib import Path
+
+from batchscore.errors import OutputLocked, StorageError, UsageError
+from batchscore.job import Job
+from batchscore.locking import Holder
+from batchscore.sharedwork import SharedWork, Sharing, StoreSharing
+from batchscore.storage import StorePlace, in_use, is_remote
+from batchscore.storelock import StoreLock, holder_of
+from batchscore.workspace import Glance, Workspace, obstacle_at, refuse_file
+
+
+def workspace_of(job: Job) -> Workspace:
+    """The workspace that a job asks for. Raises UsageError."""
+    if is_remote(job.output):
+        return StoreWorkspace(job.output, job.work_dir, breaks_lock=job.break_lock)
+    return Workspace(job.output, job.work_dir, breaks_lock=job.break_lock)
+
+
+def looked_at(output: str, scratch: str, work_dir: str | None = None) -> Workspace:
+    """The workspace of a run, looked at from outside; it isn't to be entered. Raises UsageError, StorageError."""
+    return StoreGlance(output, scratch, work_dir) if is_remote(output) else Workspace(output, work_dir)
+
+
+def glance_at(output: str, scratch: str, work_dir: str | None = None) -> Glance:
+    """OUTPUT, looked at without touching it. Raises UsageError, StorageError."""
+    return (StoreGlance if is_remote(output) else Glance)(output, scratch, work_dir)
+
+
+class StoreWorkspace(Workspace):
+    """A local folder that holds the work of this machine, and the store's, which is what counts.
+
+    While it is entered, this process holds a lock there and one here: that of OUTPUT is an object. On leaving, nothing
+    but outputs is on the store where the job is done.
+    """
+
+    def __init__(self, output: str, work_dir: str | None = None, *, breaks_lock: bool = False) -> None:
+        place = StorePlace(output, in_use())
+        refuse_file(place.path, place.path)
+        self._lay_out(place, work_dir or _default_folder(), breaks_lock=breaks_lock)
+        self._store: StorePlace = place
+        self._work = SharedWork(place, self.folder)
+        self._object = StoreLock(place)
+
+    @property
+    def _here(self) -> None:
+        return None
+
+    def __enter__(self) -> StoreWorkspace:
+        super().__enter__()
+        try:
+            self._object.acquire(breaks=self._breaks_lock)
+            self._store.forget_uploads()
+            self._work.bring()
+        except BaseException as error:
+            self._leave()
+            if not isinstance(error, StorageError) or not self.output.holds("job.json"):
+                raise
+            self._refusal = error  # a finished job that may only be read is looked at
+        return self
+
+    def check_lock(self) -> None:
+        """See Workspace."""
+        super().check_lock()
+        self._object.check()
+
+    def begin(self, job: str) -> None:
+        """See Workspace."""
+        with Path(self.journal).open("rb") as stream:
+            self._work.begin(job, stream.readline())
+
+    def share(self, name: str) -> None:
+        """See Workspace."""
+        self._work.share(name)
+
+    def sharing(self) -> Sharing:
+        """See Workspace."""
+        return StoreSharing(self._work, self._store, self._object.token, self._object.check_heard)
+
+    def part_names(self) -> set[str]:
+        """Those that are here, and those that can be fetched."""
+        return super().part_names() | self._work.names()
+
+    def part(self, name: str) -> str:
+        """Where a part lies here, fetched if need be."""
+        path = super().part(name)
+        if not Path(path).exists():
+            self._work.fetch(name)
+        return path
+
+    def keep_parts(self, names: set[str]) -> None:  # type: ignore[override]  # a set, as all give
+        """See Workspace."""
+        self._work.forget(self._work.names() - set(names))
+        super().keep_parts(names)
+
+    def _leave(self) -> None:
+        if self._lock is not None:
+            if self.is_done and self._refusal is None:
+                with contextlib.suppress(StorageError, OutputLocked):  # what is left does no harm
+                    self._object.check()
+                    self._work.remove()
+            self._object.release()
+        super()._leave()
+
+
+class StoreGlance(Glance):
+    """See Glance; what is known of the job in progress is copied to the private folder."""
+
+    def __init__(self, output: str, scratch: str, work_dir: str | None = None) -> None:
+        self._store = StorePlace(output, in_use())
+        refuse_file(self._store.path, self._store.path)
+        self._lay_out(self._store, work_dir or _default_folder())
+        self._move_to(scratch)
+        self.journal = str(Path(scratch, "journal.jsonl"))
+        self.holder = self.held_by()
+        self._work = SharedWork(self._store, scratch)
+        self._work.bring()
+
+    def held_by(self) -> Holder | None:
+        """See Glance."""
+        return holder_of(self._store)
+
+    @property
+    def disk(self) -> str:
+        """See Glance: the store has room."""
+        return self.work_dir or ""
+
+    def obstacle(self) -> str | None:
+        """See Glance. Whether the store lets write is known by writing alone."""
+        return obstacle_at("--work-dir", self.disk)
+
+    def part(self, name: str) -> str:
+        """Where a part lies, fetched if need be."""
+        path = super().part(name)
+        if not Path(path).exists():
+            self._work.fetch(name)
+        return path
+
+
+def _default_folder() -> str:
+    """Where work lies that no --work-dir has a place for: in the user's cache.
+
+    It may go at any time when no job runs, since the store has what counts. Raises UsageError where there is no home.
+    """
+    if own := os.environ.get("BATCHSCORE_CACHE"):
+        return str(Path(own).absolute() / "work")
+    common = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(common).is_absolute():
+        return str(Path(common, "batchscore", "work"))
+    home = os.environ.get("HOME", "")
+    if not home:
+        with contextlib.suppress(KeyError):  # a user without an entry, as in containers
+            home = pwd.getpwuid(os.getuid()).pw_dir
+    if not Path(home).is_absolute():
+        raise UsageError("there is no home folder for the work on an OUTPUT on a store; give --work-dir DIR")
+    return str(Path(home, ".cache", "batchscore", "work"))

@@ -1,0 +1,82 @@
+"""What is scored: models, data sets, and the cases that join them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+COLUMNS = 30
+NUMBERS = [f"x{number:02d}" for number in range(COLUMNS)]
+WORDS = {"city": 50, "plan": 5, "channel": 8, "device": 20}
+"""Columns of words, and how many words each has."""
+
+_NAME = re.compile(r"(numbers|words)-(csv|parquet)-(\d+)x(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Files of one kind: 30 columns of numbers, or 15 of numbers and 4 of words."""
+
+    format: str
+    files: int
+    rows_per_file: int
+    has_words: bool = False
+
+    @classmethod
+    def named(cls, name: str) -> Dataset:
+        match = _NAME.fullmatch(name)
+        if not match:
+            raise ValueError(f"no data set is called {name!r}: expected, for instance, numbers-csv-8x1000")
+        kind, form, files, rows = match.groups()
+        return cls(form, int(files), int(rows), kind == "words")
+
+    @property
+    def name(self) -> str:
+        return f"{'words' if self.has_words else 'numbers'}-{self.format}-{self.files}x{self.rows_per_file}"
+
+    @property
+    def rows(self) -> int:
+        return self.files * self.rows_per_file
+
+    def path(self, folder: Path) -> Path:
+        return folder / "datasets" / self.name
+
+    def smaller(self) -> Dataset:
+        """A fiftieth of it, for a look at whether everything works."""
+        if self.files > 100:  # noqa: PLR2004  # files count there, not rows
+            return replace(self, files=self.files // 50)
+        return replace(self, rows_per_file=max(self.rows_per_file // 50, 1000))
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A model and what it scores."""
+
+    name: str
+    model: str
+    dataset: Dataset
+    options: tuple[str, ...] = ()
+    """Of `batchscore run`."""
+    tolerance: float = 0.0
+    """How much predictions may differ, relative to the largest: BLAS depends on the rows of a call."""
+
+    def smaller(self) -> Case:
+        return replace(self, dataset=self.dataset.smaller())
+
+
+CASES = [
+    Case("trivial-parquet", "trivial", Dataset("parquet", 8, 312_500)),
+    Case("trivial-csv", "trivial", Dataset("csv", 8, 187_500)),
+    Case("lightgbm-parquet", "lightgbm", Dataset("parquet", 8, 125_000)),
+    Case("lightgbm-csv", "lightgbm", Dataset("csv", 8, 75_000)),
+    Case("pipeline-parquet", "pipeline", Dataset("parquet", 8, 125_000, has_words=True), tolerance=1e-12),
+    Case("pipeline-csv", "pipeline", Dataset("csv", 8, 125_000, has_words=True), tolerance=1e-12),
+    Case("forest-parquet", "forest", Dataset("parquet", 8, 25_000), tolerance=1e-12),
+    Case("big-parquet", "trivial", Dataset("parquet", 1, 2_500_000)),
+    Case("big-csv", "trivial", Dataset("csv", 1, 1_500_000)),
+    Case("small-csv", "trivial", Dataset("csv", 20_000, 10)),
+    Case("start-trivial", "trivial", Dataset("csv", 1, 1_000)),
+    Case("start-lightgbm", "lightgbm", Dataset("csv", 1, 1_000)),
+]
+"""Of sizes with which start-up and scoring both count, but for the last three."""

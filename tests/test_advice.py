@@ -1,0 +1,135 @@
+"""Where a run's time went, in words: advice only where the figures say so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from batchscore.advice import Figures, words
+from batchscore.stopwatch import Lap, Spent
+from batchscore.worktime import Shifts
+
+
+def run(*, workers: int = 2, parent: Any = None, kind: str = "CSV", tail: float = 0.0, **more: Any) -> Figures:
+    """A run of 20 s with two workers on two cores; a stage's seconds are those of both."""
+    stages = {name: more.pop(name, 0.0) for name in ("load", "read", "enforce", "predict", "write", "failed")}
+    laps = {name: Lap(stages[name], stages[name]) for name in ("read", "enforce", "predict", "write")}
+    seconds = more.pop("seconds", 20.0)
+    shifts = Shifts(
+        workers=workers, seconds=workers * seconds, load=Lap(stages["load"], stages["load"]),
+        spent=Spent(**laps, calls=more.pop("calls", 10)), failed=stages["failed"],
+        idle=workers * seconds - sum(stages.values()), tail=tail, last="mini-batch 3, attempt 1: file z.csv",
+    )  # fmt: skip
+    usual = {
+        "rows": 1_000_000, "files": 4, "bytes": 400 << 20, "as_parquet": 0.33, "keeps_columns": False,
+        "is_local": True, "is_whole": True, "mini_batches": 16, "cores": 2, "threads": 1, "calls_whole_files": False,
+    }  # fmt: skip
+    return Figures(seconds=seconds, parent=parent or {"score": seconds}, shifts=shifts, kind=kind, **usual | more)
+
+
+def test_the_three_largest_stages_are_told() -> None:
+    [headline] = words(run(predict=30, read=4.4, load=4, write=1))
+    assert headline == (
+        "the time of 2 workers: 75 % predict, 11 % reading CSV, 10 % starting workers and loading the model"
+    )
+    [headline] = words(run(predict=40, kind="Parquet"))
+    assert headline == "the time of 2 workers: 100 % predict"
+    assert list(words(run(workers=0))) == []
+
+
+MUCH_CSV = {"read": 28.4, "predict": 8, "load": 3}
+ADVICE: dict[str, tuple[dict[str, Any], str | None]] = {
+    "CSV parsing": (
+        MUCH_CSV,
+        ("71 % of the workers' time is CSV parsing; reading the same data as Parquet would take about a third of that"),
+    ),
+    "CSV of dates": (
+        {**MUCH_CSV, "as_parquet": 0.5},
+        "would take about half of that",
+    ),
+    "start-up": (
+        {"seconds": 4, "load": 7, "read": 0.5},
+        (
+            "88 % of the workers' time went into starting them, 3.5 s each for 0.5 s of scoring in all: "
+            "--workers 1 would take at most 0.5 s longer and 3.5 CPU seconds less"
+        ),
+    ),
+    "small files": (
+        {"read": 20, "files": 20000, "bytes": 20 << 20},
+        (
+            "50 % of the workers' time is opening and reading 20,000 files of 1.0 KB on average, 1.0 ms "
+            "each: the same rows in fewer, larger files would take less"
+        ),
+    ),
+    "small calls": (
+        {"enforce": 20, "calls": 1000},
+        (
+            "50 % of the workers' time is making the model's input and checking it, for 1,000 rows a call: "
+            "more of them share the cost (--rows-per-call, --mini-batch-size)"
+        ),
+    ),
+    "more workers": (
+        {"predict": 30, "cores": 8},
+        ("75 % of the workers' time is predict, on 2 of 8 cores; --workers 8 would use more of them"),
+    ),
+    "more workers of two threads": (
+        {"predict": 30, "cores": 8, "threads": 2},
+        "on 4 of 8 cores; --workers 4 would",
+    ),
+    "a core that is left over": (
+        {"predict": 30, "cores": 3, "threads": 2, "workers": 1},
+        None,
+    ),
+    "few mini-batches": (
+        {"predict": 30, "cores": 8, "mini_batches": 2},
+        (
+            "on 2 of 8 cores; there were but 2 mini-batches to share out: a smaller --mini-batch-size gives "
+            "more of them work"
+        ),
+    ),
+    "a tail": (
+        {"predict": 30, "tail": 9},
+        (
+            "22 % of the workers' time is the end, when nothing was left to do beside mini-batch 3, attempt "
+            "1: file z.csv: a smaller --mini-batch-size shares the work better, where files can be cut"
+        ),
+    ),
+    "failed attempts": (
+        {"failed": 6, "predict": 30},
+        ("15 % of the workers' time went into attempts that failed: logs/user/error.txt says why"),
+    ),
+    "joining": (
+        {"predict": 30, "parent": {"score": 14, "join": 6}, "keeps_columns": True},
+        ("30 % of the run is joining what the workers wrote: fewer columns (--keep) would shorten it"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ADVICE)
+def test_advice_is_given_where_the_figures_say_so(case: str) -> None:
+    figures, expected = ADVICE[case]
+    _, *advice = words(run(**figures))
+    assert advice == [] if expected is None else expected in advice[0], advice
+    assert len(advice) <= 1
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {**MUCH_CSV, "as_parquet": 0.9},  # text
+        {**MUCH_CSV, "as_parquet": None},  # Parquet already
+        {**MUCH_CSV, "is_local": False},  # it waits for the store
+        {"read": 2.84, "predict": 0.8, "seconds": 1.9},  # over in a moment
+        {"load": 7, "read": 4, "seconds": 6},  # the second worker was worth its start
+        {"load": 7, "read": 2.5, "seconds": 5},
+        {"load": 3.5, "read": 0.3, "workers": 1, "seconds": 4},
+        {"enforce": 20, "calls": 1000, "calls_whole_files": True},  # as Azure calls
+        {"predict": 30, "cores": 2},
+        {"predict": 30, "tail": 1.9},
+        {"predict": 30, "parent": {"score": 14, "join": 6}},
+        {"read": 20, "files": 20_000, "bytes": 20 << 20, "is_whole": False},  # which of them isn't known
+    ],
+)
+def test_no_advice_without_reason(figures: dict[str, Any]) -> None:
+    assert len(list(words(run(**figures)))) == 1

@@ -1,0 +1,95 @@
+"""Flat memory: a worker holds the model and one chunk, the parent a few words for each mini-batch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+from conftest import ROOT, SaveModel
+
+from batchscore.journal import Header, Journal
+from batchscore.minibatch import Failed, Failure, FileSlice, InputFile, MiniBatch, Outcome, Quarantined, Scored
+from batchscore.receipts import Receipts
+
+DOUBLED = """
+import mlflow.pyfunc
+from mlflow.models import set_model
+
+class Doubled(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return (model_input["x"] * 2).rename("twice")
+
+set_model(Doubled())
+"""
+WHOLE_JOB = """
+import re, sys
+from pathlib import Path
+from here import HereSlots
+import batchscore.runner
+batchscore.runner.Slots = HereSlots
+model, folder, form, *sizes = sys.argv[1:]
+for size in sizes:
+    summary = batchscore.run(
+        model, f"{folder}/{size}.{form}", f"{folder}/out-{form}-{size}",
+        mini_batch_size="1GB", rows_per_call=2_000,
+    )
+    assert summary.status == "Completed", summary.message
+    print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
+SMALL, BIG = 100_000, 1_000_000
+"""Rows."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read from /proc")
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_big_file_takes_no_more_memory_than_a_small_one(
+    form: str, tmp_path: Path, save_model: SaveModel, clean_environment: Mapping[str, str]
+) -> None:
+    """One mini-batch, read, scored, written and joined in one process, whose peak is what the longest of them took."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    for rows in (SMALL, BIG):
+        x = np.random.default_rng(rows).random(rows)
+        table = pa.table({"x": x, "y": x + 1, "z": x + 2})
+        if form == "csv":
+            pacsv.write_csv(table, tmp_path / f"{rows}.csv")
+        else:
+            pq.write_table(table, tmp_path / f"{rows}.parquet", use_dictionary=False)  # one row group
+    size = (tmp_path / f"{BIG}.{form}").stat().st_size
+    model = save_model(DOUBLED, ModelSignature(Schema([ColSpec("double", "x")])))
+    done = subprocess.run(
+        [sys.executable, "-c", WHOLE_JOB, model, tmp_path, form, str(SMALL), str(BIG)],
+        env={**clean_environment, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    small, big = (int(kilobytes) << 10 for kilobytes in done.stdout.split())
+    assert big - small < size / 2, f"{(big - small) >> 20} MB more for a file of {size >> 20} MB"
+
+
+def test_what_the_parent_knows_of_a_mini_batch_is_small_whatever_became_of_it(tmp_path: Path) -> None:
+    """Long reasons and rows that are put aside stay on the disk."""
+    many = 2_000
+    slices = [FileSlice(InputFile(f"{number}.csv", f"/in/{number}.csv", 1, "1")) for number in range(many)]
+    plan = [MiniBatch(number, (piece,)) for number, piece in enumerate(slices)]
+    header = Header("job", {}, "m", "m", 1, (), (), ())
+    with Journal(str(tmp_path / "journal.jsonl"), header, is_new=True) as journal:
+        receipts = Receipts(plan, journal)
+        tracemalloc.start()
+        for number, piece in enumerate(slices):
+            failure = Failure(piece.file.name, f"{number}: " + "x" * 10_000, detail="y" * 10_000, record="z" * 10_000)
+            aside = Quarantined(5_000, f"{number}.failures.jsonl", 0, 1 << 20)
+            entry = Failed(piece, failure) if number % 2 else Scored(piece, 9, f"{number}.csv", 0, 9, aside)
+            receipts.record(Outcome(number, (entry,)))
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    assert held < many * 1_000

@@ -1,0 +1,204 @@
+"""Threads that models really use, counted in /proc, and what each library is told."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import RunBatchscore, SaveModel
+
+from batchscore.model.threads import limit_threads, prepare_threads
+
+COUNTING = """
+import os
+import time
+import lightgbm, numpy, pandas
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+
+def at_work():
+    times = {}
+    for thread in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{thread}/schedstat") as stat:
+            times[thread] = int(stat.read().split()[0])
+    return times
+
+def spent_during(work):
+    before = at_work()
+    work()
+    return [now - before.get(thread, 0) for thread, now in at_work().items()]
+
+def busy(work):
+    while sum(spent_during(lambda: time.sleep(0.05))) > 5_000_000:
+        pass  # threads of what came before are still spinning
+    spent = spent_during(work)
+    return sum(each > 0.1 * max(spent) for each in spent)
+
+class Counting(PythonModel):
+    def load_context(self, context):
+        rows = numpy.random.default_rng(0).random((20_000, 10))
+        self.frame = pandas.DataFrame(rows, columns=[f"x{i}" for i in range(10)])
+        labels = (rows.sum(axis=1) > 5).astype(int)
+        self.plain = lightgbm.LGBMClassifier(n_estimators=60, n_jobs=8, verbose=-1).fit(self.frame, labels)
+        hidden = lightgbm.LGBMClassifier(n_estimators=60, n_jobs=8, verbose=-1).fit(self.frame, labels)
+        self.hidden = lambda: hidden.predict(self.frame)
+        self.booster = hidden.booster_
+        self.raw = numpy.ascontiguousarray(rows)
+
+    def predict(self, context, model_input, params=None):
+        counts = {
+            "plain": busy(lambda: self.plain.predict(self.frame)),
+            "hidden": busy(self.hidden),
+            "booster": busy(lambda: self.booster.predict(self.raw)),
+            "blas": busy(lambda: [self.raw @ self.raw.T[:, :4000] for _ in range(3)]),
+        }
+        return pandas.DataFrame({name: [count] * len(model_input) for name, count in counts.items()})
+
+set_model(Counting())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+@pytest.mark.parametrize(("workers", "threads"), [(1, 2), (2, 1)])
+def test_a_worker_uses_its_threads_and_no_more(
+    workers: int, threads: int, tmp_path: Path, save_model: SaveModel, run_batchscore: RunBatchscore
+) -> None:
+    """Also a model that nobody can reach to tell it: LightGBM asked for eight when it was made."""
+    pytest.importorskip("lightgbm")
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        (tmp_path / f"in/{name}.csv").write_text("x\n1\n")
+    options = ("--workers", str(workers), "--threads-per-worker", str(threads), "--mini-batch-size", "1")
+    done = run_batchscore("run", "-m", save_model(COUNTING), "-i", tmp_path / "in", "-o", tmp_path / "out", *options)
+    assert done.returncode == 0, done.stderr
+    found = pd.read_csv(tmp_path / "out/predictions.csv")
+    counts = found[["plain", "hidden", "booster", "blas"]]
+    assert (counts <= threads).all(axis=None), found
+    assert (counts[["plain", "booster"]] == threads).all(axis=None), found
+    job = pd.read_json(tmp_path / "out/job.json", typ="series")
+    assert job["threads"]["per_worker"] == threads
+    told = job["threads"]["libraries"]
+    assert (told["Arrow"], told["lightgbm.LGBMClassifier"], told["lightgbm.Booster"]) == (threads, threads, threads)
+
+
+@pytest.fixture(autouse=True)
+def _settings_stay() -> Iterator[None]:
+    """What the tests tell Arrow, pandas and the native libraries doesn't outlive them."""
+    import pyarrow as pa
+    import threadpoolctl
+
+    before = pa.cpu_count(), pa.io_thread_count()
+    with contextlib.ExitStack() as stack, threadpoolctl.threadpool_limits():
+        if _has("mode.max_threads"):
+            stack.enter_context(pd.option_context("mode.max_threads", pd.get_option("mode.max_threads")))
+        yield
+    pa.set_cpu_count(before[0])
+    pa.set_io_thread_count(before[1])
+
+
+def _has(option: str) -> bool:
+    try:
+        pd.get_option(option)
+    except KeyError:
+        return False
+    return True
+
+
+def test_estimators_that_start_processes_or_add_up_by_timing_get_one_thread(tmp_path: Path) -> None:
+    import sklearn.compose
+    import sklearn.ensemble
+    import sklearn.neighbors
+    import sklearn.pipeline
+
+    neighbours = sklearn.neighbors.KNeighborsClassifier(n_jobs=-1)
+    columns = sklearn.compose.ColumnTransformer([("all", "passthrough", [0])], n_jobs=-1)
+    bagging = sklearn.ensemble.BaggingClassifier(neighbours, n_jobs=8)
+    quiet = sklearn.ensemble.BaggingClassifier()
+    model = sklearn.pipeline.Pipeline([("columns", columns), ("bagging", bagging), ("quiet", quiet)])
+    used = limit_threads(model, 4)
+    assert (columns.n_jobs, bagging.n_jobs, neighbours.n_jobs, quiet.n_jobs) == (1, 1, 4, None)
+    assert (used.libraries["BaggingClassifier"], used.libraries["KNeighborsClassifier"]) == (1, 4)
+    assert sorted(used.notes) == [
+        f"{name} predicts with 1 thread, since it would start processes of its own; more workers make it faster"
+        for name in ("BaggingClassifier", "ColumnTransformer")
+    ]
+    assert limit_threads(model, 1).notes == [], "nothing was taken away"
+
+
+def test_an_mlflow_model_inside_a_users_model_is_reached(tmp_path: Path) -> None:
+    import mlflow.pyfunc
+    import sklearn.neighbors
+
+    neighbours = sklearn.neighbors.KNeighborsClassifier(n_jobs=-1)
+    inner = mlflow.pyfunc.PyFuncModel.__new__(mlflow.pyfunc.PyFuncModel)
+    inner.get_raw_model = lambda: neighbours  # type: ignore[method-assign]
+    outer = SimpleNamespace(models=[{"first": inner}])
+    limit_threads(outer, 2)
+    assert neighbours.n_jobs == 2
+
+
+def test_sessions_of_onnxruntime_are_told_before_they_are_made(tmp_path: Path) -> None:
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [None])
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [None])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["x"], ["y"])], "neg", [x], [y])
+    version = [onnx.helper.make_opsetid("", 17)]
+    content = onnx.helper.make_model(graph, opset_imports=version, ir_version=8).SerializeToString()
+    early = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    begin = onnxruntime.InferenceSession.__init__
+    try:
+        (tmp_path / "requirements.txt").write_text("onnxruntime==1.23\n")
+        prepare_threads(str(tmp_path), 3)
+        stated = onnxruntime.SessionOptions()
+        stated.intra_op_num_threads = stated.inter_op_num_threads = 8
+        late = onnxruntime.InferenceSession(content, stated, providers=["CPUExecutionProvider"])
+    finally:
+        onnxruntime.InferenceSession.__init__ = begin
+    options = late.get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
+    used = limit_threads(SimpleNamespace(late=late), 3)
+    assert (used.libraries["onnxruntime"], used.notes) == (3, [])
+    [note] = limit_threads(SimpleNamespace(early=early), 3).notes
+    assert (
+        note
+        == "a session of onnxruntime uses as many threads as there are cores: it was made before that could be settled"
+    )
+    assert late.run(None, {"x": np.array([1.0], "float32")})[0].tolist() == [-1.0]
+
+
+def test_catboost_takes_the_number_with_each_call(tmp_path: Path) -> None:
+    catboost = pytest.importorskip("catboost")
+    rows, labels = np.arange(40.0).reshape(20, 2), [0, 1] * 10
+    model = catboost.CatBoostClassifier(iterations=2, verbose=0, allow_writing_files=False).fit(rows, labels)
+    asked: list[int] = []
+    before = model.predict
+
+    def spied(*args: Any, thread_count: int = -1, **named: Any) -> Any:
+        asked.append(thread_count)
+        return before(*args, thread_count=thread_count, **named)
+
+    model.predict = spied
+    assert limit_threads(model, 2).libraries["catboost.CatBoostClassifier"] == 2
+    assert len(model.predict(rows)) == 20
+    assert asked == [2]
+
+
+def test_torch_has_one_operation_at_a_time() -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            used = limit_threads(torch.nn.Linear(2, 1), 2)
+        assert (torch.get_num_threads(), used.libraries["torch"]) == (2, 2)
+        assert torch.get_num_interop_threads() == 1
+    finally:
+        torch.set_num_threads(before)

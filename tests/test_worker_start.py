@@ -1,0 +1,158 @@
+"""Ways to start workers, in whole jobs with real models: the same predictions, and what job.json says of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchscore.face import run
+from batchscore.redaction import redact
+from batchscore.showing import look, text
+
+MODEL = """
+import os, random, threading, time
+from pathlib import Path
+import numpy as np
+import mlflow.pyfunc
+from mlflow.models import set_model
+
+class Noisy(mlflow.pyfunc.PythonModel):
+    '''Answers with noise from the generators that everybody shares.'''
+
+    def load_context(self, context):
+        log = Path(os.environ["LOADS"])
+        with log.open("a") as stream:
+            stream.write(f"{os.getpid()}\\n")
+        if "THREAD" in os.environ:
+            threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+
+    def predict(self, context, model_input, params=None):
+        time.sleep(0.05)
+        return model_input["x"] + np.random.normal(size=len(model_input)) + random.random()
+
+set_model(Noisy())
+"""
+
+
+@pytest.fixture
+def score(tmp_path: Path, save_model: Any) -> Callable[..., tuple[bytes, Any, int]]:
+    """Runs a job of eight mini-batches: the predictions, `workers` of job.json, and how often the model was loaded."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    model = save_model(MODEL, ModelSignature(Schema([ColSpec("double", "x")]), Schema([ColSpec("double", "y")])))
+    (tmp_path / "in").mkdir()
+    for name in "abcdefgh":
+        (tmp_path / f"in/{name}.csv").write_text("x\n1\n2\n3\n")
+
+    def it(name: str, *, environment: dict[str, str] | None = None, **options: Any) -> tuple[bytes, Any, int]:
+        loads, out = tmp_path / f"{name}.loads", tmp_path / name
+        environment = {"LOADS": str(loads), **(environment or {})}
+        summary = run(model, tmp_path / "in", out, mini_batch_size=1, environment=environment, **options)
+        assert summary.status == "Completed", summary.message
+        return (out / "predictions.csv").read_bytes(), summary.manifest["workers"], len(loads.read_text().split())
+
+    return it
+
+
+def test_bytes_do_not_depend_on_how_workers_start_nor_on_which_draws_random_numbers(score: Any, tmp_path: Path) -> None:
+    once, workers, loads = score("one", workers=1)
+    assert (workers, loads) == ({"number": 1, "start": "each", "why": "there is one worker"}, 1)
+    again, workers, loads = score("two", workers=2)
+    assert (workers["number"], workers["start"], loads) == (2, "loader", 1)
+    assert "one thread" in workers["why"]
+    assert again == once
+    assert len(set(once.decode().splitlines())) == 25
+    shown = list(text.lines(look(str(tmp_path / "two"))))
+    assert any(line.split()[:6] == ["workers", "2,", "forked", "from", "a", "loader:"] for line in shown), shown
+
+
+def test_a_model_that_starts_a_thread_is_loaded_by_each_worker(score: Any) -> None:
+    _, workers, loads = score("threaded", workers=2, environment={"THREAD": "1"})
+    assert workers == {
+        "number": 2,
+        "start": "each",
+        "why": "2 threads run in the process that has loaded the model",
+    }
+    assert loads == 2
+
+
+PARENT = """
+import json, sys
+from batchscore.face import run
+summary = run(**json.loads(sys.argv[1]))
+assert summary.status == "Completed", summary.message
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+def test_the_parent_imports_neither_mlflow_nor_pandas_nor_pyarrow(tmp_path: Path, sample_models: Path) -> None:
+    """Of a job that reads and writes CSV."""
+    inputs = sample_models.parent / "wine"
+    settings = {"model": sample_models / "wine_label", "inputs": inputs, "output": tmp_path / "out"}
+    arguments = json.dumps({name: str(value) for name, value in settings.items()})
+    done = subprocess.run([sys.executable, "-c", PARENT, arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, redact(done.stderr)
+    loaded = set(json.loads(done.stdout))
+    assert {"batchscore", "joblib"} <= loaded
+    assert not loaded & {"mlflow", "pandas", "pyarrow", "sklearn", "fsspec"}
+
+
+def _sklearn(frame: Any, target: Any, folder: Path) -> None:
+    import mlflow.sklearn
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression().fit(frame, target)
+    mlflow.sklearn.save_model(model, folder, serialization_format="cloudpickle", pip_requirements=["scikit-learn"])
+
+
+def _lightgbm(frame: Any, target: Any, folder: Path) -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    import mlflow.lightgbm
+
+    model = lightgbm.train({"verbose": -1, "num_threads": 1}, lightgbm.Dataset(frame, target), num_boost_round=20)
+    mlflow.lightgbm.save_model(model, folder, pip_requirements=["lightgbm"])
+
+
+def _xgboost(frame: Any, target: Any, folder: Path) -> None:
+    xgboost = pytest.importorskip("xgboost")
+    import mlflow.xgboost
+
+    model = xgboost.train({"nthread": 1}, xgboost.DMatrix(frame, target), num_boost_round=20)
+    mlflow.xgboost.save_model(model, folder, pip_requirements=["xgboost"])
+
+
+def _torch(frame: Any, _target: Any, folder: Path) -> None:
+    torch = pytest.importorskip("torch")
+    import mlflow.pytorch
+
+    net = torch.nn.Sequential(torch.nn.Linear(frame.shape[1], 8), torch.nn.ReLU(), torch.nn.Linear(8, 1)).double()
+    mlflow.pytorch.save_model(net, folder, pip_requirements=["torch"], serialization_format="pickle")
+
+
+@pytest.mark.parametrize("save", [_sklearn, _lightgbm, _xgboost, _torch])
+def test_flavours_that_are_forked_predict_as_where_they_were_loaded(
+    tmp_path: Path, run_here: Any, save: Callable[[Any, Any, Path], None]
+) -> None:
+    import numpy as np
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(400, 4)), columns=list("abcd"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's advice on how to log models
+        save(frame, (frame["a"] > 0).astype(int), tmp_path / "model")
+    (tmp_path / "in").mkdir()
+    for n in range(4):
+        frame[n * 100 : (n + 1) * 100].to_csv(tmp_path / f"in/{n}.csv", index=False)
+    summary = run(tmp_path / "model", tmp_path / "in", tmp_path / "out", workers=2, mini_batch_size=1)
+    assert summary.manifest["workers"]["start"] == "loader"
+    run_here(tmp_path / "model", tmp_path / "in", tmp_path / "here", mini_batch_size=1)
+    assert (tmp_path / "out/predictions.csv").read_bytes() == (tmp_path / "here/predictions.csv").read_bytes()

@@ -1,0 +1,99 @@
+"""How workers spend their time, told by attempts and loads at hours that the tests choose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchscore import worktime
+from batchscore.faults import ModelNotLoaded, WorkerDied
+from batchscore.joblog.process import Attempt, Nobody, ProcessLog
+from batchscore.minibatch import FileSlice, InputFile, MiniBatch, Outcome, Scored
+from batchscore.stopwatch import Lap, Spent
+from batchscore.worktime import WorkTime
+
+
+class Day:
+    """Workers that begin at 100 s; what they do, a test says."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = 100.0
+        self.heard: list[str] = []
+        self.work = WorkTime(Heard(self.heard))
+        self.logs = [ProcessLog(folder, number) for number in range(2)]
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def attempt(self, worker: int, begun: float, seconds: float, result: Any) -> None:
+        piece = FileSlice(InputFile("a.csv", "/a.csv", 1, "1"))
+        attempt = Attempt(self.logs[worker], MiniBatch(7, (piece,)), 1, begun=begun, seconds=seconds)
+        attempt.result = result if result is not None else Outcome(7, (Scored(piece, 1, "p", 0, 1),))
+        self.work.attempted(attempt)
+
+
+class Heard(Nobody):
+    """Remembers that it was told."""
+
+    def __init__(self, heard: list[str]) -> None:
+        self.heard = heard
+
+    def attempted(self, attempt: Attempt) -> None:
+        self.heard.append(f"attempt at {attempt.mini_batch.number}")
+
+    def loaded(self, process: str, since: float, load: Lap) -> None:  # noqa: ARG002  # the protocol's
+        self.heard.append(f"{process} loaded")
+
+    def not_loaded(self, process: str, started: float, failure: ModelNotLoaded) -> None:  # noqa: ARG002  # as above
+        self.heard.append(f"{process} not loaded")
+
+
+@pytest.fixture
+def day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Day:
+    day = Day(tmp_path)
+    monkeypatch.setattr(worktime.time, "monotonic", day.monotonic)
+    return day
+
+
+def outcome(**laps: Lap) -> Outcome:
+    return Outcome(7, (), spent=Spent(**laps, calls=1))
+
+
+def test_what_workers_do_adds_up_to_their_time(day: Day) -> None:
+    day.work.loaded("process000", 100, Lap(2, 1.5))
+    day.work.loaded("process001", 100, Lap(3, 1.5))
+    day.attempt(0, 102, 5, outcome(read=Lap(1, 1), predict=Lap(4, 4)))
+    day.attempt(0, 107, 3, WorkerDied("was killed", ""))
+    day.work.loaded("process000", 110, Lap(2, 1.5))  # its successor
+    day.attempt(1, 103, 17, outcome(write=Lap(16, 2)))
+    day.now = 121
+    day.work.over()
+    day.now = 200
+    day.work.over()
+    shifts = day.work.shifts()
+    assert (shifts.workers, shifts.seconds) == (2, 42)
+    assert (shifts.load, shifts.failed) == (Lap(7, 4.5), 3)
+    assert (shifts.spent.seconds, shifts.spent.calls) == (21, 2)
+    assert shifts.idle == 42 - 7 - 3 - 21
+    assert shifts.busy == 21 / (42 - 7)
+    assert (shifts.tail, shifts.last) == (10, "mini-batch 7, attempt 1: file a.csv"), "process 0 ended at 110"
+    assert day.heard == [
+        "process000 loaded", "process001 loaded", "attempt at 7", "attempt at 7", "process000 loaded", "attempt at 7",
+    ]  # fmt: skip
+
+
+def test_a_failed_load_is_a_load_and_an_answer_without_times_is_predict(day: Day) -> None:
+    """As a worker of another version of batchscore gives it."""
+    day.work.not_loaded("process000", worktime.time.time() - 4, ModelNotLoaded("no such layer", ""))
+    day.attempt(0, 100, 5, None)
+    day.now = 105
+    shifts = day.work.shifts()
+    assert shifts.load.seconds == pytest.approx(4, abs=1)
+    assert shifts.spent.predict.seconds == 5
+    assert day.heard == ["process000 not loaded", "attempt at 7"]
+
+
+def test_without_workers_there_is_no_time(day: Day) -> None:
+    assert (day.work.shifts().seconds, day.work.shifts().busy) == (0, 0)

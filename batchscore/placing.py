@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -28,8 +28,7 @@ class Placed:
     @property
     def stops(self) -> list[int]:
         """Where each part's rows end."""
-        stops: list[int] = np.cumsum([part.rows for part in self.parts]).tolist()
-        return stops
+        return list(accumulate(part.rows for part in self.parts))
 
 
 def placed(call: Sequence[Part], predictions: pa.Table, settings: ScoringSettings) -> Iterator[Placed]:
@@ -107,6 +106,8 @@ def _row_numbers(parts: tuple[Part, ...], counts: Any) -> pa.Array:
             for part in parts
         ]
         return pa.array(np.concatenate(numbers), pa.int64())
+    if len(parts) == 1:
+        return pa.array(np.arange(parts[0].first_row, parts[0].first_row + parts[0].rows), pa.int64())
     begins = np.cumsum(counts) - counts
     shifts = np.array([part.first_row for part in parts]) - begins
     return pa.array(np.arange(counts.sum()) + np.repeat(shifts, counts), pa.int64())

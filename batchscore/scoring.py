@@ -241,7 +241,7 @@ def _chunks(scorer: ModelScorer, ledger: Ledger, aside: SetAside | None) -> Chun
 
 def _together(scorer: ModelScorer, mini_batch: MiniBatch) -> Iterator[FileSlice | list[Share]]:
     """Small files read at once as far as they are good and unchanged, and slices that are to be read one by one."""
-    if mini_batch.portion is not None:
+    if mini_batch.portion is not None or len(mini_batch.slices) == 1:
         yield from mini_batch.slices
         return
     for found in read_together(mini_batch.slices, scorer.model.inputs, scorer.settings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 MAX_COLUMNS = 100_000
 """pyarrow takes 8 KB for each."""
+
+_PLAIN_NAME = re.compile(r'"[^"\r\n]*"|[^"\r\n]*')
+"""A field, quoted or not, that holds no delimiter where it was split there."""
 
 DISGUISES = {
     codecs.BOM_UTF32_LE: "it begins as UTF-32 does; use --encoding utf-32",
@@ -89,9 +93,9 @@ def names_of(record: bytes, csv: CsvOptions, delimiter: str) -> tuple[str, ...]:
             f"the {where} isn't {csv.encoding}; name the encoding with --encoding, such as latin-1 or cp1252",
             record=displayed(record).rstrip("\r\n"),
         ) from None
-    line = text.removesuffix("\n")
-    if line and '"' not in line and all(part.isprintable() for part in line.split(delimiter)):
-        return tuple(line.split(delimiter))  # a reader of CSV takes a millisecond for nothing
+    fields = text.removesuffix("\n").removesuffix("\r").split(delimiter)
+    if any(fields) and all(map(_PLAIN_NAME.fullmatch, fields)):
+        return tuple(field.strip('"') for field in fields)  # a reader of CSV takes a millisecond for nothing
     reader = pacsv.open_csv(
         pa.py_buffer(record + b"\n"),  # a header alone must end
         read_options=pacsv.ReadOptions(use_threads=False, block_size=len(record) + 2),

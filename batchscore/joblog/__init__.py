@@ -20,6 +20,7 @@ from batchscore.joblog.capped import CappedFile
 from batchscore.joblog.process import Attempt, ProcessLog, one_line
 from batchscore.locking import utc
 from batchscore.minibatch import Failed, MiniBatch, Outcome, Scored
+from batchscore.nouns import counted
 from batchscore.progress import LINE_SECONDS, Watcher, opening_line
 from batchscore.redaction import secret_values, without
 from batchscore.stopwatch import Lap
@@ -145,6 +146,8 @@ class JobLog:
         self._say(f"Scheduling finished. Scheduled {mini_batches} mini batches in {seconds:.2f} seconds.")
         if self._before:
             self._say(f"{self._before} mini batches were processed before.")
+            done = f"{self._before:,} of {counted(mini_batches, 'mini-batch')}"
+            self._watch.note(f"goes on with an unfinished job: {done} done already")
         self._begun = self._said = time.monotonic()
 
     def planned(self, total: int, todo: int) -> None:

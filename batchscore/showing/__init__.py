@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 
 from batchscore.errors import StorageError, UsageError
@@ -22,6 +24,8 @@ from batchscore.storage import access_of, storage_errors, using
 from batchscore.storeworkspace import looked_at
 from batchscore.workspace import Workspace
 
+_SILENT_SECONDS = 150.0
+"""Without a sign of life from who holds an OUTPUT on a store: it gives one every half a minute."""
 _LOOKS = 3
 """A job that ends while it is looked at is looked at again."""
 
@@ -133,12 +137,25 @@ def _of_unfinished(workspace: Workspace, header: Header | None, plan: RunPlan | 
     )
 
 
+def _last_sign(holder: Holder) -> str | None:
+    """When a run on another machine was heard of for the last time, where that is long ago."""
+    if holder.seen is None:
+        return None
+    silent = time.time() - datetime.fromisoformat(holder.seen.replace("Z", "+00:00")).timestamp()
+    return holder.seen if silent > _SILENT_SECONDS else None
+
+
 def _message(progress: Progress | None, holder: Holder | None) -> str:
     if holder is None:
         how_far = f" after {progress.percent} % of the input" if progress else ""
         return (
             f"its run ended without a word{how_far}: it was killed, or its machine or disk failed; "
             "run the same command again to go on"
+        )
+    if seen := _last_sign(holder):
+        return (
+            f"{holder} gave its last sign of life at {seen}; if it is gone for certain, "
+            "run the same command again with --break-lock to go on"
         )
     if progress is None:
         return f"{holder} is preparing the job"

@@ -81,7 +81,7 @@ def _model(report: Report) -> str:
 
 
 def _holder(report: Report) -> str:
-    workers = f", {report.progress.workers} workers" if report.progress and report.holder else ""
+    workers = f", {counted(report.progress.workers, 'worker')}" if report.progress and report.holder else ""
     return f"{report.holder}{workers}" if report.holder else ""
 
 

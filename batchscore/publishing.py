@@ -123,6 +123,8 @@ def publish_failures(workspace: Workspace, failures: Iterator[Failure | Quaranti
     if first is not None:
         lines = failure_lines(workspace, chain([first], failures))
         publish(workspace.output, "failures.jsonl", workspace.ready, lambda stream: stream.writelines(lines))
+    elif workspace.output.has_folder("failures.jsonl"):  # somebody else's
+        raise StorageError(f"can't remove an old {workspace.output.location('failures.jsonl')}: Is a directory")
     else:
         workspace.output.remove(["failures.jsonl"])
 

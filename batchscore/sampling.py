@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 from batchscore import attempts, halving, writers
 from batchscore.attempts import RetryPolicy
@@ -16,6 +17,7 @@ from batchscore.job import Job
 from batchscore.minibatch import Column, Failed, FileSlice, InputFile, MiniBatch, Outcome, Quarantined, Scored
 from batchscore.nouns import counted
 from batchscore.planning import Prepared
+from batchscore.redaction import redact
 from batchscore.report import Finding, Sample
 from batchscore.slots import Slots
 from batchscore.storage import storage_errors
@@ -236,7 +238,7 @@ def _summed_up(slots: Slots, calls: Sequence[_Call], prepared: Prepared) -> Samp
         seconds=last.seconds,
         rows_per_second=last.rows / max(last.seconds, 1e-6),
         columns=last.columns,
-        first_rows=tuple(map(tuple, first_rows(str(first.output), prepared.settings.writer, SHOWN_ROWS))),
+        first_rows=tuple(map(_shown, first_rows(str(first.output), prepared.settings.writer, SHOWN_ROWS))),
         part_bytes_per_row=max(parts, 0) / rows,
         output_bytes_per_row=max(output, 0) / rows,
         peak_bytes=slots.peak_rss,
@@ -253,3 +255,8 @@ def sampled_first(fitting: Sequence[Fitting], *, has_signature: bool) -> list[Fi
     if has_signature:
         return list(fitting)
     return sorted(fitting, key=lambda each: each.file.size > TYPED_WHOLE)
+
+
+def _shown(row: Sequence[Any]) -> tuple[Any, ...]:
+    """A row without secrets, which a constant column may have."""
+    return tuple(redact(value) if isinstance(value, str) else value for value in row)

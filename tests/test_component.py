@@ -31,7 +31,7 @@ NOT_INPUTS = {
     "output_action": "for scoring scripts", "env_manager": "the image is the environment", "date": "folders are given",
     "output_file_name": "`predictions` names the file", "output_files": "`predictions` is one file",
     "missing_values": "a default set of many", "python": "the image has one",
-    "storage_options": "inputs are mounted",
+    "storage_options": "inputs are mounted", "break_lock": "the work is the job's own",
     "environment": "Azure's jobs have environment_variables", "as_json": "job.json is in `score`", "quiet": "for a log",
 }  # fmt: skip
 """The parameters of `batchscore run` that the component hasn't got, and why."""

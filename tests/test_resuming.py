@@ -9,16 +9,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import quick
 
-from batchscore import storage
 from batchscore.errors import ModelLoadError, StorageError, UsageError
 from batchscore.runner import run_job
+from batchscore.storage.local import Ready, commit
 
 FILES = {"a": "1 2 3", "b": "4 5", "c": "6", "d": "7 8 9"}
 
@@ -314,22 +313,17 @@ def test_an_old_job_json_vouches_for_nothing_new(folder: Path, monkeypatch: pyte
     quick.write(folder, a="7 7 7", b="8")
     seen: list[str] = []
 
-    def watched(root: str, ready: storage.Ready) -> None:
-        storage.commit(root, ready)
+    def watched(root: str, ready: Ready) -> None:
+        commit(root, ready)
         manifest = Path(root, "job.json")
         for entry in json.loads(manifest.read_text())["outputs"] if manifest.exists() else ():
             assert hashlib.sha256(Path(root, entry["path"]).read_bytes()).hexdigest() == entry["sha256"]
         seen.append(ready.name)
 
-    monkeypatch.setattr("batchscore.publishing.commit", watched)
-    monkeypatch.setattr("batchscore.publishing.publish", lambda *given: _publish(watched, *given))
+    monkeypatch.setattr("batchscore.storage.places.commit", watched)
     assert run_job(quick.job(folder, output_files=files, overwrite=True)).status == "Completed"
     names = [f"predictions/{name}.csv.csv" for name in FILES] if files == "mirror" else ["predictions.csv"]
     assert seen == [*names, "job.json"]
-
-
-def _publish(commit: Callable[[str, storage.Ready], None], root: str, name: str, scratch: str, write: Any) -> None:
-    commit(root, storage.prepare(scratch, name, write))
 
 
 def test_a_finished_job_has_failed_by_a_lower_threshold_and_stays_as_it_is(folder: Path) -> None:

@@ -19,6 +19,7 @@ from uploaded import here, outputs, puts, receipts, settings_of, wait_until
 from batchscore import publishing, runner
 from batchscore.errors import OutputLocked, StorageError, UsageError
 from batchscore.runner import run_job
+from batchscore.showing import look
 from batchscore.storage import Access, StorePlace, filesystem_of
 from batchscore.storage.objects import NEW, GsObjects, put_file, put_if, put_object
 from batchscore.storelock import StoreLock
@@ -228,6 +229,10 @@ def test_two_at_once_are_refused_and_another_machines_lock_is_never_taken_by_its
     shop.put("out/.batchscore/lock", json.dumps(claim).encode())
     with pytest.raises(OutputLocked, match=f"process {os.getpid()} on elsewhere, last sign of life 20.* --break-lock"):
         run_job(job)
+    assert "--break-lock" not in look(job.output).message
+    claim["seen"] = "2026-01-02T03:04:05.678Z"
+    shop.put("out/.batchscore/lock", json.dumps(claim).encode())
+    assert "last sign of life at 2026-01-02T03:04:05.678Z; if it is gone for certain" in look(job.output).message
     shop.put("out/.batchscore/lock", b"?")
     with pytest.raises(OutputLocked, match="another process, last sign of life unknown"):
         run_job(job)

@@ -39,6 +39,7 @@ LEFT_OUT = {
             "test_storage_faults.py",
             "test_validation.py",
             "test_work_dir.py",
+            "test_worker_start.py",
         ),
         "minutes of whole jobs and of what surrounds them; what runs beside the model is tested here by itself",
     ),

@@ -244,6 +244,7 @@ def test_secrets_of_the_output_are_nowhere(
 
 
 def test_a_key_in_the_address_of_the_output_is_used_and_not_shown(folder: Path) -> None:
+    pytest.importorskip("adlfs")
     place = "abfss://c@account.dfs.core.windows.net/out"
     job = quick.job(folder, output=f"{place}?sv=2024&sig=SECRET")
     access = access_to_stores(job)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -92,7 +91,6 @@ def load_scorer(setup: Json) -> ModelScorer:
         env_manager=env_manager,
     )
     note = differences(setup["model"]) if env_manager == "local" else ""
-    gc.freeze()  # what is loaded stays: nobody need look through it for garbage again and again
     notes = (note, *model.threads.notes)
     return ModelScorer(model, settings, setup["parts"], tuple(filter(None, notes)))
 

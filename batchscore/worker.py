@@ -125,7 +125,9 @@ def _serve(channel: Channel, load: Load, setup: Json, own: Own | None) -> None:
         if os.getpid() != pid:
             _leave_termination_to_the_parent()
         pid, answer = os.getpid(), _ready(scorer)
-    gc.enable()
+    if not gc.isenabled():
+        gc.freeze()  # what is loaded stays: nobody need look through it for garbage again and again
+        gc.enable()
     channel.send_frame(answer)
     while scorer is not None:
         try:

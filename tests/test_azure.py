@@ -173,6 +173,7 @@ def test_the_older_style_is_read_and_what_it_leaves_out_is_the_default(folder):
         ("  code: src\n>", "deployment.yml:7: code_configuration.code is missing"),
         ("score.py>other.py", ":9: code_configuration.scoring_script: found 'other.py'; expected a file in src"),
         ("conda.yml>none.yml", "environment.conda_file: found 'none.yml'; expected an existing conda file"),
+        (f"conda.yml>{'n' * 300}.yml", "expected an existing conda file"),
         ("  conda_file: conda.yml>  dependencies: [pip]", "keep it in a file of its own"),
         ("OMP: 010>OMP: [1]", "settings.environment_variables.OMP: expected text, found something else"),
         ("OMP: 010>OMP:  ", "settings.environment_variables.OMP: expected text"),

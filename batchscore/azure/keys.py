@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, get_args
 
 from batchscore.azure.document import Value, refusal
@@ -54,7 +54,7 @@ def _file_name(value: Value) -> str:
 def _code(value: Value) -> str:
     if is_uri(filled(value)):
         raise refusal(value, "a folder on this machine: batchscore fetches no code; download it and give its path")
-    if not Path(beside(value)).is_dir():
+    if not os.path.isdir(beside(value)):  # noqa: PTH112  # False for a name that is too long, too
         raise refusal(value, f"the folder of the scoring script; there is none at {beside(value)}")
     return beside(value)
 
@@ -63,7 +63,7 @@ def _conda(value: Value) -> tuple[str, str]:
     """("conda_file" or "conda_json", what it holds)."""
     if isinstance(value.content, dict):
         return "conda_json", json_text(value)
-    if not isinstance(value.content, str) or not Path(beside(value)).is_file():
+    if not isinstance(value.content, str) or not os.path.isfile(beside(value)):  # noqa: PTH113
         raise refusal(value, "an existing conda file, relative to this YAML file, or its content")
     return "conda_file", beside(value)
 
@@ -77,7 +77,7 @@ def _asset(value: Value) -> str:
 def _build_path(value: Value) -> str:
     if re.match(r"(https?|ftps?)://.", filled(value)):
         return text(value)
-    if not Path(beside(value)).exists():
+    if not os.path.exists(beside(value)):  # noqa: PTH110
         raise refusal(value, f"a Docker build context; there is nothing at {beside(value)}")
     return beside(value)
 

@@ -56,7 +56,7 @@ def _local(model: LocalModel, deployment: Deployment, *, tracking_uri_is_set: bo
         todo = "set MLFLOW_TRACKING_URI" if model.path.startswith("runs:/") else "download it and give its folder"
         raise UsageError(f"{where} isn't on this machine; {todo}, or another model with -m{_offer(deployment)}")
     path = Path(model.path)
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110  # False for a name that is too long, too
         raise UsageError(f"{where} isn't there{_offer(deployment)}")
     if deployment.code_configuration and model.type == "custom_model":
         return model.path, ()

@@ -11,9 +11,9 @@ from batchscore.deployment import Deployment, EnvironmentReference
 from batchscore.environments import (
     Environment,
     build,
-    cache_folder,
     environment_of,
     environment_of_script,
+    environments_folder,
     with_packages,
 )
 from batchscore.job import Job
@@ -72,4 +72,4 @@ def _local(deployment: Deployment, note: Note) -> str:
 def _built(environment: Environment, note: Note) -> str:
     for text in environment.notes:
         note(text)
-    return build(environment, cache=cache_folder(), note=note)
+    return build(environment, cache=environments_folder(), note=note)

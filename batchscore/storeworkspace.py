@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import pwd
 from pathlib import Path
 
+from batchscore.cache import cache_folder
 from batchscore.errors import OutputLocked, StorageError, UsageError
 from batchscore.job import Job
 from batchscore.locking import Holder
@@ -173,15 +172,7 @@ def _default_folder() -> str:
 
     It may go at any time when no job runs, since the store has what counts. Raises UsageError where there is no home.
     """
-    if own := os.environ.get("BATCHSCORE_CACHE"):
-        return str(Path(own).absolute() / "work")
-    common = os.environ.get("XDG_CACHE_HOME", "")
-    if Path(common).is_absolute():
-        return str(Path(common, "batchscore", "work"))
-    home = os.environ.get("HOME", "")
-    if not home:
-        with contextlib.suppress(KeyError):  # a user without an entry, as in containers
-            home = pwd.getpwuid(os.getuid()).pw_dir
-    if not Path(home).is_absolute():
+    folder = cache_folder("work")
+    if folder is None:
         raise UsageError("there is no home folder for the work on an OUTPUT on a store; give --work-dir DIR")
-    return str(Path(home, ".cache", "batchscore", "work"))
+    return str(folder)

@@ -21,7 +21,7 @@ import pytest
 from conftest import ROOT
 from packages import wheel
 
-from batchscore.environments import build, cache_folder, environment_of, environment_of_script, interpreters
+from batchscore.environments import build, environment_of, environment_of_script, environments_folder, interpreters
 from batchscore.environments.interpreters import Interpreter, fitting
 from batchscore.environments.lines import parse
 from batchscore.environments.needs import LOWEST
@@ -336,13 +336,13 @@ def test_the_cache_lies_where_the_environment_says(monkeypatch):
     for name in ("BATCHSCORE_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/home/someone")
-    assert cache_folder() == Path("/home/someone/.cache/batchscore/environments")
+    assert environments_folder() == Path("/home/someone/.cache/batchscore/environments")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert cache_folder() == Path("/home/someone/.cache/batchscore/environments")
+    assert environments_folder() == Path("/home/someone/.cache/batchscore/environments")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert cache_folder() == Path("/xdg/batchscore/environments")
+    assert environments_folder() == Path("/xdg/batchscore/environments")
     monkeypatch.setenv("BATCHSCORE_CACHE", "/own")
-    assert cache_folder() == Path("/own/environments")
+    assert environments_folder() == Path("/own/environments")
 
 
 def test_without_a_home_the_message_names_the_variable(monkeypatch):
@@ -350,7 +350,7 @@ def test_without_a_home_the_message_names_the_variable(monkeypatch):
     monkeypatch.setenv("HOME", "")
     monkeypatch.setattr("pwd.getpwuid", lambda _: {}[_])
     with pytest.raises(UsageError, match="BATCHSCORE_CACHE"):
-        cache_folder()
+        environments_folder()
 
 
 def test_the_digest_follows_what_determines_the_environment(model, tmp_path):

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from batchscore.environments.building import Environment, build, cache_folder
+from batchscore.environments.building import Environment, build, environments_folder
 from batchscore.environments.interpreters import is_too_old, too_old
 from batchscore.environments.lines import Lines, Requirement
 from batchscore.environments.needs import completed
 from batchscore.environments.reading import Stated, of_conda, of_model
 from batchscore.modelfolder import read_yaml
 
-__all__ = ["Environment", "build", "cache_folder", "environment_of", "environment_of_script", "with_packages"]
+__all__ = ["Environment", "build", "environment_of", "environment_of_script", "environments_folder", "with_packages"]
 
 
 def environment_of(model: str) -> Environment:

@@ -7,7 +7,6 @@ import fcntl
 import hashlib
 import json
 import os
-import pwd
 import shutil
 import sys
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from batchscore.cache import cache_folder
 from batchscore.environments.installing import install, interpreter_of
 from batchscore.environments.interpreters import Interpreter, fitting
 from batchscore.environments.lines import Lines, Requirement
@@ -62,23 +62,12 @@ class Environment:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
 
-def cache_folder() -> Path:
-    """Where environments are kept: below $BATCHSCORE_CACHE, $XDG_CACHE_HOME/batchscore or ~/.cache/batchscore.
-
-    Raises UsageError where there is no home folder either.
-    """
-    if own := os.environ.get("BATCHSCORE_CACHE"):
-        return Path(own).absolute() / "environments"
-    common = os.environ.get("XDG_CACHE_HOME", "")
-    if Path(common).is_absolute():
-        return Path(common) / "batchscore" / "environments"
-    home = os.environ.get("HOME", "")
-    if not home:
-        with contextlib.suppress(KeyError):  # a user without an entry, as in containers
-            home = pwd.getpwuid(os.getuid()).pw_dir
-    if not Path(home).is_absolute():
+def environments_folder() -> Path:
+    """Where environments are kept: in the user's cache. Raises UsageError where there is no home folder."""
+    folder = cache_folder("environments")
+    if folder is None:
         raise UsageError("there is no home folder to keep environments in; name a folder with BATCHSCORE_CACHE")
-    return Path(home) / ".cache" / "batchscore" / "environments"
+    return folder
 
 
 def build(environment: Environment, *, cache: Path, note: Note) -> str:

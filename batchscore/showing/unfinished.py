@@ -135,7 +135,7 @@ class Tally:
             rows_scored=run.rows,
             seconds=round(elapsed, 1),
             rows_per_second=round(run.rows / elapsed, 1) if run.rows and elapsed else None,
-            seconds_left=None if seconds_left is None else round(seconds_left, 1),
+            seconds_left=None if seconds_left is None else round(seconds_left, 3),
             seconds_since_receipt=round(max(now - run.last, 0.0), 1) if run.last else None,
             workers=plan.workers,
         )

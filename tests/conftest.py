@@ -26,6 +26,14 @@ from batchscore.summary import JobSummary
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_DATA = ROOT / "sample_data"
 
+LONGEST = (
+    "azure_oracle", "storage_writing", "runner", "provisioning", "registry", "wheel", "faults", "storage_faults",
+    "grace", "bad_input", "store_features", "threads", "differential", "docs", "quarantine", "secrets", "component",
+    "output_on_store", "resuming", "hostile", "validation", "kills", "lifeline", "work_dir", "worker_start", "memory",
+    "script", "signature_table", "configs", "samples", "cli", "scheduling", "slot", "answers_end_to_end",
+)  # fmt: skip
+"""The modules that take longest, in the order in which they begin: what is short fills up the end of a run."""
+
 settings.register_profile("batchscore", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("batchscore")
 
@@ -35,6 +43,11 @@ for name in [name for name in os.environ if name.startswith("BATCHSCORE_")]:
     del os.environ[name]
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"):
     os.environ.pop(name, None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    turns = {f"test_{name}.py": turn for turn, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: turns.get(item.path.name, len(turns)))
 
 
 class RunBatchscore(Protocol):

@@ -16,7 +16,7 @@ demo: .venv/demo ## score sample_data/, spoil a file, repair it
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sample_data/demo.sh
 
 test: lint ## the checks and all tests
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 soak: .venv/dev ## hostile files by the hundred thousand, then a thousand kills (SOAK="--minutes 60 --seed 1" KILLS="--kills 1000 --seed 1")
 	$(BIN)/python tests/soak.py fuzz $(SOAK) && $(BIN)/python tests/soak_kills.py $(KILLS)

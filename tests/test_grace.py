@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import quick
-from fake_worker import batch, gone, spec
+from fake_worker import batch, comes_true, gone, spec
 from killable import Killable
 from test_lifeline import descendants
 
@@ -172,4 +172,4 @@ def test_in_a_thread_no_signal_is_heard(folder: Path, monkeypatch: pytest.Monkey
     thread.start()
     thread.join()
     assert found == ["Completed"]
-    assert threading.active_count() == before
+    assert comes_true(lambda: threading.active_count() == before)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_worker import PATIENCE, batch, count, gone, is_running, spec
+from fake_worker import PATIENCE, batch, comes_true, count, gone, is_running, spec
 
 from batchscore.child import WorkerSpec
 from batchscore.errors import StorageError, UsageError
@@ -337,9 +337,9 @@ def test_a_slot_gives_back_its_descriptors_and_threads(slot):
             slot.ask(batch(), 5)
     slot.ask(batch(), 5)
     slot._log.close()  # one file, which stays open for what the next worker prints
-    assert (descriptors(), threading.active_count()) == before
+    assert comes_true(lambda: (descriptors(), threading.active_count()) == before)
     slot.kill()
-    assert descriptors() < before[0]
+    assert comes_true(lambda: descriptors() < before[0])
 
 
 def test_peak_memory_is_known_after_the_end(slot):

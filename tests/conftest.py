@@ -64,7 +64,7 @@ class RunBatchscore(Protocol):
         *args: str | Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        timeout: float = 120,
+        timeout: float = 300,
     ) -> subprocess.CompletedProcess[str]: ...
 
 
@@ -125,7 +125,7 @@ def run_batchscore(clean_environment: Mapping[str, str], tmp_path: Path) -> RunB
         *args: str | Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        timeout: float = 120,
+        timeout: float = 300,
     ) -> subprocess.CompletedProcess[str]:
         folder = cwd or tmp_path / "cwd"
         folder.mkdir(exist_ok=True)

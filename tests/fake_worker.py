@@ -438,8 +438,8 @@ PATIENCE = 20.0
 """Seconds for what takes a moment: a busy machine needs some of them; what hangs here takes a minute, or ten."""
 
 
-def comes_true(claim):
-    deadline = time.monotonic() + PATIENCE
+def comes_true(claim, seconds=PATIENCE):
+    deadline = time.monotonic() + seconds
     while not claim():
         if time.monotonic() > deadline:
             return False
@@ -448,8 +448,8 @@ def comes_true(claim):
 
 
 def gone(*pids):
-    """Whether these processes end, soon."""
-    return comes_true(lambda: not any(map(is_running, pids)))
+    """Whether these processes end within the second that is promised, and one more for a busy machine."""
+    return comes_true(lambda: not any(map(is_running, pids)), 2)
 
 
 def count(folder, what):

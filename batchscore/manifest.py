@@ -14,8 +14,9 @@ from batchscore.highlights import Highlights
 from batchscore.job import Job
 from batchscore.limits import Limit, Share, allows
 from batchscore.locking import utc
-from batchscore.minibatch import Column, Json
+from batchscore.minibatch import Json
 from batchscore.nouns import counted
+from batchscore.outcome import Column
 from batchscore.planning import Prepared
 from batchscore.readers import is_readable
 from batchscore.redaction import redact

@@ -17,7 +17,8 @@ from batchscore import writers
 from batchscore.deployment import OutputAction
 from batchscore.errors import AnswerRefused, ModelLoadError
 from batchscore.job import Format, Writer
-from batchscore.minibatch import Column, Failure, Json, MiniBatch, Outcome, Scored
+from batchscore.minibatch import Json, MiniBatch
+from batchscore.outcome import Column, Failure, Outcome, Scored
 from batchscore.outputfolder import OutputFolder
 from batchscore.stopwatch import Spent, Stopwatch
 from batchscore.storage import local_copies

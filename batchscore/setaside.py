@@ -12,7 +12,8 @@ import numpy as np
 from batchscore import readers
 from batchscore.errors import FileRefused
 from batchscore.job import ScoringSettings
-from batchscore.minibatch import Failure, FileSlice, Mended, MiniBatch, Quarantined
+from batchscore.minibatch import FileSlice, Mended, MiniBatch
+from batchscore.outcome import Failure, Quarantined
 from batchscore.readers import Chunk, Refuse
 from batchscore.redaction import secret_values, without
 from batchscore.schema import Schema

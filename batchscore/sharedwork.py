@@ -16,7 +16,8 @@ from types import TracebackType
 
 from batchscore.errors import StorageError
 from batchscore.locking import utc
-from batchscore.minibatch import Json, MiniBatch, Outcome, Scored, compact
+from batchscore.minibatch import Json, MiniBatch, compact
+from batchscore.outcome import Outcome, Scored
 from batchscore.storage import Facts, StoredFile, StorePlace, storage_errors
 
 ROOT = ".batchscore"

@@ -19,8 +19,9 @@ from batchscore.faults import (
 )
 from batchscore.joblog.process import Attempt, ProcessLog
 from batchscore.loading import LAST_WORDS, fatal, loaded
-from batchscore.minibatch import Json, MiniBatch, Outcome
+from batchscore.minibatch import Json, MiniBatch
 from batchscore.nursery import Nursery
+from batchscore.outcome import Outcome
 from batchscore.stopwatch import Lap
 from batchscore.trust import Trust
 

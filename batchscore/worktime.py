@@ -9,7 +9,8 @@ from pathlib import Path
 
 from batchscore.faults import ModelNotLoaded
 from batchscore.joblog.process import LOADER, Attempt, Listener
-from batchscore.minibatch import MiniBatch, Outcome
+from batchscore.minibatch import MiniBatch
+from batchscore.outcome import Outcome
 from batchscore.stopwatch import Lap, Spent
 
 

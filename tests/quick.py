@@ -14,7 +14,7 @@ from pathlib import Path
 
 from batchscore.child import WorkerSpec
 from batchscore.job import Job, MiniBatchSize
-from batchscore.minibatch import Column, Failed, Failure, Outcome, Scored
+from batchscore.outcome import Column, Failed, Failure, Outcome, Scored
 from batchscore.writers.parts import PartFile, storage_errors
 
 MODEL = (

@@ -42,7 +42,8 @@ SAME_LAYER = {
     ("manifest", "planning"),
     ("manifest", "timings"),
     ("memorywatch", "child"),
-    ("minibatch", "stopwatch"),
+    ("outcome", "minibatch"),
+    ("outcome", "stopwatch"),
     ("model", "answers"),
     ("readers", "writers"),
     ("observed", "worktime"),
@@ -133,7 +134,7 @@ DOORS = {
 BESIDE_THE_MODEL = {
     *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
     "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage", "stopwatch", "forking",
-    "seeding",
+    "seeding", "outcome",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "fsspec", "azure"}
 

@@ -23,7 +23,8 @@ from here import HereSlots, python_model
 from batchscore import readers
 from batchscore.errors import UsageError
 from batchscore.job import CsvOptions, ScoringSettings
-from batchscore.minibatch import Failed, FileSlice, InputFile, MiniBatch
+from batchscore.minibatch import FileSlice, InputFile, MiniBatch
+from batchscore.outcome import Failed
 from batchscore.scoring import ModelScorer, load_scorer
 
 pytestmark = pytest.mark.filterwarnings(

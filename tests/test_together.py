@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from batchscore.inputs import Selection, list_inputs
 from batchscore.job import CsvOptions, ScoringSettings
-from batchscore.minibatch import Failed, FileSlice, InputFile, MiniBatch, Outcome, Scored
+from batchscore.minibatch import FileSlice, InputFile, MiniBatch
 from batchscore.model import Model
+from batchscore.outcome import Failed, Outcome, Scored
 from batchscore.readers import source, together
 from batchscore.readers.csv_parser import RecordParser
 from batchscore.readers.parquet_rows import BatchReader

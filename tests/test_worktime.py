@@ -10,7 +10,8 @@ import pytest
 from batchscore import worktime
 from batchscore.faults import ModelNotLoaded, WorkerDied
 from batchscore.joblog.process import Attempt, Nobody, ProcessLog
-from batchscore.minibatch import FileSlice, InputFile, MiniBatch, Outcome, Scored
+from batchscore.minibatch import FileSlice, InputFile, MiniBatch
+from batchscore.outcome import Outcome, Scored
 from batchscore.stopwatch import Lap, Spent
 from batchscore.worktime import WorkTime
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from batchscore.job import Writer
-    from batchscore.minibatch import Column
+    from batchscore.outcome import Column
 
 _MODULES: dict[Writer, str] = {
     "csv": "batchscore.writers.csv",

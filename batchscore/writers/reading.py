@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from batchscore.job import Writer
-    from batchscore.minibatch import Column
+    from batchscore.outcome import Column
 
 _SHORTER: dict[str, np.dtype[Any]] = {
     "float": np.dtype("float32"),

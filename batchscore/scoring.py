@@ -15,7 +15,6 @@ from batchscore import readers, writers
 from batchscore.answers import Columns
 from batchscore.calls import Chunks, Part, calls, cut, input_of
 from batchscore.errors import FileRefused
-from batchscore.job import ScoringSettings
 from batchscore.minibatch import FileSlice, InputFile, Json, Mended, MiniBatch, Trial
 from batchscore.model import Model, load, open_libraries
 from batchscore.model.requirements import differences
@@ -27,6 +26,7 @@ from batchscore.readers.together import read_together
 from batchscore.redaction import secret_values, without
 from batchscore.seeding import seed
 from batchscore.setaside import SetAside, failure_of, spoilt_rows
+from batchscore.settings import ScoringSettings
 from batchscore.stopwatch import Spent
 from batchscore.storage import facts_of, is_remote
 

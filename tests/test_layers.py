@@ -33,6 +33,7 @@ SAME_LAYER = {
     ("inputs", "readers"),
     ("interpreter", "child"),
     ("job", "deployment"),
+    ("job", "settings"),
     ("limits", "errors"),
     ("loader", "child"),
     ("loader", "joblog"),
@@ -83,7 +84,7 @@ SAME_LAYER = {
     ("storeworkspace", "storelock"),
     ("storeworkspace", "workspace"),
     ("workspace", "sharedwork"),
-    ("signature", "job"),
+    ("signature", "settings"),
     ("signature", "schema"),
     ("slot", "child"),
     ("slot", "trust"),
@@ -132,8 +133,8 @@ DOORS = {
 """The modules that may import a library; a library that isn't here may not be imported at all."""
 
 BESIDE_THE_MODEL = {
-    *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
-    "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage", "stopwatch", "forking",
+    *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction",
+    "settings", "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage", "stopwatch", "forking",
     "seeding", "outcome",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "fsspec", "azure"}
@@ -478,7 +479,7 @@ def test_a_jobs_own_process_loads_neither_mlflow_nor_pandas(sample_models, sampl
         f"output={str(tmp_path / 'out')!r}, keep=('*',), mini_batch_size=MiniBatchSize(bytes=1024), limit=100"
     )
     program = (
-        "from batchscore.job import Job, MiniBatchSize\nfrom batchscore.runner import run_job\n"
+        "from batchscore.job import Job\nfrom batchscore.settings import MiniBatchSize\nfrom batchscore.runner import run_job\n"
         "for form in ('parquet', 'jsonl'):\n"
         f" job = Job({arguments}, format=form, output_file_name='p.' + form)\n"
         " assert run_job(job).status == 'Completed'"
@@ -496,7 +497,7 @@ def test_the_process_of_a_scoring_scripts_job_loads_neither_mlflow_nor_pandas(la
         f"mini_batch_size=MiniBatchSize(files=1), script=Script({str(tmp_path)!r}, 'score.py')"
     )
     program = (
-        "from batchscore.job import Job, MiniBatchSize, Script\nfrom batchscore.runner import run_job\n"
+        "from batchscore.job import Job, Script\nfrom batchscore.settings import MiniBatchSize\nfrom batchscore.runner import run_job\n"
         f"assert run_job(Job({arguments})).status == 'Completed'"
     )
     assert loaded_by(program, clean_environment) & {"mlflow", "pandas"} == set()

@@ -20,7 +20,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchscore.inputs import Selection, list_inputs
-from batchscore.job import CsvOptions, ScoringSettings
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch
 from batchscore.model import Model
 from batchscore.outcome import Failed, Outcome, Scored
@@ -30,6 +29,7 @@ from batchscore.readers.parquet_rows import BatchReader
 from batchscore.readers.together import BUNDLE_BYTES, SMALL_BYTES
 from batchscore.schema import ColumnSpec, Schema
 from batchscore.scoring import ModelScorer
+from batchscore.settings import CsvOptions, ScoringSettings
 from batchscore.splitting import auto_bytes
 
 SCHEMA = Schema(

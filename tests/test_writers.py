@@ -23,8 +23,8 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from batchscore.errors import AnswerRefused, StorageError
-from batchscore.job import FORMATS
 from batchscore.outcome import Column
+from batchscore.settings import FORMATS
 from batchscore.writers import TYPED, Piece, join, open_part, rendering, unify
 from batchscore.writers.parquet import ROW_GROUP_ROWS
 from batchscore.writers.types import arrow_type, canonical_type

@@ -134,8 +134,8 @@ DOORS = {
 
 BESIDE_THE_MODEL = {
     *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction",
-    "settings", "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage", "stopwatch", "forking",
-    "seeding", "outcome",
+    "settings", "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage", "stopwatch",
+    "forking", "seeding", "outcome",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "fsspec", "azure"}
 
@@ -479,7 +479,8 @@ def test_a_jobs_own_process_loads_neither_mlflow_nor_pandas(sample_models, sampl
         f"output={str(tmp_path / 'out')!r}, keep=('*',), mini_batch_size=MiniBatchSize(bytes=1024), limit=100"
     )
     program = (
-        "from batchscore.job import Job\nfrom batchscore.settings import MiniBatchSize\nfrom batchscore.runner import run_job\n"
+        "from batchscore.job import Job\nfrom batchscore.runner import run_job\n"
+        "from batchscore.settings import MiniBatchSize\n"
         "for form in ('parquet', 'jsonl'):\n"
         f" job = Job({arguments}, format=form, output_file_name='p.' + form)\n"
         " assert run_job(job).status == 'Completed'"
@@ -497,7 +498,8 @@ def test_the_process_of_a_scoring_scripts_job_loads_neither_mlflow_nor_pandas(la
         f"mini_batch_size=MiniBatchSize(files=1), script=Script({str(tmp_path)!r}, 'score.py')"
     )
     program = (
-        "from batchscore.job import Job, Script\nfrom batchscore.settings import MiniBatchSize\nfrom batchscore.runner import run_job\n"
+        "from batchscore.job import Job, Script\nfrom batchscore.runner import run_job\n"
+        "from batchscore.settings import MiniBatchSize\n"
         f"assert run_job(Job({arguments})).status == 'Completed'"
     )
     assert loaded_by(program, clean_environment) & {"mlflow", "pandas"} == set()

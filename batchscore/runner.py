@@ -42,7 +42,7 @@ from batchscore.receipts import Receipts
 from batchscore.resuming import finished_before, identify, remaining, write_inputs
 from batchscore.runplan import RunPlan
 from batchscore.scriptfiles import WrittenFiles
-from batchscore.sharedwork import Sharing
+from batchscore.sharing import Sharing
 from batchscore.signals import StopSignals
 from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split

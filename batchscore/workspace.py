@@ -20,7 +20,7 @@ from batchscore.errors import OutputLocked, StorageError, StoreUnfit, UsageError
 from batchscore.locking import LOCK, Holder, held_by, is_at, lock, utc
 from batchscore.minibatch import Json, compact
 from batchscore.settings import SUFFIXES
-from batchscore.sharedwork import Sharing
+from batchscore.sharing import Sharing
 from batchscore.storage import Folder, Place, local_path, storage_errors
 
 FOLDER = ".batchscore"

@@ -306,7 +306,7 @@ PLANNING = """
 import resource, sys
 import batchscore.runner
 from batchscore.inputs import Selection, list_inputs
-from batchscore.job import CsvOptions, MiniBatchSize
+from batchscore.settings import CsvOptions, MiniBatchSize
 from batchscore.receipts import Receipts
 from batchscore.splitting import Cutting, split
 

@@ -55,6 +55,8 @@ class Figures:
     """Per worker."""
     calls_whole_files: bool
     """One call of predict for each file; a scoring script's run() too."""
+    are_forked: bool
+    """One process loads the model for all workers."""
 
     @property
     def stages(self) -> dict[str, float]:
@@ -99,9 +101,12 @@ def _failed(run: Figures) -> Iterator[str]:
 
 
 def _start_up(run: Figures) -> Iterator[str]:
-    """One worker would hardly take longer where all that was scored takes half as long as one start."""
+    """One worker would hardly take longer where all that was scored takes half as long as one start.
+
+    Of workers that are forked it would save nothing but the forks.
+    """
     shifts = run.shifts
-    if shifts.workers == 1:
+    if shifts.workers == 1 or run.are_forked:
         return
     load = shifts.load.seconds / shifts.workers
     scored = shifts.spent.seconds + shifts.failed

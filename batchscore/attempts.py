@@ -10,7 +10,8 @@ from typing import Protocol
 
 from batchscore.faults import ScoringRaised, WorkerDied, WorkerFault, WorkerOutgrew, WorkerTimedOut
 from batchscore.halving import find_bad_rows
-from batchscore.minibatch import Failed, Failure, FileSlice, MiniBatch, Outcome
+from batchscore.minibatch import FileSlice, MiniBatch
+from batchscore.outcome import Failed, Failure, Outcome
 
 Progress = Callable[[int], None]
 

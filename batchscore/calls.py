@@ -9,11 +9,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from batchscore.job import ScoringSettings
 from batchscore.minibatch import FileSlice
 from batchscore.model import Model
 from batchscore.readers import Chunk
 from batchscore.readers.bundles import Share
+from batchscore.settings import ScoringSettings
 from batchscore.signature.modelinput import model_input
 
 Part: TypeAlias = Chunk | Share

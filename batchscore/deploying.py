@@ -12,8 +12,9 @@ from batchscore import engines
 from batchscore.azure import read_deployment, resolve_model
 from batchscore.deployment import AZURE_TIMEOUT, Deployment
 from batchscore.errors import UsageError
-from batchscore.job import SUFFIXES, Job, MiniBatchSize, Script, output_name_and_format
+from batchscore.job import Job, Script
 from batchscore.nouns import counted
+from batchscore.settings import SUFFIXES, MiniBatchSize, output_name_and_format
 
 CONCURRENCY = ("max_concurrency_per_instance", "instance_count")
 """Azure's settings that make the number of workers."""

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchscore import engines
-from batchscore.job import AUTO_FILE_BYTES, Job
+from batchscore.job import Job
 from batchscore.nouns import counted
 from batchscore.report import Estimates, Finding, Sample, size_text, time_text
 from batchscore.sampling import Fitting
+from batchscore.settings import AUTO_FILE_BYTES
 from batchscore.splitting import auto_bytes
 
 COPIES = 4

@@ -11,7 +11,8 @@ from pathlib import Path
 from batchscore import attempts, engines
 from batchscore.attempts import RetryPolicy
 from batchscore.child import WorkerSpec
-from batchscore.minibatch import Failed, Failure, FileSlice, InputFile, MiniBatch, Outcome, Scored
+from batchscore.minibatch import FileSlice, InputFile, MiniBatch
+from batchscore.outcome import Failed, Failure, Outcome, Scored
 from batchscore.planning import Prepared
 from batchscore.progress import Watcher
 from batchscore.report import Finding

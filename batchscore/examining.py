@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from batchscore.errors import FileRefused
-from batchscore.job import ScoringSettings
-from batchscore.minibatch import Failed, Failure, Json, MiniBatch, Outcome, Scored, SliceOutcome
+from batchscore.minibatch import Json, MiniBatch
+from batchscore.outcome import Failed, Failure, Outcome, Scored, SliceOutcome
 from batchscore.readers.checking import check
 from batchscore.redaction import redact
 from batchscore.schema import Schema
+from batchscore.settings import ScoringSettings
 
 
 class Examiner:

@@ -14,22 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from batchscore.deployment import LoggingLevel, OutputAction
 from batchscore.errors import Stopped, UsageError
-from batchscore.job import (
-    CsvOptions,
-    EnvManager,
-    Format,
-    Job,
-    Layout,
-    MiniBatchSize,
-    OnBadRow,
-    OutputFiles,
-    WorkerStart,
-    output_name_and_format,
-    parse_memory_limit,
-)
+from batchscore.job import EnvManager, Job, OnBadRow, OutputFiles, WorkerStart, parse_memory_limit
 from batchscore.limits import parse_limit
 from batchscore.placeholders import Places, parse_date
 from batchscore.progress import watcher
+from batchscore.settings import CsvOptions, Format, Layout, MiniBatchSize, output_name_and_format
 
 if TYPE_CHECKING:
     from batchscore.report import Report

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from batchscore.faults import ScoringRaised, WorkerFault
-from batchscore.minibatch import Failed, Mended, MiniBatch, Outcome, Scored, Trial
+from batchscore.minibatch import Mended, MiniBatch, Trial
+from batchscore.outcome import Failed, Outcome, Scored
 
 MOST = 200
 """Attempts at pieces of a mini-batch."""

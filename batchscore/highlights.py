@@ -6,7 +6,7 @@ import heapq
 import itertools
 from dataclasses import dataclass
 
-from batchscore.minibatch import Failed, Outcome, Scored
+from batchscore.outcome import Failed, Outcome, Scored
 
 MOST = 10
 """Mini-batches in a list."""

@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import BinaryIO
 
 from batchscore.errors import StorageError
-from batchscore.minibatch import Json, Outcome, compact
+from batchscore.minibatch import Json, compact
+from batchscore.outcome import Outcome
 from batchscore.storage import storage_errors, sync_folder
 
 SYNC_SECONDS = 0.1

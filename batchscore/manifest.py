@@ -14,8 +14,9 @@ from batchscore.highlights import Highlights
 from batchscore.job import Job
 from batchscore.limits import Limit, Share, allows
 from batchscore.locking import utc
-from batchscore.minibatch import Column, Json
+from batchscore.minibatch import Json
 from batchscore.nouns import counted
+from batchscore.outcome import Column
 from batchscore.planning import Prepared
 from batchscore.readers import is_readable
 from batchscore.redaction import redact
@@ -213,26 +214,7 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "exclude": list(job.exclude),
             "digest": prepared.listing.digest,
         },
-        "settings": {
-            **header.identity["settings"],
-            "rows_per_call": job.rows_per_call if job.predicts_whole_files else prepared.settings.rows_per_call,
-            "threads_per_worker": prepared.settings.threads,
-            "workers": job.workers,
-            "worker_start": job.worker_start,
-            "timeout": job.timeout,
-            "times_mini_batches": job.times_mini_batches,
-            "warns_beyond": job.warns_beyond,
-            "max_retries": job.max_retries,
-            "memory_limit": job.memory_limit,
-            "recycle_after": job.recycle_after,
-            "error_threshold": limits.as_json(job.error_threshold),
-            "max_bad_rows": limits.as_json(job.max_bad_rows),
-            "fail_fast": job.fail_fast,
-            "date": job.date,
-            "env_manager": job.env_manager,
-            "environment_variables": [name for name, _ in job.environment],
-            "storage_options": [name for name, _ in job.storage_options],
-        },
+        "settings": _settings_of(prepared),
         "timings": {
             "started": utc(prepared.started),
             "ended": utc(now),
@@ -251,6 +233,31 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
         "job": header.job,
         "identity": header.identity,
         "batchscore": __version__,
+    }
+
+
+def _settings_of(prepared: Prepared) -> Json:
+    """Of the job, and of this run of it."""
+    job = prepared.job
+    return {
+        **prepared.earlier.header.identity["settings"],
+        "rows_per_call": job.rows_per_call if job.predicts_whole_files else prepared.settings.rows_per_call,
+        "threads_per_worker": prepared.settings.threads,
+        "workers": job.workers,
+        "worker_start": job.worker_start,
+        "timeout": job.timeout,
+        "times_mini_batches": job.times_mini_batches,
+        "warns_beyond": job.warns_beyond,
+        "max_retries": job.max_retries,
+        "memory_limit": job.memory_limit,
+        "recycle_after": job.recycle_after,
+        "error_threshold": limits.as_json(job.error_threshold),
+        "max_bad_rows": limits.as_json(job.max_bad_rows),
+        "fail_fast": job.fail_fast,
+        "date": job.date,
+        "env_manager": job.env_manager,
+        "environment_variables": [name for name, _ in job.environment],
+        "storage_options": [name for name, _ in job.storage_options],
     }
 
 

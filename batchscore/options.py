@@ -7,16 +7,8 @@ from collections.abc import Callable
 import click
 
 from batchscore.headings import Command, LimitType, Pair, option
-from batchscore.job import (
-    ENV_MANAGERS,
-    FORMATS,
-    LAYOUTS,
-    LOGGING_LEVELS,
-    ON_BAD_ROW,
-    OUTPUT_ACTIONS,
-    OUTPUT_FILES,
-    WORKER_STARTS,
-)
+from batchscore.job import ENV_MANAGERS, LOGGING_LEVELS, ON_BAD_ROW, OUTPUT_ACTIONS, OUTPUT_FILES, WORKER_STARTS
+from batchscore.settings import FORMATS, LAYOUTS
 
 MAIN, CUTTING, FAILURES, OUTPUT, MODEL, INPUT, DEPLOYMENT, WATCHING = (
     "Main", "Mini-batches and workers", "Failures", "Output", "Model", "Input", "With -f", "What is shown",

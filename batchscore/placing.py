@@ -14,8 +14,8 @@ import pyarrow as pa
 from batchscore import readers, writers
 from batchscore.calls import Part, tables_of
 from batchscore.errors import UsageError
-from batchscore.job import ScoringSettings
 from batchscore.readers import Chunk
+from batchscore.settings import ScoringSettings
 
 
 @dataclass(frozen=True, slots=True)

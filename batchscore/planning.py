@@ -17,7 +17,7 @@ from batchscore import readers
 from batchscore.child import WorkerSpec
 from batchscore.errors import FileRefused, UsageError
 from batchscore.inputs import Listing, Selection, list_inputs
-from batchscore.job import Job, ScoringSettings
+from batchscore.job import Job
 from batchscore.journal import Header, read_header
 from batchscore.modelcopy import fetch_model
 from batchscore.modelfolder import ModelFolder, check_digest, is_registered, read_any_model, read_model_folder
@@ -25,6 +25,7 @@ from batchscore.observed import Observed
 from batchscore.resuming import Earlier, Identity, identify, take_over
 from batchscore.schema import ModelSignature
 from batchscore.schema.params import parse_params
+from batchscore.settings import ScoringSettings
 from batchscore.slots import Slots
 from batchscore.staging import check_script, script_spec
 from batchscore.storage import Access, access_of, is_remote, is_within, local_path, public

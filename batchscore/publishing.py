@@ -12,7 +12,8 @@ from batchscore import manifest, writers
 from batchscore.errors import BatchscoreError, OutputLocked, StorageError, UsageError
 from batchscore.job import Job
 from batchscore.manifest import Ending
-from batchscore.minibatch import Column, Failure, Json, Quarantined
+from batchscore.minibatch import Json
+from batchscore.outcome import Column, Failure, Quarantined
 from batchscore.planning import Prepared
 from batchscore.receipts import Part, Segment
 from batchscore.scriptfiles import announce, ready_files

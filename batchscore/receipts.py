@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 from batchscore.highlights import MOST, Glimpse, Highlights
 from batchscore.journal import Journal
-from batchscore.minibatch import Column, Failed, Failure, FileSlice, MiniBatch, Outcome, Quarantined, Scored
+from batchscore.minibatch import FileSlice, MiniBatch
+from batchscore.outcome import Column, Failed, Failure, Outcome, Quarantined, Scored
 from batchscore.stopwatch import Spent
 
 

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from batchscore import __version__
 from batchscore.inputs import Skipped
-from batchscore.minibatch import Column, Json
+from batchscore.minibatch import Json
 from batchscore.nouns import counted
+from batchscore.outcome import Column
 
 Level = Literal["problem", "warning"]
 CHECKS = ("model", "requirements", "inputs", "settings", "files", "sample", "output", "disk", "memory", "time")

@@ -22,9 +22,10 @@ from batchscore.journal import Journal
 from batchscore.limits import allows
 from batchscore.locking import utc
 from batchscore.manifest import Ending, judged_again
-from batchscore.minibatch import Json, MiniBatch, Outcome
+from batchscore.minibatch import Json, MiniBatch
 from batchscore.nursery import HeadStart
 from batchscore.observed import Observed
+from batchscore.outcome import Outcome
 from batchscore.planning import (
     Prepared,
     access_to_stores,
@@ -41,7 +42,7 @@ from batchscore.receipts import Receipts
 from batchscore.resuming import finished_before, identify, remaining, write_inputs
 from batchscore.runplan import RunPlan
 from batchscore.scriptfiles import WrittenFiles
-from batchscore.sharedwork import Sharing
+from batchscore.sharing import Sharing
 from batchscore.signals import StopSignals
 from batchscore.slots import Slots
 from batchscore.splitting import Cutting, split

@@ -14,8 +14,9 @@ from batchscore.attempts import RetryPolicy
 from batchscore.errors import BatchscoreError, Stopped
 from batchscore.faults import ScoringRaised, WorkerFault, WorkerTimedOut
 from batchscore.job import Job
-from batchscore.minibatch import Column, Failed, FileSlice, InputFile, MiniBatch, Outcome, Quarantined, Scored
+from batchscore.minibatch import FileSlice, InputFile, MiniBatch
 from batchscore.nouns import counted
+from batchscore.outcome import Column, Failed, Outcome, Quarantined, Scored
 from batchscore.planning import Prepared
 from batchscore.redaction import redact
 from batchscore.report import Finding, Sample

@@ -15,22 +15,10 @@ from batchscore import readers, writers
 from batchscore.answers import Columns
 from batchscore.calls import Chunks, Part, calls, cut, input_of
 from batchscore.errors import FileRefused
-from batchscore.job import ScoringSettings
-from batchscore.minibatch import (
-    Failed,
-    Failure,
-    FileSlice,
-    InputFile,
-    Json,
-    Mended,
-    MiniBatch,
-    Outcome,
-    Scored,
-    SliceOutcome,
-    Trial,
-)
+from batchscore.minibatch import FileSlice, InputFile, Json, Mended, MiniBatch, Trial
 from batchscore.model import Model, load, open_libraries
 from batchscore.model.requirements import differences
+from batchscore.outcome import Failed, Failure, Outcome, Scored, SliceOutcome
 from batchscore.placing import placed
 from batchscore.readers import Chunk
 from batchscore.readers.bundles import Share
@@ -38,6 +26,7 @@ from batchscore.readers.together import read_together
 from batchscore.redaction import secret_values, without
 from batchscore.seeding import seed
 from batchscore.setaside import SetAside, failure_of, spoilt_rows
+from batchscore.settings import ScoringSettings
 from batchscore.stopwatch import Spent
 from batchscore.storage import facts_of, is_remote
 

@@ -16,9 +16,10 @@ from typing import Any
 from batchscore import writers
 from batchscore.deployment import OutputAction
 from batchscore.errors import AnswerRefused, ModelLoadError
-from batchscore.job import Format, Writer
-from batchscore.minibatch import Column, Failure, Json, MiniBatch, Outcome, Scored
+from batchscore.minibatch import Json, MiniBatch
+from batchscore.outcome import Column, Failure, Outcome, Scored
 from batchscore.outputfolder import OutputFolder
+from batchscore.settings import Format, Writer
 from batchscore.stopwatch import Spent, Stopwatch
 from batchscore.storage import local_copies
 from batchscore.writers.parts import PartFile, storage_errors

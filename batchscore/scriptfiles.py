@@ -12,7 +12,8 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from batchscore.errors import UsageError
-from batchscore.minibatch import MiniBatch, Outcome
+from batchscore.minibatch import MiniBatch
+from batchscore.outcome import Outcome
 from batchscore.planning import Prepared
 from batchscore.receipts import Receipts
 from batchscore.redaction import redact

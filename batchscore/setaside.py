@@ -11,11 +11,12 @@ import numpy as np
 
 from batchscore import readers
 from batchscore.errors import FileRefused
-from batchscore.job import ScoringSettings
-from batchscore.minibatch import Failure, FileSlice, Mended, MiniBatch, Quarantined
+from batchscore.minibatch import FileSlice, Mended, MiniBatch
+from batchscore.outcome import Failure, Quarantined
 from batchscore.readers import Chunk, Refuse
 from batchscore.redaction import secret_values, without
 from batchscore.schema import Schema
+from batchscore.settings import ScoringSettings
 from batchscore.writers.parts import PartFile, storage_errors
 
 

@@ -5,26 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextvars import copy_context
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 
 from batchscore.errors import StorageError
-from batchscore.locking import utc
-from batchscore.minibatch import Json, MiniBatch, Outcome, Scored, compact
+from batchscore.minibatch import Json, MiniBatch, compact
+from batchscore.outcome import Outcome, Scored
 from batchscore.storage import Facts, StoredFile, StorePlace, storage_errors
 
 ROOT = ".batchscore"
 _HEADER = f"{ROOT}/header.json"
 _SMALL = ("inputs.jsonl", "run.json", "files.json")
 """Files of a workspace that whoever goes on needs, too; see docs/design.md."""
-FLUSH_SECONDS = 0.5
-"""Receipts of this span, and of the time that sending them takes, share an object."""
 _FETCHED = 64
 """Objects with receipts whose content is in memory at once."""
 _BLOCK = 1 << 20
@@ -140,7 +134,7 @@ class SharedWork:
                     path.rmdir()
                 continue
             known = self._parts.get(path.relative_to(parts).as_posix())
-            if known is None or path.stat().st_size != known.bytes or _sha256(path) != known.sha256:
+            if known is None or path.stat().st_size != known.bytes or sha256_of(path) != known.sha256:
                 path.unlink()
 
     def begin(self, job: str, header: bytes) -> None:
@@ -186,7 +180,7 @@ class SharedWork:
             raise StorageError(f"can't read {part.address}: {error.strerror}; run the same command again") from error
         copy = incoming / file.name
         with storage_errors(f"can't write {target}"):
-            if copy.stat().st_size != part.bytes or _sha256(copy) != part.sha256:
+            if copy.stat().st_size != part.bytes or sha256_of(copy) != part.sha256:
                 raise StorageError(f"{part.address} isn't what was written there; remove it to have it scored again")
             target.parent.mkdir(parents=True, exist_ok=True)
             copy.replace(target)
@@ -199,118 +193,9 @@ class SharedWork:
         self._place.remove_objects([file.path for file in files if file.name not in {"lock", "header.json"}])
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
-
-
-class Sharing:
-    """What is scored stays on this machine, where OUTPUT is."""
-
-    def __enter__(self) -> Sharing:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    def threads(self, workers: int) -> int:
-        """That feed so many workers."""
-        return workers
-
-    def parts(self, outcomes: Iterable[Outcome]) -> None:
-        """Make the parts safe that a mini-batch wrote; from any thread. Raises StorageError."""
-
-    def receipt(self, outcome: Outcome) -> None:
-        """Make a receipt safe, after its parts. Raises BatchscoreError."""
-
-
-class StoreSharing(Sharing):
-    """Uploads parts, and then their receipts: those that come while others are being sent go together.
-
-    A thread of its own sends receipts, so that none waits for the next one, and no mini-batch for a receipt. What goes
-    wrong there is raised by the next call, at the latest when this is left.
-    """
-
-    def __init__(self, work: SharedWork, place: StorePlace, token: str, check: Callable[[], None]) -> None:
-        """``token`` names the run; ``check`` raises where it isn't the run that may write here."""
-        self._place = place
-        self._job = f"{ROOT}/{work.job}"
-        self._run = f"{work.run:04d}-{token}"
-        self._folder = work.parts_folder
-        self._check = check
-        self._changed = threading.Condition()
-        self._waiting: list[Outcome] = []
-        self._uploaded: dict[str, tuple[int, str]] = {}
-        self._sent = 0
-        self._is_closing = False
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=copy_context().run, args=(self._send_all,), daemon=True)
-
-    def __enter__(self) -> StoreSharing:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._changed:
-            self._is_closing = True
-            self._changed.notify()
-        self._thread.join()
-        if error is None:
-            self._raise()
-
-    def threads(self, workers: int) -> int:
-        """As many again upload while the workers score."""
-        return 2 * workers
-
-    def parts(self, outcomes: Iterable[Outcome]) -> None:
-        """See Sharing."""
-        for name in dict.fromkeys(name for outcome in outcomes for name in files_of(outcome)):
-            path = self._folder / name
-            with storage_errors(f"can't read {path}"):
-                facts = path.stat().st_size, _sha256(path)
-            self._place.upload(f"{self._job}/parts/{self._run}/{name}", str(path))
-            with self._changed:
-                self._uploaded[name] = facts
-
-    def receipt(self, outcome: Outcome) -> None:
-        """See Sharing."""
-        self._raise()
-        self._check()
-        with self._changed:
-            self._waiting.append(outcome)
-            self._changed.notify()
-
-    def _raise(self) -> None:
-        if self._error:
-            raise self._error
-
-    def _send_all(self) -> None:
-        while not self._error:
-            with self._changed:
-                while not self._waiting and not self._is_closing:
-                    self._changed.wait()
-                outcomes, self._waiting = self._waiting, []
-            if not outcomes:
-                return
-            begun = time.monotonic()
-            try:
-                self._send(outcomes)
-            except Exception as error:  # noqa: BLE001  # raised by who asks next
-                self._error = error
-            with self._changed:
-                self._changed.wait_for(lambda: self._is_closing, max(begun + FLUSH_SECONDS - time.monotonic(), 0))
-
-    def _send(self, outcomes: list[Outcome]) -> None:
-        names = {name for outcome in outcomes for name in files_of(outcome)}
-        with self._changed:
-            parts = {name: self._uploaded.pop(name) for name in sorted(names)}
-        record = {"at": utc(time.time()), "parts": parts, "outcomes": [outcome.to_json() for outcome in outcomes]}
-        self._place.write(f"{self._job}/receipts/{self._run}-{self._sent:06d}.json", compact(record).encode())
-        self._sent += 1

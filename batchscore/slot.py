@@ -11,6 +11,7 @@ from batchscore.channel import BadMessage, ChannelClosed, ChannelTimeout
 from batchscore.child import Child, WorkerSpec
 from batchscore.faults import (
     Abandoned,
+    ModelNotLoaded,
     ScoringRaised,
     WorkerDied,
     WorkerFault,
@@ -19,8 +20,9 @@ from batchscore.faults import (
 )
 from batchscore.joblog.process import Attempt, ProcessLog
 from batchscore.loading import LAST_WORDS, fatal, loaded
-from batchscore.minibatch import Json, MiniBatch, Outcome
+from batchscore.minibatch import Json, MiniBatch
 from batchscore.nursery import Nursery
+from batchscore.outcome import Outcome
 from batchscore.stopwatch import Lap
 from batchscore.trust import Trust
 
@@ -189,7 +191,8 @@ class Slot:
     def _prepare_next(self) -> None:
         """Have the next worker load the model while this one scores its last mini-batch."""
         if self._is_worn and self._next is None:
-            self._next = self._born(waits=True)
+            with contextlib.suppress(ModelNotLoaded):  # a new loader may fail; who needs the worker will try again
+                self._next = self._born(waits=True)
 
     @contextlib.contextmanager
     def _killing_unless_answered(self, child: Child) -> Iterator[None]:

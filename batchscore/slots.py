@@ -15,8 +15,9 @@ from batchscore.child import Child, WorkerSpec
 from batchscore.faults import ModelNotLoaded
 from batchscore.joblog.process import Listener, ProcessLog
 from batchscore.memorywatch import MemoryWatch
-from batchscore.minibatch import Json, MiniBatch, Outcome
+from batchscore.minibatch import Json, MiniBatch
 from batchscore.nursery import HeadStart, Nursery, Origin
+from batchscore.outcome import Outcome
 from batchscore.redaction import secret_values
 from batchscore.slot import Progress, Slot
 

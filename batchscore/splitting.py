@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from batchscore import readers
 from batchscore.errors import FileRefused
-from batchscore.job import (
+from batchscore.minibatch import FileSlice, InputFile, MiniBatch
+from batchscore.settings import (
     AUTO_FILE_BYTES,
     AUTO_LEAST_BYTES,
     AUTO_MINI_BATCHES,
@@ -15,7 +16,6 @@ from batchscore.job import (
     CsvOptions,
     MiniBatchSize,
 )
-from batchscore.minibatch import FileSlice, InputFile, MiniBatch
 
 DEAR_MINI_BATCHES = 4
 """A job is cut into so many or more where cutting costs reading rows twice: enough for a few workers."""

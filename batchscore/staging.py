@@ -11,9 +11,10 @@ from pathlib import Path
 
 from batchscore.child import WorkerSpec
 from batchscore.errors import UsageError
-from batchscore.job import RESERVED_NAMES, Job, ScoringSettings, Script
+from batchscore.job import Job, Script
 from batchscore.outputfolder import TOLD
 from batchscore.script import ScriptSettings
+from batchscore.settings import RESERVED_NAMES, ScoringSettings
 from batchscore.storage import link_or_copy, storage_errors
 from batchscore.workspace import FOLDER, Workspace
 

@@ -10,7 +10,8 @@ from batchscore.cache import cache_folder
 from batchscore.errors import OutputLocked, StorageError, UsageError
 from batchscore.job import Job
 from batchscore.locking import Holder
-from batchscore.sharedwork import SharedWork, Sharing, StoreSharing
+from batchscore.sharedwork import SharedWork
+from batchscore.sharing import Sharing, StoreSharing
 from batchscore.storage import Changed, StorePlace, in_use, is_remote
 from batchscore.storelock import StoreLock, holder_of
 from batchscore.workspace import Glance, Workspace, obstacle_at, refuse_file

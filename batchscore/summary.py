@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Literal
 
 from batchscore import readers, writers
 from batchscore.errors import AnswerRefused, FileRefused, StorageError, UsageError
-from batchscore.job import CsvOptions, Writer
 from batchscore.limits import Limit, allows
-from batchscore.minibatch import Column, Failure, FileSlice, InputFile, Json, MiniBatch, Quarantined
+from batchscore.minibatch import FileSlice, InputFile, Json, MiniBatch
+from batchscore.outcome import Column, Failure, Quarantined
 from batchscore.receipts import Extra, FailedAt, Receipts, Segment
+from batchscore.settings import CsvOptions, Writer
 from batchscore.storage import Folder, Place
 
 if TYPE_CHECKING:

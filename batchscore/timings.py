@@ -51,6 +51,7 @@ def figures(prepared: Prepared, rows: int, parent: dict[str, float]) -> Figures:
         cores=engines.cpu_count(),
         threads=prepared.settings.threads,
         calls_whole_files=job.predicts_whole_files or job.script is not None,
+        are_forked=(prepared.observed.workers or {}).get("start") == "loader",
     )
 
 

@@ -10,15 +10,9 @@ import click
 from click.core import ParameterSource
 
 from batchscore.errors import UsageError
-from batchscore.job import (
-    MISSING_VALUES,
-    CsvOptions,
-    Job,
-    MiniBatchSize,
-    output_name_and_format,
-    parse_memory_limit,
-)
+from batchscore.job import Job, parse_memory_limit
 from batchscore.placeholders import Places, parse_date
+from batchscore.settings import MISSING_VALUES, CsvOptions, MiniBatchSize, output_name_and_format
 
 _AS_GIVEN = (
     "model", "workers", "rows_per_call", "threads_per_worker", "worker_start", "timeout", "max_retries",

@@ -20,7 +20,8 @@ from batchscore import entrylog, lifeline
 from batchscore.channel import BadMessage, Channel, ChannelClosed, frame
 from batchscore.errors import AnswerRefused, BatchscoreError, ModelLoadError, StorageError, UsageError
 from batchscore.forking import Own, stand_by
-from batchscore.minibatch import Json, MiniBatch, Outcome
+from batchscore.minibatch import Json, MiniBatch
+from batchscore.outcome import Outcome
 from batchscore.redaction import secret_values, without
 from batchscore.storage import Access, using
 

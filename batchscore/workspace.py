@@ -17,10 +17,10 @@ from pathlib import Path
 from types import TracebackType
 
 from batchscore.errors import OutputLocked, StorageError, StoreUnfit, UsageError
-from batchscore.job import SUFFIXES
 from batchscore.locking import LOCK, Holder, held_by, is_at, lock, utc
 from batchscore.minibatch import Json, compact
-from batchscore.sharedwork import Sharing
+from batchscore.settings import SUFFIXES
+from batchscore.sharing import Sharing
 from batchscore.storage import Folder, Place, local_path, storage_errors
 
 FOLDER = ".batchscore"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from batchscore.faults import ModelNotLoaded
 from batchscore.joblog.process import LOADER, Attempt, Listener
-from batchscore.minibatch import MiniBatch, Outcome
+from batchscore.minibatch import MiniBatch
+from batchscore.outcome import Outcome
 from batchscore.stopwatch import Lap, Spent
 
 
@@ -22,6 +23,8 @@ class _Place:
     spent: Spent = field(default_factory=Spent)
     failed: float = 0.0
     """Seconds of attempts that came to nothing."""
+    ready: float = 0.0
+    """When its last process had the model."""
     until: float = 0.0
     """When its last attempt ended."""
     last: str = ""
@@ -42,7 +45,7 @@ class Shifts:
     """Attempts that came to nothing."""
     idle: float = 0.0
     tail: float = 0.0
-    """Of the idle time: after there was no more to do for a worker, while others were still at it."""
+    """Of the idle time: after there was no more to do for a worker, while another was still at it with its model."""
     last: str = ""
     """What they were at."""
 
@@ -82,7 +85,9 @@ class WorkTime:
             spent=spent,
             failed=failed,
             idle=max(seconds - load.seconds - spent.seconds - failed, 0.0),
-            tail=sum(latest.until - place.until for place in places if latest and place.until),
+            tail=sum(
+                max(latest.until - max(place.until, latest.ready), 0) for place in places if latest and place.until
+            ),
             last=latest.last if latest else "",
         )
 
@@ -103,12 +108,13 @@ class WorkTime:
 
     def loaded(self, process: str, since: float, load: Lap) -> None:
         with self._lock:
-            self._place(process, since).load += load
+            place = self._place(process, since)
+            place.load, place.ready = place.load + load, since + load.seconds
         self._listener.loaded(process, since, load)
 
     def not_loaded(self, process: str, started: float, failure: ModelNotLoaded) -> None:
         if process != LOADER:  # which has no place: who waits for it says so once there is another one
-            seconds = time.time() - started
+            seconds = max(time.time() - started, 0.0)  # that clock may be set
             with self._lock:
                 self._place(process, time.monotonic() - seconds).load += Lap(seconds)
         self._listener.not_loaded(process, started, failure)

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from batchscore.child import WorkerSpec
 from batchscore.errors import AnswerRefused, ModelLoadError, StorageError, UsageError
-from batchscore.minibatch import FileSlice, InputFile, MiniBatch, Outcome, Scored
+from batchscore.minibatch import FileSlice, InputFile, MiniBatch
+from batchscore.outcome import Outcome, Scored
 
 KEPT: list[object] = []
 """What a model doesn't let go of."""

@@ -25,11 +25,11 @@ from batchscore import readers
 from batchscore.azure.deployments import read_deployment
 from batchscore.environments import environment_of
 from batchscore.errors import BatchscoreError, FileRefused
-from batchscore.job import CsvOptions, ScoringSettings
 from batchscore.minibatch import FileSlice, InputFile
 from batchscore.modelfolder import read_model_folder
 from batchscore.readers import source
 from batchscore.schema import ColumnSpec, Schema, TensorSpec
+from batchscore.settings import CsvOptions, ScoringSettings
 
 End = Literal["read", "refused"]
 Content = tuple[str, bytes]

@@ -10,8 +10,9 @@ from typing import Any
 from batchscore.child import WorkerSpec
 from batchscore.errors import AnswerRefused, ModelLoadError, StorageError, UsageError
 from batchscore.faults import ScoringRaised
-from batchscore.minibatch import Json, MiniBatch, Outcome
+from batchscore.minibatch import Json, MiniBatch
 from batchscore.nursery import Origin
+from batchscore.outcome import Outcome
 from batchscore.scoring import ModelScorer, load_scorer
 from batchscore.worker import _texts
 

@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 
 from batchscore.child import WorkerSpec
-from batchscore.job import Job, MiniBatchSize
-from batchscore.minibatch import Column, Failed, Failure, Outcome, Scored
+from batchscore.job import Job
+from batchscore.outcome import Column, Failed, Failure, Outcome, Scored
+from batchscore.settings import MiniBatchSize
 from batchscore.writers.parts import PartFile, storage_errors
 
 MODEL = (

@@ -24,6 +24,7 @@ def run(*, workers: int = 2, parent: Any = None, kind: str = "CSV", tail: float 
     usual = {
         "rows": 1_000_000, "files": 4, "bytes": 400 << 20, "as_parquet": 0.33, "keeps_columns": False,
         "is_local": True, "is_whole": True, "mini_batches": 16, "cores": 2, "threads": 1, "calls_whole_files": False,
+        "are_forked": False,
     }  # fmt: skip
     return Figures(seconds=seconds, parent=parent or {"score": seconds}, shifts=shifts, kind=kind, **usual | more)
 
@@ -124,6 +125,7 @@ def test_advice_is_given_where_the_figures_say_so(case: str) -> None:
         {"load": 7, "read": 4, "seconds": 6},  # the second worker was worth its start
         {"load": 7, "read": 2.5, "seconds": 5},
         {"load": 3.5, "read": 0.3, "workers": 1, "seconds": 4},
+        {"load": 7, "read": 0.5, "seconds": 4, "are_forked": True},  # the model was loaded once
         {"enforce": 20, "calls": 1000, "calls_whole_files": True},  # as Azure calls
         {"predict": 30, "cores": 2},
         {"predict": 30, "tail": 1.9},

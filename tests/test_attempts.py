@@ -12,7 +12,7 @@ from batchscore.attempts import RetryPolicy
 from batchscore.errors import ModelLoadError, StorageError
 from batchscore.faults import Abandoned, ScoringRaised, WorkerDied
 from batchscore.joblog.process import ProcessLog
-from batchscore.minibatch import Failed, Outcome, Scored
+from batchscore.outcome import Failed, Outcome, Scored
 from batchscore.slot import Slot
 from batchscore.slots import Slots
 

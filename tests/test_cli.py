@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from batchscore.cli import main_group
-from batchscore.job import CsvOptions, Job, MiniBatchSize
+from batchscore.job import Job
+from batchscore.settings import CsvOptions, MiniBatchSize
 from batchscore.translating import job_of
 
 

@@ -17,7 +17,8 @@ import batchscore
 from batchscore import engines
 from batchscore.cli import main_group
 from batchscore.errors import UsageError
-from batchscore.job import Job, MiniBatchSize, Script
+from batchscore.job import Job, Script
+from batchscore.settings import MiniBatchSize
 from batchscore.translating import job_of
 
 SETTINGS: dict[str, Any] = {

@@ -14,7 +14,7 @@ from batchscore import attempts, engines
 from batchscore.attempts import RetryPolicy
 from batchscore.errors import StorageError, UsageError
 from batchscore.faults import Abandoned
-from batchscore.minibatch import Scored
+from batchscore.outcome import Scored
 from batchscore.slots import Slots
 
 pytestmark = pytest.mark.parametrize("name", engines.ENGINES)

@@ -20,7 +20,8 @@ from batchscore import attempts, engines
 from batchscore.attempts import RetryPolicy
 from batchscore.errors import ModelLoadError
 from batchscore.face import run
-from batchscore.minibatch import Failed, Failure, MiniBatch, Outcome
+from batchscore.minibatch import MiniBatch
+from batchscore.outcome import Failed, Failure, Outcome
 from batchscore.slots import Slots
 
 TIMEOUT = 2.0

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from batchscore.faults import ScoringRaised, WorkerDied, WorkerFault, WorkerTimedOut
 from batchscore.halving import Halved, find_bad_rows
-from batchscore.minibatch import FileSlice, InputFile, Mended, MiniBatch, Outcome, Scored, Trial
+from batchscore.minibatch import FileSlice, InputFile, Mended, MiniBatch, Trial
+from batchscore.outcome import Outcome, Scored
 
 PIECE = FileSlice(InputFile("a.csv", "a.csv", 1, "1"))
 WHOLE = MiniBatch(0, (PIECE,))

@@ -22,10 +22,10 @@ from batchscore.azure.deployments import read_deployment
 from batchscore.environments import environment_of
 from batchscore.errors import FileRefused, UsageError
 from batchscore.inputs import Selection, list_inputs
-from batchscore.job import CsvOptions, ScoringSettings
 from batchscore.minibatch import FileSlice, InputFile
 from batchscore.modelfolder import read_model_folder
 from batchscore.readers import csv_header, jsonl, source
+from batchscore.settings import CsvOptions, ScoringSettings
 
 CSV = CsvOptions()
 INPUTS = int(os.environ.get("FUZZED_INPUTS", "250"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from batchscore.errors import UsageError
-from batchscore.job import CsvOptions, Job, MiniBatchSize, ScoringSettings, output_name_and_format
+from batchscore.job import Job
+from batchscore.settings import CsvOptions, MiniBatchSize, ScoringSettings, output_name_and_format
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,13 @@ import talking
 from batchscore import __version__
 from batchscore.errors import ModelLoadError, Stopped, StorageError, UsageError
 from batchscore.face import run
-from batchscore.job import MiniBatchSize
 from batchscore.joblog import capped
 from batchscore.joblog.capped import CappedFile
 from batchscore.joblog.printed import Reader
 from batchscore.joblog.process import ProcessLog, node_name
 from batchscore.joblog.report import COLUMNS
 from batchscore.runner import run_job
+from batchscore.settings import MiniBatchSize
 from batchscore.storage import publish
 
 SECRET = "open-sesame-27"

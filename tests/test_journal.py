@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from batchscore.errors import StorageError
 from batchscore.journal import Header, Journal, has_receipts, read_header
-from batchscore.minibatch import Column, Failed, Failure, FileSlice, InputFile, Outcome, Scored
+from batchscore.minibatch import FileSlice, InputFile
+from batchscore.outcome import Column, Failed, Failure, Outcome, Scored
 
 HEADER = Header("one", {"model_digest": "d"}, "m", "m", 1, ("id",), ("predictions.csv",), ())
 

@@ -35,6 +35,7 @@ SAME_LAYER = {
     ("inputs", "readers"),
     ("interpreter", "child"),
     ("job", "deployment"),
+    ("job", "settings"),
     ("limits", "errors"),
     ("loader", "child"),
     ("loader", "joblog"),
@@ -44,7 +45,8 @@ SAME_LAYER = {
     ("manifest", "planning"),
     ("manifest", "timings"),
     ("memorywatch", "child"),
-    ("minibatch", "stopwatch"),
+    ("outcome", "minibatch"),
+    ("outcome", "stopwatch"),
     ("model", "answers"),
     ("readers", "writers"),
     ("observed", "worktime"),
@@ -80,11 +82,13 @@ SAME_LAYER = {
     ("scriptfiles", "planning"),
     ("report", "inputs"),
     ("sampling", "planning"),
+    ("sharing", "sharedwork"),
     ("storeworkspace", "sharedwork"),
+    ("storeworkspace", "sharing"),
     ("storeworkspace", "storelock"),
     ("storeworkspace", "workspace"),
-    ("workspace", "sharedwork"),
-    ("signature", "job"),
+    ("workspace", "sharing"),
+    ("signature", "settings"),
     ("signature", "schema"),
     ("slot", "child"),
     ("slot", "trust"),
@@ -133,9 +137,9 @@ DOORS = {
 """The modules that may import a library; a library that isn't here may not be imported at all."""
 
 BESIDE_THE_MODEL = {
-    *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction", "job",
-    "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage", "stopwatch", "forking",
-    "seeding",
+    *FRAMES, "worker", "trial", "entrylog", "channel", "lifeline", "schema", "minibatch", "errors", "redaction",
+    "settings", "deployment", "versions", "script", "outputfolder", "limits", "appends", "storage", "stopwatch",
+    "forking", "seeding", "outcome",
 }  # fmt: skip
 LIBRARIES_BESIDE_THE_MODEL = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "fsspec", "azure"}
 
@@ -479,7 +483,8 @@ def test_a_jobs_own_process_loads_neither_mlflow_nor_pandas(sample_models, sampl
         f"output={str(tmp_path / 'out')!r}, keep=('*',), mini_batch_size=MiniBatchSize(bytes=1024), limit=100"
     )
     program = (
-        "from batchscore.job import Job, MiniBatchSize\nfrom batchscore.runner import run_job\n"
+        "from batchscore.job import Job\nfrom batchscore.runner import run_job\n"
+        "from batchscore.settings import MiniBatchSize\n"
         "for form in ('parquet', 'jsonl'):\n"
         f" job = Job({arguments}, format=form, output_file_name='p.' + form)\n"
         " assert run_job(job).status == 'Completed'"
@@ -497,7 +502,8 @@ def test_the_process_of_a_scoring_scripts_job_loads_neither_mlflow_nor_pandas(la
         f"mini_batch_size=MiniBatchSize(files=1), script=Script({str(tmp_path)!r}, 'score.py')"
     )
     program = (
-        "from batchscore.job import Job, MiniBatchSize, Script\nfrom batchscore.runner import run_job\n"
+        "from batchscore.job import Job, Script\nfrom batchscore.runner import run_job\n"
+        "from batchscore.settings import MiniBatchSize\n"
         f"assert run_job(Job({arguments})).status == 'Completed'"
     )
     assert loaded_by(program, clean_environment) & {"mlflow", "pandas"} == set()

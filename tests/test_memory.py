@@ -16,7 +16,8 @@ import pytest
 from conftest import ROOT, SaveModel
 
 from batchscore.journal import Header, Journal
-from batchscore.minibatch import Failed, Failure, FileSlice, InputFile, MiniBatch, Outcome, Quarantined, Scored
+from batchscore.minibatch import FileSlice, InputFile, MiniBatch
+from batchscore.outcome import Failed, Failure, Outcome, Quarantined, Scored
 from batchscore.receipts import Receipts
 
 DOUBLED = """

@@ -14,7 +14,7 @@ from batchscore.attempts import RetryPolicy
 from batchscore.errors import ModelLoadError
 from batchscore.faults import WorkerDied, WorkerOutgrew
 from batchscore.lifeline import MODE_VARIABLE
-from batchscore.minibatch import Failed, Scored
+from batchscore.outcome import Failed, Scored
 from batchscore.slots import Slots
 
 LIMIT = 100 << 20

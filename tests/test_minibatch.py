@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchscore import readers
-from batchscore.job import CsvOptions
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch
+from batchscore.settings import CsvOptions
 
 
 def input_file(path: Path) -> InputFile:

@@ -354,7 +354,7 @@ DTYPES = [
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [[-1], [-1, 1], [-1, 2], [-1, -1], [-1, 2, 3]])
 def test_an_unnamed_tensor_is_filled_by_columns(dtype, shape, rows):
-    from batchscore.job import ScoringSettings
+    from batchscore.settings import ScoringSettings
     from batchscore.signature import plan_reading
 
     schema = Schema.from_json([tensor(dtype, shape)])

@@ -14,8 +14,8 @@ from batchscore.child import WorkerSpec
 from batchscore.errors import ModelLoadError
 from batchscore.faults import WorkerDied, WorkerTimedOut
 from batchscore.joblog.process import Nobody, ProcessLog
-from batchscore.minibatch import Scored
 from batchscore.nursery import HeadStart, Nursery, origin_of
+from batchscore.outcome import Scored
 from batchscore.slots import Slots
 from batchscore.worktime import WorkTime
 

@@ -19,11 +19,12 @@ from packages import wheel
 from batchscore.deployment import Deployment, EnvironmentReference
 from batchscore.errors import ModelLoadError, UsageError
 from batchscore.face import run
-from batchscore.job import ScoringSettings, Script
+from batchscore.job import Script
 from batchscore.progress import Silent
 from batchscore.provisioning import interpreter_for, interpreter_for_script
 from batchscore.runner import run_job
 from batchscore.scoring import load_scorer
+from batchscore.settings import ScoringSettings
 
 
 class Listening(Silent):

@@ -15,7 +15,8 @@ from conftest import RunBatchscore, RunHere, SaveModel
 
 from batchscore.errors import UsageError
 from batchscore.face import run
-from batchscore.job import Job, MiniBatchSize, Script
+from batchscore.job import Job, Script
+from batchscore.settings import MiniBatchSize
 
 PICKY = """
 import os

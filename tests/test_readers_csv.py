@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from batchscore import readers
 from batchscore.errors import FileRefused
-from batchscore.job import CsvOptions, ScoringSettings
 from batchscore.minibatch import FileSlice, InputFile
 from batchscore.readers import csv_parser, csv_typed, source
 from batchscore.schema import ColumnSpec, Schema
+from batchscore.settings import CsvOptions, ScoringSettings
 
 STRINGS = Schema(columns=(ColumnSpec("a", "string", required=False), ColumnSpec("b", "string", required=False)))
 NUMBERS = Schema(columns=(ColumnSpec("a", "long"), ColumnSpec("b", "double", required=False)))

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from batchscore import readers
 from batchscore.errors import FileRefused
-from batchscore.job import CsvOptions, ScoringSettings
 from batchscore.minibatch import FileSlice, InputFile
 from batchscore.schema import ColumnSpec, Schema, TensorSpec
+from batchscore.settings import CsvOptions, ScoringSettings
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow is an extra")
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from batchscore import readers
 from batchscore.errors import FileRefused
-from batchscore.job import CsvOptions, ScoringSettings
 from batchscore.minibatch import FileSlice, InputFile
 from batchscore.readers import row_groups
 from batchscore.schema import ColumnSpec, Schema
+from batchscore.settings import CsvOptions, ScoringSettings
 
 NUMBERS = Schema(columns=(ColumnSpec("a", "long"), ColumnSpec("b", "double", required=False)))
 

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 
 from batchscore import readers
 from batchscore.errors import FileRefused
-from batchscore.job import CsvOptions, ScoringSettings
 from batchscore.minibatch import FileSlice, InputFile
 from batchscore.readers import is_payload
 from batchscore.schema import ColumnSpec, Schema, TensorSpec
+from batchscore.settings import CsvOptions, ScoringSettings
 from batchscore.signature.modelinput import model_input
 
 NAMED = Schema(columns=(ColumnSpec("a", "long"), ColumnSpec("b", "double"), ColumnSpec("s", "string")))

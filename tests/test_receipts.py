@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.journal import Header, Journal
-from batchscore.minibatch import Column, Failed, Failure, FileSlice, InputFile, MiniBatch, Outcome, Scored
+from batchscore.minibatch import FileSlice, InputFile, MiniBatch
+from batchscore.outcome import Column, Failed, Failure, Outcome, Scored
 from batchscore.receipts import FailedAt, Receipts, Segment
 from batchscore.summary import Verdicts
 

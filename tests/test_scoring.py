@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchscore.errors import AnswerRefused
-from batchscore.job import ScoringSettings
-from batchscore.minibatch import Failed, FileSlice, InputFile, MiniBatch, Outcome, Scored
+from batchscore.minibatch import FileSlice, InputFile, MiniBatch
 from batchscore.model import Model
+from batchscore.outcome import Failed, Outcome, Scored
 from batchscore.schema import ColumnSpec, Schema
 from batchscore.scoring import ModelScorer
+from batchscore.settings import ScoringSettings
 
 
 def listed(path: Path) -> InputFile:

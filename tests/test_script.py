@@ -23,10 +23,11 @@ from batchscore import staging
 from batchscore.deployment import CodeConfiguration, Deployment, EnvironmentReference
 from batchscore.errors import ModelLoadError, UsageError
 from batchscore.face import run
-from batchscore.job import Job, MiniBatchSize, Script
+from batchscore.job import Job, Script
 from batchscore.planning import worker_spec
 from batchscore.progress import Silent
 from batchscore.runner import run_job
+from batchscore.settings import MiniBatchSize
 from batchscore.summary import JobSummary
 from batchscore.validation import validate_job
 

@@ -18,10 +18,11 @@ import quick
 from conftest import SaveModel
 from here import HereSlots
 
-from batchscore.job import Job, MiniBatchSize
+from batchscore.job import Job
 from batchscore.progress import Silent
 from batchscore.readers.parquet_rows import MAX_BATCH_ROWS
 from batchscore.runner import run_job
+from batchscore.settings import MiniBatchSize
 from batchscore.summary import JobSummary
 
 AZURE: dict[str, Any] = {

@@ -25,7 +25,8 @@ from batchscore.errors import OutputLocked, UsageError
 from batchscore.highlights import MOST, Highlights
 from batchscore.joblog.texts import problems
 from batchscore.locking import held_by
-from batchscore.minibatch import Failed, Failure, FileSlice, InputFile, Outcome, Scored
+from batchscore.minibatch import FileSlice, InputFile
+from batchscore.outcome import Failed, Failure, Outcome, Scored
 from batchscore.progress import Silent
 from batchscore.runner import run_job
 from batchscore.runplan import RunPlan

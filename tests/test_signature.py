@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from batchscore.errors import FileRefused
-from batchscore.job import ScoringSettings
 from batchscore.schema import Schema, TensorSpec
+from batchscore.settings import ScoringSettings
 from batchscore.signature import names_without_header, plan_reading
 
 NAMED = Schema.from_json(

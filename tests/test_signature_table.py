@@ -22,9 +22,10 @@ from here import HereSlots, python_model
 
 from batchscore import readers
 from batchscore.errors import UsageError
-from batchscore.job import CsvOptions, ScoringSettings
-from batchscore.minibatch import Failed, FileSlice, InputFile, MiniBatch
+from batchscore.minibatch import FileSlice, InputFile, MiniBatch
+from batchscore.outcome import Failed
 from batchscore.scoring import ModelScorer, load_scorer
+from batchscore.settings import CsvOptions, ScoringSettings
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The default dtype for empty Series:FutureWarning",  # MLflow's, on pandas 1.5

@@ -15,8 +15,8 @@ from batchscore.errors import StorageError, UsageError
 from batchscore.faults import Abandoned, ModelNotLoaded, ScoringRaised, WorkerDied, WorkerFault, WorkerTimedOut
 from batchscore.joblog.process import ProcessLog
 from batchscore.lifeline import MODE_VARIABLE
-from batchscore.minibatch import Scored
 from batchscore.nursery import Nursery
+from batchscore.outcome import Scored
 from batchscore.slot import Slot
 
 

@@ -8,7 +8,7 @@ from fake_worker import PATIENCE, batch, count, is_running, spec
 
 from batchscore.errors import ModelLoadError
 from batchscore.faults import Abandoned, WorkerDied
-from batchscore.minibatch import Scored
+from batchscore.outcome import Scored
 from batchscore.slots import Slots
 
 

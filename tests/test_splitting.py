@@ -12,8 +12,8 @@ import quick
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore.job import CsvOptions, MiniBatchSize
 from batchscore.minibatch import InputFile, MiniBatch
+from batchscore.settings import CsvOptions, MiniBatchSize
 from batchscore.splitting import Cutting, split
 
 SIZES = st.one_of(

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from batchscore.minibatch import FileSlice, InputFile, Outcome, Scored
+from batchscore.minibatch import FileSlice, InputFile
+from batchscore.outcome import Outcome, Scored
 from batchscore.stopwatch import Lap, Spent, Stopwatch
 
 

@@ -22,8 +22,8 @@ from stores import Shop, Web
 from batchscore import readers
 from batchscore.errors import FileRefused, StorageError, UsageError
 from batchscore.inputs import Listing, Selection, list_inputs
-from batchscore.job import CsvOptions
 from batchscore.minibatch import InputFile
+from batchscore.settings import CsvOptions
 from batchscore.storage import Access, access_of, local_copies, open_stored, packages_for, retrying, using
 from batchscore.storage.retrying import Kind, kind_of
 
@@ -160,8 +160,8 @@ def test_a_slice_of_a_csv_reads_its_bytes_and_a_bounded_rest(shop: Shop) -> None
 
 
 def test_of_parquet_only_the_columns_that_are_asked_for_are_read(shop: Shop) -> None:
-    from batchscore.job import ScoringSettings
     from batchscore.schema import ColumnSpec, Schema
+    from batchscore.settings import ScoringSettings
 
     wide = {f"c{number}": np.random.default_rng(number).random(60_000) for number in range(10)}
     sink = io.BytesIO()

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import UsageError
-from batchscore.job import CsvOptions
-from batchscore.minibatch import Failure, FileSlice, InputFile
+from batchscore.minibatch import FileSlice, InputFile
+from batchscore.outcome import Failure
+from batchscore.settings import CsvOptions
 from batchscore.summary import Counts, FileVerdict, JobSummary, judge, rows_of_failed
 
 

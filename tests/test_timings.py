@@ -11,7 +11,8 @@ import quick
 from conftest import RunHere, SaveModel
 from here import HereSlots
 
-from batchscore.minibatch import FileSlice, InputFile, Json, Outcome, Scored
+from batchscore.minibatch import FileSlice, InputFile, Json
+from batchscore.outcome import Outcome, Scored
 from batchscore.runner import run_job
 from batchscore.showing import look, text
 from batchscore.showing.unfinished import Tally

@@ -20,15 +20,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchscore.inputs import Selection, list_inputs
-from batchscore.job import CsvOptions, ScoringSettings
-from batchscore.minibatch import Failed, FileSlice, InputFile, MiniBatch, Outcome, Scored
+from batchscore.minibatch import FileSlice, InputFile, MiniBatch
 from batchscore.model import Model
+from batchscore.outcome import Failed, Outcome, Scored
 from batchscore.readers import source, together
 from batchscore.readers.csv_parser import RecordParser
 from batchscore.readers.parquet_rows import BatchReader
 from batchscore.readers.together import BUNDLE_BYTES, SMALL_BYTES
 from batchscore.schema import ColumnSpec, Schema
 from batchscore.scoring import ModelScorer
+from batchscore.settings import CsvOptions, ScoringSettings
 from batchscore.splitting import auto_bytes
 
 SCHEMA = Schema(
@@ -305,7 +306,7 @@ PLANNING = """
 import resource, sys
 import batchscore.runner
 from batchscore.inputs import Selection, list_inputs
-from batchscore.job import CsvOptions, MiniBatchSize
+from batchscore.settings import CsvOptions, MiniBatchSize
 from batchscore.receipts import Receipts
 from batchscore.splitting import Cutting, split
 

@@ -21,13 +21,14 @@ from conftest import ROOT
 from batchscore import errors, validate
 from batchscore.cli import main_group
 from batchscore.estimating import Room, estimate, rows_of_a_call, shortages
-from batchscore.job import CsvOptions, Job
+from batchscore.job import Job
 from batchscore.minibatch import InputFile
 from batchscore.readers.checking import about_rows
 from batchscore.report import Report, Sample
 from batchscore.runner import run_job
 from batchscore.sampling import Fitting
 from batchscore.schema import ColumnSpec
+from batchscore.settings import CsvOptions
 from batchscore.signature import convert, never_fits
 from batchscore.translating import job_of
 from batchscore.validation import validate_job

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from batchscore import worker
 from batchscore.channel import MAX_MESSAGE, Channel, ChannelClosed, frame
 from batchscore.errors import AnswerRefused, FileRefused, ModelLoadError, StorageError, UsageError
-from batchscore.minibatch import Outcome, Scored
+from batchscore.outcome import Outcome, Scored
 
 
 class Scripted:

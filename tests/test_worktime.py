@@ -10,7 +10,8 @@ import pytest
 from batchscore import worktime
 from batchscore.faults import ModelNotLoaded, WorkerDied
 from batchscore.joblog.process import Attempt, Nobody, ProcessLog
-from batchscore.minibatch import FileSlice, InputFile, MiniBatch, Outcome, Scored
+from batchscore.minibatch import FileSlice, InputFile, MiniBatch
+from batchscore.outcome import Outcome, Scored
 from batchscore.stopwatch import Lap, Spent
 from batchscore.worktime import WorkTime
 
@@ -82,6 +83,22 @@ def test_what_workers_do_adds_up_to_their_time(day: Day) -> None:
     assert day.heard == [
         "process000 loaded", "process001 loaded", "attempt at 7", "attempt at 7", "process000 loaded", "attempt at 7",
     ]  # fmt: skip
+
+
+def test_who_waits_for_another_to_load_the_model_is_idle_and_sees_no_tail_yet(day: Day) -> None:
+    """Smaller mini-batches would shorten the tail, but no loading."""
+    day.work.loaded("process000", 100, Lap(2, 1))
+    day.attempt(0, 102, 3, outcome(predict=Lap(3, 3)))
+    day.work.loaded("process001", 100, Lap(9, 1))
+    day.attempt(1, 109, 4, outcome(predict=Lap(4, 4)))
+    day.now = 113
+    shifts = day.work.shifts()
+    assert (shifts.idle, shifts.tail) == (8, 4)
+
+
+def test_a_clock_that_is_set_back_makes_no_negative_time(day: Day) -> None:
+    day.work.not_loaded("process000", worktime.time.time() + 3600, ModelNotLoaded("no such layer", ""))
+    assert day.work.shifts().load.seconds == 0
 
 
 def test_a_failed_load_is_a_load_and_an_answer_without_times_is_predict(day: Day) -> None:

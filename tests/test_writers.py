@@ -23,8 +23,8 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from batchscore.errors import AnswerRefused, StorageError
-from batchscore.job import FORMATS
-from batchscore.minibatch import Column
+from batchscore.outcome import Column
+from batchscore.settings import FORMATS
 from batchscore.writers import TYPED, Piece, join, open_part, rendering, unify
 from batchscore.writers.parquet import ROW_GROUP_ROWS
 from batchscore.writers.types import arrow_type, canonical_type
@@ -638,7 +638,7 @@ def test_joining_text_needs_no_pyarrow(tmp_path):
     with open_part("csv", str(tmp_path / "part"), ROLES) as part:
         part.write(table(1))
     program = (
-        "import sys, io\nfrom batchscore.minibatch import Column\nfrom batchscore.writers import Piece, join, unify\n"
+        "import sys, io\nfrom batchscore.outcome import Column\nfrom batchscore.writers import Piece, join, unify\n"
         f"columns = {tuple((column.name, column.type, column.role) for column in part.columns)!r}\n"
         "columns = tuple(Column(*each) for each in columns)\n"
         f"piece = Piece({str(tmp_path / 'part')!r}, 0, {part.position(1)}, columns)\n"

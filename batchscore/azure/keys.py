@@ -39,7 +39,7 @@ from batchscore.deployment import (
     Style,
 )
 from batchscore.errors import UsageError
-from batchscore.job import output_name_and_format
+from batchscore.settings import output_name_and_format
 
 
 def _file_name(value: Value) -> str:

@@ -19,8 +19,9 @@ from batchscore.joblog import report, texts
 from batchscore.joblog.capped import CappedFile
 from batchscore.joblog.process import Attempt, ProcessLog, one_line
 from batchscore.locking import utc
-from batchscore.minibatch import Failed, MiniBatch, Outcome, Scored
+from batchscore.minibatch import MiniBatch
 from batchscore.nouns import counted
+from batchscore.outcome import Failed, Outcome, Scored
 from batchscore.progress import LINE_SECONDS, Watcher, opening_line
 from batchscore.redaction import secret_values, without
 from batchscore.stopwatch import Lap

@@ -18,7 +18,8 @@ from batchscore.faults import ModelNotLoaded, WorkerFault
 from batchscore.joblog.capped import CappedFile
 from batchscore.joblog.printed import Printed, Reader
 from batchscore.locking import utc
-from batchscore.minibatch import Failed, Json, MiniBatch, Outcome
+from batchscore.minibatch import Json, MiniBatch
+from batchscore.outcome import Failed, Outcome
 from batchscore.redaction import without
 from batchscore.stopwatch import Lap
 

@@ -9,7 +9,8 @@ from datetime import datetime, timezone
 
 from batchscore.faults import ModelNotLoaded, ScoringRaised, WorkerTimedOut
 from batchscore.joblog.process import Attempt, one_line
-from batchscore.minibatch import FileSlice, Json, Outcome, compact
+from batchscore.minibatch import FileSlice, Json, compact
+from batchscore.outcome import Outcome
 
 COLUMNS = (
     "Mini-batch Id", "Picked Count", "Process", "Process Start Time", "Total", "Succeeded", "Failed",

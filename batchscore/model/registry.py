@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from batchscore.errors import BatchscoreError, StorageError, UsageError
-from batchscore.minibatch import Json, MiniBatch, Outcome
+from batchscore.minibatch import Json, MiniBatch
+from batchscore.outcome import Outcome
 
 _RETRIES = "2"
 """Of a request to the tracking server; MLflow's default is 7 with growing pauses, minutes until a dead one is named."""

@@ -15,9 +15,9 @@ from batchscore.storage import can_be_cut
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from batchscore.job import CsvOptions, ScoringSettings
     from batchscore.minibatch import InputFile
     from batchscore.schema import Schema
+    from batchscore.settings import CsvOptions, ScoringSettings
 
 __all__ = [
     "SUFFIXES",

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from batchscore.job import ScoringSettings
     from batchscore.minibatch import FileSlice
     from batchscore.schema import Schema
+    from batchscore.settings import ScoringSettings
     from batchscore.signature import ReadPlan
 
 SMALL_BYTES = 256 << 10

@@ -16,9 +16,9 @@ from batchscore.readers.source import BLOCK_BYTES, delimiter_of, is_ascii_compat
 from batchscore.signature import parse_text, plan_reading
 
 if TYPE_CHECKING:
-    from batchscore.job import CsvOptions, ScoringSettings
     from batchscore.minibatch import InputFile
     from batchscore.schema import Schema
+    from batchscore.settings import CsvOptions, ScoringSettings
 
 _CSV = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.zst", ".tsv.zst")
 _JSONL = (".jsonl", ".jsonl.gz", ".jsonl.zst")

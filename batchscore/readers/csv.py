@@ -20,10 +20,10 @@ from batchscore.readers.source import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from batchscore.job import CsvOptions, ScoringSettings
     from batchscore.minibatch import InputFile
     from batchscore.readers.chunks import Chunk, Refuse
     from batchscore.schema import Schema
+    from batchscore.settings import CsvOptions, ScoringSettings
 
 
 def read(

@@ -18,9 +18,9 @@ from batchscore.signature import names_without_header
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batchscore.job import CsvOptions
     from batchscore.minibatch import FileSlice, InputFile
     from batchscore.schema import Schema
+    from batchscore.settings import CsvOptions
 
 MAX_COLUMNS = 100_000
 """pyarrow takes 8 KB for each."""

@@ -22,8 +22,8 @@ from batchscore.signature import ReadColumn, ReadPlan, plan_reading
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from batchscore.job import ScoringSettings
     from batchscore.minibatch import InputFile
+    from batchscore.settings import ScoringSettings
 
 
 def read_inferred(piece: FileSlice, settings: ScoringSettings) -> Iterator[Chunk]:

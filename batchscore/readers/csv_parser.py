@@ -11,16 +11,16 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from batchscore.errors import FileRefused
-from batchscore.job import MISSING_VALUES
 from batchscore.readers.chunks import Rows, first_refusal, join
 from batchscore.readers.csv_defects import nul, ragged, undecodable, with_record
 from batchscore.readers.records import record_offsets
+from batchscore.settings import MISSING_VALUES
 from batchscore.signature import FALSE_VALUES, TRUE_VALUES, check_typed, parse_text, reading_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batchscore.job import CsvOptions
+    from batchscore.settings import CsvOptions
     from batchscore.signature import ReadColumn, ReadPlan
 
 # pyarrow's words, the same from 19 to 26

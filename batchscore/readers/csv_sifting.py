@@ -18,8 +18,8 @@ from batchscore.signature import sift
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batchscore.job import CsvOptions
     from batchscore.readers.chunks import Numbers, Refuse, Rows
+    from batchscore.settings import CsvOptions
     from batchscore.signature import ReadColumn
 
 UNCERTAIN = (

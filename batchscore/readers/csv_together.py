@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from batchscore.job import CsvOptions, ScoringSettings
     from batchscore.minibatch import FileSlice, InputFile
     from batchscore.readers.bundles import Members, Small
     from batchscore.schema import Schema
+    from batchscore.settings import CsvOptions, ScoringSettings
 
     Numbers: TypeAlias = npt.NDArray[np.intp]
 

@@ -18,9 +18,9 @@ from batchscore.signature import plan_reading
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from batchscore.job import CsvOptions, ScoringSettings
     from batchscore.minibatch import FileSlice
     from batchscore.schema import Schema
+    from batchscore.settings import CsvOptions, ScoringSettings
 
 GROUP_BYTES = 8 << 20
 """Blocks parsed at once: what is done for each column then costs little, and it's still a fraction of a chunk."""

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from batchscore.job import CsvOptions, ScoringSettings
     from batchscore.minibatch import InputFile
     from batchscore.schema import Schema, TensorSpec
+    from batchscore.settings import CsvOptions, ScoringSettings
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 """Whatever the suffix says: a PNG named .jpg is common. Pillow's other formats start programs, among other things."""

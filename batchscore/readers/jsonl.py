@@ -19,11 +19,11 @@ from batchscore.readers.source import is_compressed, read_blocks, without_bom
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from batchscore.job import CsvOptions, ScoringSettings
     from batchscore.minibatch import InputFile
     from batchscore.readers.chunks import Chunk, Refuse
     from batchscore.readers.payload_forms import Payload
     from batchscore.schema import Schema
+    from batchscore.settings import CsvOptions, ScoringSettings
 
 MAX_KEYS = 100_000
 """Of all records together."""

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     import pyarrow.parquet as pq
 
-    from batchscore.job import CsvOptions, ScoringSettings
     from batchscore.minibatch import InputFile
     from batchscore.readers.chunks import Chunk, Refuse
     from batchscore.schema import Schema
+    from batchscore.settings import CsvOptions, ScoringSettings
 
 
 def read(

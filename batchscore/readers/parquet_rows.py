@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     import pyarrow.parquet as pq
 
-    from batchscore.job import ScoringSettings
     from batchscore.minibatch import FileSlice, InputFile
     from batchscore.readers.chunks import Chunk, Refuse
     from batchscore.schema import Schema
+    from batchscore.settings import ScoringSettings
     from batchscore.signature import ReadColumn, ReadPlan
 
 MAX_BATCH_ROWS = 65_536

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     import pyarrow.parquet as pq
 
-    from batchscore.job import ScoringSettings
     from batchscore.minibatch import FileSlice
     from batchscore.readers.bundles import Members, Small
     from batchscore.schema import Schema
+    from batchscore.settings import ScoringSettings
 
 _VALUE_BYTES = 8
 """Of a number in memory, and about what a short text takes."""

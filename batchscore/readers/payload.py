@@ -24,10 +24,10 @@ from batchscore.signature import json_text
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from batchscore.job import CsvOptions, ScoringSettings
     from batchscore.minibatch import InputFile
     from batchscore.readers.chunks import Chunk, Refuse
     from batchscore.schema import Schema
+    from batchscore.settings import CsvOptions, ScoringSettings
 
 MAX_BYTES = 64 << 20
 """Of a document, which is parsed whole and takes some twenty-five times as much memory."""

@@ -17,9 +17,9 @@ from batchscore.signature import native, plan_reading
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from batchscore.job import ScoringSettings
     from batchscore.minibatch import FileSlice
     from batchscore.readers.payload_forms import Payload
+    from batchscore.settings import ScoringSettings
     from batchscore.signature import ReadPlan
 
 

@@ -20,9 +20,9 @@ from batchscore.writers import TYPED
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from batchscore.job import ScoringSettings
     from batchscore.minibatch import FileSlice
     from batchscore.readers.payload_forms import Payload
+    from batchscore.settings import ScoringSettings
     from batchscore.signature import ReadColumn, ReadPlan
 
 

@@ -14,8 +14,8 @@ from batchscore.storage import open_stored
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from batchscore.job import CsvOptions
     from batchscore.minibatch import InputFile
+    from batchscore.settings import CsvOptions
 
 BLOCK_BYTES = 1 << 20
 """Larger blocks are slower: their memory goes back to the kernel and comes again."""

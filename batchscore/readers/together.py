@@ -12,10 +12,10 @@ from batchscore.errors import FileRefused
 from batchscore.readers.bundles import SMALL_BYTES, Apart, Share
 
 if TYPE_CHECKING:
-    from batchscore.job import ScoringSettings
     from batchscore.minibatch import FileSlice
     from batchscore.readers.bundles import Bundle, Members, Small
     from batchscore.schema import Schema
+    from batchscore.settings import ScoringSettings
 
 BUNDLE_BYTES = 1 << 20
 """Of files that are read together."""

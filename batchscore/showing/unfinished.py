@@ -10,7 +10,8 @@ from pathlib import Path
 
 from batchscore.highlights import Glimpse, Highlights
 from batchscore.journal import read_outcomes
-from batchscore.minibatch import Failure, FileSlice, Json, Outcome, Quarantined, Scored
+from batchscore.minibatch import FileSlice, Json
+from batchscore.outcome import Failure, Outcome, Quarantined, Scored
 from batchscore.runplan import RunPlan
 from batchscore.showing.report import Progress
 from batchscore.stopwatch import Spent

@@ -15,7 +15,7 @@ from batchscore.schema import TENSOR_BYTES, ColumnSpec, Schema, TensorSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from batchscore.job import ScoringSettings
+    from batchscore.settings import ScoringSettings
 
 Spec: TypeAlias = ColumnSpec | TensorSpec
 TAB = "\\t"

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from batchscore.job import Writer
-    from batchscore.minibatch import Column
+    from batchscore.outcome import Column
+    from batchscore.settings import Writer
 
 _MODULES: dict[Writer, str] = {
     "csv": "batchscore.writers.csv",

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchscore.errors import AnswerRefused
-from batchscore.minibatch import Column
+from batchscore.outcome import Column
 from batchscore.writers import TYPED
 from batchscore.writers.rendering import csv_text
 from batchscore.writers.types import arrow_type, canonical, text_kind

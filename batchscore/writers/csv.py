@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from batchscore.minibatch import Column
+    from batchscore.outcome import Column
     from batchscore.writers import PartWriter, Piece
 
 

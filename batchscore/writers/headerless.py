@@ -11,7 +11,7 @@ from batchscore.writers.text import TextPart, join_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from batchscore.minibatch import Column
+    from batchscore.outcome import Column
     from batchscore.writers import PartWriter, Piece
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
-    from batchscore.minibatch import Column
+    from batchscore.outcome import Column
 
 ROW_GROUP_ROWS = 65_536
 _ROWS = 65_536

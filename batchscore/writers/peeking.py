@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from batchscore.job import Writer
+    from batchscore.settings import Writer
 
 
 def first_rows(path: str, form: Writer, count: int) -> list[list[Any]]:

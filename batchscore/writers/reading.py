@@ -17,8 +17,8 @@ from batchscore.writers.casting import kind_of_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from batchscore.job import Writer
-    from batchscore.minibatch import Column
+    from batchscore.outcome import Column
+    from batchscore.settings import Writer
 
 _SHORTER: dict[str, np.dtype[Any]] = {
     "float": np.dtype("float32"),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from batchscore.minibatch import Column
+    from batchscore.outcome import Column
 
 _LINE_FEED = 10
 _ROWS = 16_384

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from batchscore.errors import AnswerRefused
 
 if TYPE_CHECKING:
-    from batchscore.minibatch import Column
+    from batchscore.outcome import Column
 
 TEXT_KINDS = ("null", "integer", "long", "double", "string")
 """What text can be read as: nothing at all, whole numbers within 2^53, within int64, numbers, text."""

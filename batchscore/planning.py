@@ -27,7 +27,7 @@ from batchscore.schema import ModelSignature
 from batchscore.schema.params import parse_params
 from batchscore.slots import Slots
 from batchscore.staging import check_script, script_spec
-from batchscore.storage import Access, access_of, is_remote, is_within, local_path, public
+from batchscore.storage import Access, access_of, has_store, is_remote, is_within, local_path, public
 from batchscore.workspace import Workspace
 
 _LOOKED_AT = 3
@@ -59,10 +59,18 @@ class FoundModel:
         return "model" if name.isdecimal() else name
 
 
-def access_to_stores(job: Job) -> Access:
-    """How the job reaches the stores of its inputs, its output and its model. Raises UsageError: no such addresses."""
+NO_MODEL = FoundModel("", "", ModelFolder("", ModelSignature(), has_signature=False, digest=""))
+"""Of a scoring script that brings its own."""
+
+
+def access_to_stores(job: Job, *, is_strict: bool = True) -> Access:
+    """How the job reaches the stores of its inputs, its output and its model.
+
+    Raises UsageError: no such addresses; unless ``is_strict``, they are left out.
+    """
     locations = (job.output, *job.inputs)
-    return access_of(job.storage_options, locations if is_registered(job.model) else (job.model, *locations))
+    locations = locations if is_registered(job.model) else (job.model, *locations)
+    return access_of(job.storage_options, locations if is_strict else filter(has_store, locations))
 
 
 def find_model(job: Job, workspace: Workspace) -> FoundModel:
@@ -85,7 +93,7 @@ def _found_model(job: Job, workspace: Workspace) -> FoundModel:
         check_script(job.script, workspace)
         read = read_any_model
         if not job.model:
-            return FoundModel("", "", ModelFolder("", ModelSignature(), has_signature=False, digest=""))
+            return NO_MODEL
     if is_remote(job.model):
         shown = public(job.model)
         workspace.require_writing()

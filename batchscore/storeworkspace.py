@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from pathlib import Path
 
 from batchscore.cache import cache_folder
@@ -11,7 +12,7 @@ from batchscore.errors import OutputLocked, StorageError, UsageError
 from batchscore.job import Job
 from batchscore.locking import Holder
 from batchscore.sharedwork import SharedWork, Sharing, StoreSharing
-from batchscore.storage import Changed, StorePlace, in_use, is_remote
+from batchscore.storage import Changed, StorePlace, in_use, is_remote, local_path, public
 from batchscore.storelock import StoreLock, holder_of
 from batchscore.workspace import Glance, Workspace, obstacle_at, refuse_file
 
@@ -36,6 +37,14 @@ def looked_at(output: str, scratch: str, work_dir: str | None = None) -> Workspa
 def glance_at(output: str, scratch: str, work_dir: str | None = None) -> Glance:
     """OUTPUT, looked at without touching it. Raises UsageError, StorageError."""
     return (StoreGlance if is_remote(output) else Glance)(output, scratch, work_dir)
+
+
+def unseen(output: str, scratch: str) -> Glance:
+    """An OUTPUT that can't be looked at: of which nothing is known but where it was to be."""
+    glance = Glance(str(Path(scratch, "nowhere")), scratch)
+    with contextlib.suppress(UsageError):
+        glance.root = public(output) if is_remote(output) else os.path.realpath(local_path(output, "OUTPUT"))
+    return glance
 
 
 class StoreWorkspace(Workspace):
@@ -140,6 +149,10 @@ class StoreGlance(Glance):
 
     def obstacle(self) -> str | None:
         """See Glance. Whether the store lets write is known by writing alone."""
+        try:
+            self._store.require_store()
+        except StorageError as error:
+            return str(error)
         return obstacle_at("--work-dir", self.disk)
 
     def part(self, name: str) -> str:

@@ -332,14 +332,27 @@ class Glance(Workspace):
 
 
 def obstacle_at(what: str, path: str) -> str | None:
+    """Why a folder can't be made, or written; None where it can be, as far as permissions tell."""
     folder = Path(path)
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir():
-        return f"can't create {what} {path}: {folder} is a file"
+    try:
+        while not _is_there(folder):
+            folder = folder.parent
+        if not folder.is_dir():
+            return f"can't create {what} {path}: {folder} is a file"
+    except OSError as error:
+        return f"can't create or use {what} {path}: {error.strerror}"
     if not os.access(folder, os.W_OK | os.X_OK):
         return f"can't write to {folder}: permission denied or read-only"
     return None
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something. Raises OSError where that can't be told."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _folder(root: str, work_dir: str | None) -> str:

@@ -15,7 +15,7 @@ import pytest
 import quick
 from conftest import RunBatchscore, RunHere
 from killable import Killable
-from stores import ACCOUNT_KEY, Azurite, Shop
+from stores import ACCOUNT, ACCOUNT_KEY, Azurite, Shop
 from uploaded import here, outputs, puts, receipts, settings_of, wait_until
 
 from batchscore.errors import StorageError, UsageError
@@ -137,6 +137,37 @@ def test_validate_looks_and_writes_nothing(shop: Shop, twice: Path, folder: Path
         f"another run holds OUTPUT ({Holder(os.getpid(), socket.gethostname())}); wait for it or stop it"
     ]
     assert shop.content().keys() == before.keys() - {"out/.batchscore/lock"} == set()
+
+
+@pytest.mark.parametrize("wrong", ["container", "key", "forbidden", "options", "scheme"])
+def test_an_output_that_cannot_be_looked_at_is_a_problem_beside_the_rest(
+    wrong: str, shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "in/b.csv").write_text("y\n1\n")
+    monkeypatch.setattr("batchscore.validation.worker_spec", lambda prepared: quick.spec(prepared, {}))
+    options, output = (), f"{shop.url}/out"
+    if wrong == "container":
+        output = f"{shop.url}-missing/out"
+    elif wrong == "key":
+        endpoint = f"http://127.0.0.1:{shop.server.proxy.port}/{ACCOUNT}"
+        connection = f"AccountName={ACCOUNT};AccountKey=d3Jvbmc=;BlobEndpoint={endpoint};"
+        options = (("connection_string", connection),) if shop.kind == "azure" else (("profile", "nobody"),)
+    elif wrong == "forbidden":
+        shop.plan.set("f*")
+    elif wrong == "options":
+        options = (("no_such_option", "1"),)
+    elif wrong == "scheme":
+        output = "ftp://host/out"
+    before = shop.content()
+    report = validate_job(quick.job(folder, output=output, storage_options=options))
+    assert (report.exit_code, report.output) == (1, output), [each.message for each in report.problems]
+    told = {each.check: each.line for each in report.problems}
+    assert set(told) == {"files", "output"}, told
+    assert "columns are missing: 'x'" in told["files"]
+    assert report.model
+    assert report.inputs
+    assert (report.inputs.rows, report.disk_free) == (3, None)
+    assert shop.content() == before
 
 
 @pytest.mark.parametrize("scheme", ["", "other"])

@@ -26,7 +26,7 @@ from batchscore.storage.objects import (
 )
 from batchscore.storage.places import Folder
 from batchscore.storage.reading import download, open_stored
-from batchscore.storage.retrying import NoSuchStore
+from batchscore.storage.retrying import NoSuchStore, retried
 from batchscore.storage.stored import Facts, StoredFile
 from batchscore.storage.stores import FsspecStore, filesystem_of
 
@@ -101,6 +101,11 @@ class StorePlace:
     def names(self, folder: str) -> set[str]:
         """See Place."""
         return {file.name.partition("/")[0] for file in self.find(folder)}
+
+    def require_store(self) -> None:
+        """Raise StorageError where there is no such container or bucket, which reading may take for an empty one."""
+        with using(self._access), _denied(self.path), contextlib.suppress(FileNotFoundError):
+            retried(lambda: self._objects.look(key_of(self.path)), f"can't list {self.path}")
 
     # Reading
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import shlex
@@ -22,6 +23,8 @@ from batchscore.streams import flush_streams, prepare_streams, show, tell
 from batchscore.translating import job_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from batchscore.progress import Watcher
     from batchscore.report import Report
     from batchscore.summary import JobSummary
@@ -171,8 +174,9 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
         tell(printable(f"{summary.status}: {summary.message}"))
         tell(f"More about it: batchscore show {_quoted(summary.output)}")
     if summary.status == "Failed" and summary.is_fresh and summary.counts.rows_scored:
-        settings = summary.manifest["settings"]
-        command = _publishing_command(settings["date"], limits_rows=settings["max_bad_rows"] is not None)
+        command = _publishing_command(
+            summary.manifest["settings"]["date"], {option: _LIFTED[option] for option in summary.exceeded}
+        )
         has_secrets = any(redact(word) != word for word in sys.argv[1:])
         hint = " (put the secrets back that are shown as …)" if has_secrets else ""
         tell(
@@ -183,8 +187,8 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
         tell(command)
 
 
-def _publishing_command(date: str | None, *, limits_rows: bool) -> str:
-    """The command that was given, with all failures allowed, for the same day whenever it is run.
+def _publishing_command(date: str | None, lifted: Mapping[str, str]) -> str:
+    """The command that was given, with these limits lifted, for the same day whenever it is run.
 
     Without environment variables, storage options and the keys in addresses: they are or may be secrets.
     """
@@ -192,21 +196,20 @@ def _publishing_command(date: str | None, *, limits_rows: bool) -> str:
     arguments = iter(sys.argv[1:])
     for word in arguments:
         option_name = word.partition("=")[0]
-        if option_name in _REPLACED:
+        if option_name in _REPLACED or option_name in lifted:
             value = word[len(option_name) + 1 :] if option_name != word else next(arguments, "")
             if option_name == "--set" and "environment_variables" not in value:
                 words += ["--set", value]
         elif word != "--fail-fast":
             words.append(word)
     end = words.index("--") if "--" in words else len(words)
-    ours = [*(["--date", date] if date else []), "--error-threshold", "-1"]
-    ours += ["--max-bad-rows", "100%"] if limits_rows else []
+    ours = [*(["--date", date] if date else []), *itertools.chain(*lifted.items())]
     return " ".join(_quoted(redact(word)) for word in [*words[:end], *ours, *words[end:]])
 
 
-_REPLACED = {
-    "--error-threshold", "--max-bad-rows", "--environment-variable", "--storage-option", "--date", "--set",
-}  # fmt: skip
+_LIFTED = {"--error-threshold": "-1", "--max-bad-rows": "100%"}
+"""Limits that allow everything."""
+_REPLACED = {"--environment-variable", "--storage-option", "--date", "--set"}
 """Options that aren't repeated as they were given."""
 
 

@@ -94,6 +94,7 @@ def standing_out(prepared: Prepared, verdicts: Verdicts) -> Json:
     warnings.note(*prepared.notes, *receipts.highlights.notes)
     return {
         "mini_batches": {
+            "done": receipts.mini_batches_done(verdicts.plan),
             "failed": number,
             "first_failed": [asdict(glimpse) for glimpse in first],
             "slowest": [asdict(glimpse) for glimpse in receipts.highlights.slowest],

@@ -9,7 +9,7 @@ from itertools import chain, groupby
 from typing import BinaryIO
 
 from batchscore import manifest, writers
-from batchscore.errors import BatchscoreError, OutputLocked, StorageError, UsageError
+from batchscore.errors import BatchscoreError, OutputLocked, Stopped, StorageError, UsageError
 from batchscore.job import Job
 from batchscore.manifest import Ending
 from batchscore.minibatch import Column, Failure, Json, Quarantined
@@ -176,13 +176,14 @@ def _has_success(job: Job, verdicts: Verdicts) -> bool | None:
 def cut_short(prepared: Prepared, verdicts: Verdicts, error: BatchscoreError) -> Ending:
     """How a job ended that a signal stopped, or an error; failures.jsonl has the failures so far.
 
-    A wrong setting that shows only in a worker is raised again, and leaves nothing behind where nothing was scored.
+    A wrong setting that shows only in a worker is raised again, and leaves nothing behind where nothing was scored; so
+    is a signal that comes before it is known what there is to do: job.json stays that of the run before.
     Raises OutputLocked where somebody broke this run's lock.
     """
     workspace, earlier = prepared.workspace, prepared.earlier
     if isinstance(error, OutputLocked):
         raise error
-    if isinstance(error, UsageError):
+    if isinstance(error, UsageError) or (isinstance(error, Stopped) and not verdicts.plan):
         workspace.is_done = earlier.is_new and not earlier.header.replaces and verdicts.receipts.is_empty
         raise error
     ending = manifest.cut_short(error, manifest.count(prepared, verdicts))

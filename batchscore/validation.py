@@ -18,7 +18,16 @@ from batchscore.interpreter import check_interpreter
 from batchscore.job import Job
 from batchscore.manifest import judged_again
 from batchscore.minibatch import Json
-from batchscore.planning import NO_MODEL, FoundModel, Prepared, access_to_stores, find_inputs, find_model, prepare, worker_spec
+from batchscore.planning import (
+    NO_MODEL,
+    FoundModel,
+    Prepared,
+    access_to_stores,
+    find_inputs,
+    find_model,
+    prepare,
+    worker_spec,
+)
 from batchscore.progress import Silent, Watcher
 from batchscore.provisioning import interpreter_for
 from batchscore.redaction import redact
@@ -130,8 +139,9 @@ class Draft:
         """The job as it would be in an OUTPUT of its own; without the settings that are refused, to see the rest."""
         prepared = self.attempt("settings", lambda: _prepared(self.job, self.nowhere, model, listing))
         if prepared is None:
-            with contextlib.suppress(UsageError):
-                prepared = self.plainly(model, listing)
+            for plain in (self.plain, replace(self.plain, rename=())):
+                with contextlib.suppress(UsageError):
+                    prepared = prepared or _prepared(plain, self.nowhere, model, listing)
         if prepared is not None:
             self.notes.update(dict.fromkeys(prepared.notes))
         return prepared
@@ -141,9 +151,10 @@ class Draft:
         """An OUTPUT that holds nothing."""
         return Glance(str(Path(self.glance.folder, "nowhere")), self.glance.folder)
 
-    def plainly(self, model: FoundModel, listing: Listing) -> Prepared:
-        """The job without the settings that depend on what is found. Raises UsageError."""
-        return _prepared(replace(self.job, keep=(), add=(), rename=(), params=()), self.nowhere, model, listing)
+    @property
+    def plain(self) -> Job:
+        """The job without the settings that depend on what is found, but for renaming, which files may need."""
+        return replace(self.job, keep=(), add=(), params=())
 
     def look_at_output(self, model: FoundModel, listing: Listing | None, prepared: Prepared | None) -> None:
         """Say what a run would do with what is in OUTPUT."""
@@ -198,8 +209,10 @@ class Draft:
         """Without a model: whether each file can be read."""
         if self.job.script is not None:
             return
-        found = self.attempt("files", lambda: examine(self.plainly(NO_MODEL, listing), watch, Path(self.glance.logs)))
-        self.findings += found.findings() if found else ()
+        plain = replace(self.plain, rename=())
+        prepared = self.attempt("files", lambda: _prepared(plain, self.nowhere, NO_MODEL, listing))
+        if prepared is not None:
+            self.findings += examine(prepared, watch, Path(self.glance.logs)).findings()
 
     def score_first_rows(self, slots: Slots, prepared: Prepared, examined: Examined) -> None:
         """Score the sample with the settings that weren't refused."""

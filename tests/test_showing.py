@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.cli import main_group
-from batchscore.errors import OutputLocked, UsageError
+from batchscore.errors import OutputLocked, Stopped, UsageError
 from batchscore.highlights import MOST, Highlights
 from batchscore.joblog.texts import problems
 from batchscore.locking import held_by
@@ -226,7 +226,7 @@ def test_failures_that_are_tried_again_are_not_counted(tmp_path: Path, monkeypat
             del total, todo
             seen.append(look(str(tmp_path / "out")))
 
-        def finished(self, size: int) -> None:
+        def finished(self, size: int) -> None:  # noqa: ARG002  # as Watcher has it
             self.planned(size, size)
 
     run_job(quick.job(tmp_path), Looking())
@@ -346,6 +346,36 @@ def test_spoiled_files_are_no_traceback(tmp_path: Path, monkeypatch: pytest.Monk
     (out / ".batchscore/journal.jsonl").write_text("[]\n")
     with pytest.raises(Exception, match="is not a journal of this version"):
         look(str(out))
+
+
+def test_a_job_that_was_stopped_shows_what_it_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows how many rows there are left; a second run that is stopped before it has planned changes nothing."""
+    quick.write(tmp_path, a="1 2", b="3", c="99", d="4")
+    (tmp_path / "faults").mkdir()
+    (tmp_path / "faults/99").write_text("wait")
+    quick.use(monkeypatch, FAULTS=str(tmp_path / "faults"))
+    job = quick.job(tmp_path, grace=0)
+
+    class Stopping(Silent):
+        def finished(self, size: int) -> None:  # noqa: ARG002  # as Watcher has it
+            self.done = getattr(self, "done", 0) + 1
+            if self.done == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    assert run_job(job, Stopping()).status == "Canceled"
+    report = look(str(tmp_path / "out"))
+    assert report.message == "stopped by SIGINT (Ctrl-C); run the same command again to go on"
+    assert (report.counts["rows_scored"], report.mini_batches_done, report.counts["mini_batches"]) == (3, 2, 4)
+    assert "rows          3 scored, 0 failed\n" in shown(report)
+    assert "mini-batches  2 of 4 done, 0 retries\n" in shown(report)
+
+    def stopped(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("batchscore.runner.split", stopped)
+    with pytest.raises(Stopped, match="stopped by SIGTERM;"):
+        run_job(job)
+    assert look(str(tmp_path / "out")).counts == report.counts
 
 
 @pytest.mark.parametrize(

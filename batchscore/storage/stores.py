@@ -195,7 +195,8 @@ _PASSED_ON = {"profile", "use_listings_cache", "listings_expiry_time", "max_path
 
 def _refuse_unknown(url: str, family: str, kind: type) -> None:
     """Raise UsageError for a storage option that the file system would ignore, or stumble over at the first request."""
-    stated = [inspect.signature(each.__init__).parameters.values() for each in kind.__mro__ if "__init__" in vars(each)]
+    made = [vars(each)["__init__"] for each in kind.__mro__[:-1] if "__init__" in vars(each)]
+    stated = [inspect.signature(each).parameters.values() for each in made]
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     known = {each.name for parameters in stated for each in parameters if each.kind in named} - {"self", "loop"}
     for name in in_use().options_for(family):

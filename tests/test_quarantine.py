@@ -170,7 +170,28 @@ def test_text_in_another_encoding_is_a_bad_row(run_here: RunHere, picky: Path, t
     (tmp_path / "in/a.csv").write_bytes(b"id,x,n,day\n1,1,1,\n2,\xff,2,\n3,3,3,\n")
     summary = run_here(picky, tmp_path / "in", tmp_path / "out", on_bad_row="quarantine")
     assert counted(summary) == (3, 2, 1, 0)
-    assert failed(tmp_path / "out")[0]["record"] == "2,\\xff,2,"
+    (failure,) = failed(tmp_path / "out")
+    assert failure["record"] == "2,\\xff,2,"
+    assert failure["reason"].startswith("row 1, column 'x': found '\\xff', which isn't utf-8")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+def test_records_of_other_widths_in_another_encoding_are_bad_rows_and_nothing_else_is_said(
+    run_here: RunHere, picky: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], encoding: str
+) -> None:
+    """pyarrow decodes the text of a record that it has another count of fields of, which may not be possible."""
+    (tmp_path / "in").mkdir()
+    rows = (b"1,1,1,", b"2,2,2,,\x81", b"3,\x81,3,", b"4,4,4,", b"\x815", b"6,oops,6,", b"7,7,7,")
+    (tmp_path / "in/a.csv").write_bytes(b"id,x,n,day\n" + b"\n".join(rows) + b"\n")
+    (tmp_path / "in/b.csv").write_bytes(b"id,x,n,day\n\x811\n")
+    csv = {"encoding": encoding}
+    summary = run_here(picky, tmp_path / "in", tmp_path / "out", on_bad_row="quarantine", **csv)
+    assert counted(summary) == (8, 3, 5, 0)
+    found = failed(tmp_path / "out")
+    assert [failure["row"] for failure in found] == [1, 2, 4, 5, 0]
+    assert [failure["record"] for failure in found] == ["2,2,2,,\\x81", "3,\\x81,3,", "\\x815", "6,oops,6,", "\\x811"]
+    assert "found 5 fields" in found[0]["reason"]
+    assert "Exception ignored" not in capfd.readouterr().err
 
 
 def test_a_record_is_told_to_its_last_character_however_long(run_here: RunHere, picky: Path, tmp_path: Path) -> None:

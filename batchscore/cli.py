@@ -17,7 +17,8 @@ from batchscore import __version__
 from batchscore.errors import BatchscoreError, StorageError
 from batchscore.headings import GroupedCommand, option
 from batchscore.job import Job
-from batchscore.options import STORAGE_OPTION, WATCHING, job_options, watching_options
+from batchscore.options import DATE_OPTION, STORAGE_OPTION, WATCHING, job_options, watching_options
+from batchscore.placeholders import output_on, parse_date
 from batchscore.redaction import redact
 from batchscore.streams import flush_streams, prepare_streams, show, tell
 from batchscore.translating import job_of
@@ -72,6 +73,7 @@ def run(context: click.Context, /, **given: Any) -> None:
     failed, and job.json. Loading a model runs its code: score models you trust.
     """  # noqa: D301 (click's mark for a paragraph that isn't rewrapped)
     job = job_of(context)
+    _warn(context)
     from batchscore.runner import run_job
 
     summary = run_job(job, _watcher(given, job))
@@ -96,6 +98,7 @@ def validate(context: click.Context, /, **given: Any) -> None:
     disk and memory are estimated from the sample.
     """  # noqa: D301 (click's mark for a paragraph that isn't rewrapped)
     job = job_of(context)
+    _warn(context)
     from batchscore.validation import validate_job
 
     report = validate_job(job, _watcher(given, job))
@@ -122,12 +125,16 @@ def _print(report: Report, given: dict[str, Any]) -> None:
 @option(WATCHING, "--json", "as_json", is_flag=True, help="Print JSON.")
 @option(WATCHING, "--work-dir", type=click.Path(), default=None, metavar="DIR", help="That of the run, if it had one.")
 @STORAGE_OPTION
-def show_job(output: str, *, as_json: bool, work_dir: str | None, storage_options: tuple[tuple[str, str], ...]) -> None:
+@DATE_OPTION
+def show_job(
+    output: str, *, as_json: bool, work_dir: str | None, storage_options: tuple[tuple[str, str], ...], date: str
+) -> None:
     """Say what the job in OUTPUT did, or how far it has come.
 
     \b
       batchscore show scored
       watch batchscore show scored
+      batchscore show 'scored/{date}' --date yesterday
 
     Status, counts, rates, the slowest and the failed mini-batches, reasons of
     failure with examples, warnings. Nothing in OUTPUT is changed, and a run at work
@@ -137,11 +144,20 @@ def show_job(output: str, *, as_json: bool, work_dir: str | None, storage_option
     from batchscore.progress import printable
     from batchscore.showing import look, text
 
-    report = look(output, work_dir, storage_options)
+    report = look(output_on(output, parse_date(date)), work_dir, storage_options)
     if as_json:
         show(_as_json(report.to_json()))
     else:
         show("\n".join(map(printable, text.lines(report))))
+
+
+def _warn(context: click.Context) -> None:
+    """Of environment variables that are misspelt."""
+    from batchscore.progress import printable
+
+    if isinstance(context.command, GroupedCommand) and not context.params["quiet"]:
+        for warning in context.command.unknown_variables():
+            tell(printable(f"Warning: {warning}"))
 
 
 def _as_json(content: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from typing import BinaryIO
 
 from batchscore import manifest, writers
@@ -20,6 +20,9 @@ from batchscore.storage import Ready, prepare, publish
 from batchscore.summary import Counts, JobSummary, Status, Verdicts, judge
 from batchscore.workspace import Workspace
 from batchscore.writers.parts import span
+
+_LOOKED_AT = 100
+"""Failures by which it is told whether bad rows are the cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +151,17 @@ def conclude(prepared: Prepared, verdicts: Verdicts) -> Ending:
         outputs, files = publish_outputs(prepared, verdicts, columns)
         ending = manifest.completed(counts, outputs, columns, files)
     else:
-        ending = manifest.failed(job, counts, is_whole=is_whole)
+        ending = manifest.failed(job, counts, is_whole=is_whole, is_of_rows=_is_of_rows(job, verdicts))
     publish_failures(prepared.workspace, verdicts.failures())
     return _with_highlights(ending, prepared, verdicts)
+
+
+def _is_of_rows(job: Job, verdicts: Verdicts) -> bool:
+    """Whether one of the first failures is a bad row, which could be put aside."""
+    if job.on_bad_row == "quarantine" or job.script is not None:
+        return False
+    first = islice(verdicts.failures(), _LOOKED_AT)
+    return any(isinstance(failure, Failure) and failure.row is not None for failure in first)
 
 
 def _judged(job: Job, counts: Counts, verdicts: Verdicts) -> Status:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -283,3 +284,44 @@ def test_a_key_in_the_address_of_the_output_is_used_and_not_shown(folder: Path) 
     with using(access):
         workspace = workspace_of(job)
     assert workspace.root == place
+
+
+def test_old_work_in_the_cache_goes_unless_a_run_holds_it(
+    shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of OUTPUTs on stores alone, which have what counts: other work there can't be had elsewhere."""
+    quick.use(monkeypatch)
+    quick.write(folder, d="oops")
+    cache = folder / "cache/work"
+    for name in ("old", "held", "fresh"):
+        assert run_job(quick.job(folder, output=f"{shop.url}/{name}")).status == "Failed"
+    kept = {path.name: (path / "store").read_text().strip().rpartition("/")[2] for path in cache.iterdir()}
+    assert sorted(kept.values()) == ["fresh", "held", "old"]
+    run_job(quick.job(folder, work_dir=str(cache)))
+    (local,) = {path.name for path in cache.iterdir()} - kept.keys()
+    for path in [
+        path for each in cache.iterdir() if kept.get(each.name) != "fresh" for path in (*each.iterdir(), each)
+    ]:
+        os.utime(path, (1, 1))
+    (held,) = [path for path in cache.iterdir() if kept.get(path.name) == "held"]
+    with (held / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        quick.write(folder, d="4")
+        assert run_job(quick.job(folder, output=f"{shop.url}/new")).status == "Completed"
+    left = {kept.get(path.name, path.name) for path in cache.iterdir()}
+    assert left == {"held", "fresh", local}
+    assert run_job(quick.job(folder, output=f"{shop.url}/old")).counts.rows_scored == 4
+
+
+def test_messages_of_a_store_name_output_and_not_what_lies_in_it(
+    shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick.use(monkeypatch)
+    job = quick.job(folder, output=f"{shop.url}/out")
+    for letters, counts in (("f*", lambda *_: True), ("f*", puts("/out/.batchscore")), ("f*", puts("/out/job.json"))):
+        shop.plan.set(letters, counts)
+        with pytest.raises(StorageError) as refused:
+            run_job(job)
+        assert f"OUTPUT {shop.url}/out" in str(refused.value)
+        assert "; check " in str(refused.value)
+        assert not re.search(r"\.batchscore|job\.json|OUTPUT OUTPUT", str(refused.value))

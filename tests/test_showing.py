@@ -226,7 +226,7 @@ def test_failures_that_are_tried_again_are_not_counted(tmp_path: Path, monkeypat
             del total, todo
             seen.append(look(str(tmp_path / "out")))
 
-        def finished(self, size: int) -> None:  # noqa: ARG002  # as Watcher has it
+        def finished(self, size: int) -> None:
             self.planned(size, size)
 
     run_job(quick.job(tmp_path), Looking())
@@ -357,7 +357,7 @@ def test_a_job_that_was_stopped_shows_what_it_recorded(tmp_path: Path, monkeypat
     job = quick.job(tmp_path, grace=0)
 
     class Stopping(Silent):
-        def finished(self, size: int) -> None:  # noqa: ARG002  # as Watcher has it
+        def finished(self, *_: Any) -> None:
             self.done = getattr(self, "done", 0) + 1
             if self.done == 2:
                 os.kill(os.getpid(), signal.SIGINT)
@@ -392,6 +392,30 @@ def test_a_job_that_was_stopped_shows_what_it_recorded(tmp_path: Path, monkeypat
 )  # fmt: skip
 def test_reasons_are_grouped_but_for_numbers_and_values(reason: str, common: str) -> None:
     assert pattern(reason, "a.csv") == common
+
+
+def test_a_reason_that_is_the_same_for_all_is_shown_as_it_is() -> None:
+    """Only where they differ, what differs is left out."""
+    reasons = Reasons()
+    same, *others = ("row 1: isn't utf-8", "row 2: found 'a', expected 1", "row 3: found 'b', expected 1")
+    reasons.take({"file": name, "reason": reason} for name, reason in [("a", same), ("b", same)])
+    reasons.take({"file": "c.csv", "reason": reason} for reason in others)
+    assert [(each.count, each.reason) for each in reasons.top()] == [(2, same), (2, "row #: found …, expected #")]
+
+
+def test_an_output_of_a_day_is_found_by_the_day(
+    tmp_path: Path, run_batchscore: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is there as it is written is taken as it is."""
+    quick.write(tmp_path, a="1")
+    quick.use(monkeypatch)
+    run_job(quick.job(tmp_path, output=str(tmp_path / "2026/11/03")))
+    pattern_of_day = f"{tmp_path}/{{date:%Y/%m/%d}}"
+    done = run_batchscore("show", pattern_of_day, "--date", "2026-11-03")
+    assert (done.returncode, "Completed: 1 of 1 rows" in done.stdout) == (0, True), done.stderr
+    assert run_batchscore("show", pattern_of_day).returncode == 2
+    run_job(quick.job(tmp_path, output=str(tmp_path / "{x}")))
+    assert run_batchscore("show", str(tmp_path / "{x}"), env={"BATCHSCORE_SHOW_DATE": "yesterday"}).returncode == 0
 
 
 @given(st.text(), st.text())
@@ -434,4 +458,4 @@ def test_hostile_names_do_not_reach_the_terminal(tmp_path: Path, run_batchscore:
 def test_its_options_come_from_variables_of_its_own() -> None:
     command = main_group.commands["show"]
     names = [each.envvar for each in command.params if each.param_type_name == "option"]
-    assert names == ["BATCHSCORE_SHOW_JSON", "BATCHSCORE_SHOW_WORK_DIR", "BATCHSCORE_SHOW_STORAGE_OPTION"]
+    assert names == [f"BATCHSCORE_SHOW_{name}" for name in ("JSON", "WORK_DIR", "STORAGE_OPTION", "DATE")]

@@ -37,7 +37,7 @@ class Reason:
     """Failures that say the same but for numbers and values."""
 
     reason: str
-    """Numbers as #, values as …."""
+    """As it is, where it is the same for all; else numbers as #, values as …."""
     count: int
     examples: tuple[Json, ...]
     """The first: file, row, column, value, reason."""

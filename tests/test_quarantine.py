@@ -11,11 +11,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import quick
 from conftest import RunBatchscore, RunHere, SaveModel
 
 from batchscore.errors import UsageError
 from batchscore.face import run
 from batchscore.job import Job, MiniBatchSize, Script
+from batchscore.runner import run_job
 
 PICKY = """
 import os
@@ -276,7 +278,26 @@ def test_bad_rows_may_be_so_many(run_batchscore: RunBatchscore, picky: Path, tmp
     assert (result.returncode, "output: 6 rows quarantined, more than the 1%" in result.stderr) == (1, True)
     shown = run_batchscore("show", tmp_path / "out").stdout
     assert "394 scored, 6 failed, 6 of them quarantined" in shown
-    assert "row #, column 'n'" in shown
+    assert "  1  row 160, column 'n': found '1.5'" in shown
+
+
+def test_a_job_that_failed_of_bad_rows_says_that_they_can_be_put_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not where whole files are the cause, and not where they are put aside already."""
+    hint = "; with --on-bad-row quarantine a bad row fails alone, and not its file"
+    quick.use(monkeypatch)
+    quick.write(tmp_path, a="1", b="2 oops")
+    summary = run_job(quick.job(tmp_path))
+    assert (summary.status, summary.message.endswith(hint), summary.exceeded) == (
+        "Failed",
+        True,
+        ("--error-threshold",),
+    )
+    assert run_job(quick.job(tmp_path, on_bad_row="quarantine", overwrite=True)).message.endswith("failures.jsonl")
+    (tmp_path / "in/b.csv").unlink()
+    (tmp_path / "in/c.csv").symlink_to("nowhere")
+    assert run_job(quick.job(tmp_path, overwrite=True)).message.endswith("failures.jsonl")
 
 
 def test_what_was_put_aside_is_kept_by_a_job_that_goes_on(

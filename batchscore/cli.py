@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import shlex
@@ -16,12 +17,15 @@ from batchscore import __version__
 from batchscore.errors import BatchscoreError, StorageError
 from batchscore.headings import GroupedCommand, option
 from batchscore.job import Job
-from batchscore.options import STORAGE_OPTION, WATCHING, job_options, watching_options
+from batchscore.options import DATE_OPTION, STORAGE_OPTION, WATCHING, job_options, watching_options
+from batchscore.placeholders import output_on, parse_date
 from batchscore.redaction import redact
 from batchscore.streams import flush_streams, prepare_streams, show, tell
 from batchscore.translating import job_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from batchscore.progress import Watcher
     from batchscore.report import Report
     from batchscore.summary import JobSummary
@@ -69,6 +73,7 @@ def run(context: click.Context, /, **given: Any) -> None:
     failed, and job.json. Loading a model runs its code: score models you trust.
     """  # noqa: D301 (click's mark for a paragraph that isn't rewrapped)
     job = job_of(context)
+    _warn(context)
     from batchscore.runner import run_job
 
     summary = run_job(job, _watcher(given, job))
@@ -93,6 +98,7 @@ def validate(context: click.Context, /, **given: Any) -> None:
     disk and memory are estimated from the sample.
     """  # noqa: D301 (click's mark for a paragraph that isn't rewrapped)
     job = job_of(context)
+    _warn(context)
     from batchscore.validation import validate_job
 
     report = validate_job(job, _watcher(given, job))
@@ -119,12 +125,16 @@ def _print(report: Report, given: dict[str, Any]) -> None:
 @option(WATCHING, "--json", "as_json", is_flag=True, help="Print JSON.")
 @option(WATCHING, "--work-dir", type=click.Path(), default=None, metavar="DIR", help="That of the run, if it had one.")
 @STORAGE_OPTION
-def show_job(output: str, *, as_json: bool, work_dir: str | None, storage_options: tuple[tuple[str, str], ...]) -> None:
+@DATE_OPTION
+def show_job(
+    output: str, *, as_json: bool, work_dir: str | None, storage_options: tuple[tuple[str, str], ...], date: str
+) -> None:
     """Say what the job in OUTPUT did, or how far it has come.
 
     \b
       batchscore show scored
       watch batchscore show scored
+      batchscore show 'scored/{date}' --date yesterday
 
     Status, counts, rates, the slowest and the failed mini-batches, reasons of
     failure with examples, warnings. Nothing in OUTPUT is changed, and a run at work
@@ -134,11 +144,20 @@ def show_job(output: str, *, as_json: bool, work_dir: str | None, storage_option
     from batchscore.progress import printable
     from batchscore.showing import look, text
 
-    report = look(output, work_dir, storage_options)
+    report = look(output_on(output, parse_date(date)), work_dir, storage_options)
     if as_json:
         show(_as_json(report.to_json()))
     else:
         show("\n".join(map(printable, text.lines(report))))
+
+
+def _warn(context: click.Context) -> None:
+    """Of environment variables that are misspelt."""
+    from batchscore.progress import printable
+
+    if isinstance(context.command, GroupedCommand) and not context.params["quiet"]:
+        for warning in context.command.unknown_variables():
+            tell(printable(f"Warning: {warning}"))
 
 
 def _as_json(content: dict[str, Any]) -> str:
@@ -171,8 +190,9 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
         tell(printable(f"{summary.status}: {summary.message}"))
         tell(f"More about it: batchscore show {_quoted(summary.output)}")
     if summary.status == "Failed" and summary.is_fresh and summary.counts.rows_scored:
-        settings = summary.manifest["settings"]
-        command = _publishing_command(settings["date"], limits_rows=settings["max_bad_rows"] is not None)
+        command = _publishing_command(
+            summary.manifest["settings"]["date"], {option: _LIFTED[option] for option in summary.exceeded}
+        )
         has_secrets = any(redact(word) != word for word in sys.argv[1:])
         hint = " (put the secrets back that are shown as …)" if has_secrets else ""
         tell(
@@ -183,8 +203,8 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
         tell(command)
 
 
-def _publishing_command(date: str | None, *, limits_rows: bool) -> str:
-    """The command that was given, with all failures allowed, for the same day whenever it is run.
+def _publishing_command(date: str | None, lifted: Mapping[str, str]) -> str:
+    """The command that was given, with these limits lifted, for the same day whenever it is run.
 
     Without environment variables, storage options and the keys in addresses: they are or may be secrets.
     """
@@ -192,21 +212,20 @@ def _publishing_command(date: str | None, *, limits_rows: bool) -> str:
     arguments = iter(sys.argv[1:])
     for word in arguments:
         option_name = word.partition("=")[0]
-        if option_name in _REPLACED:
+        if option_name in _REPLACED or option_name in lifted:
             value = word[len(option_name) + 1 :] if option_name != word else next(arguments, "")
             if option_name == "--set" and "environment_variables" not in value:
                 words += ["--set", value]
         elif word != "--fail-fast":
             words.append(word)
     end = words.index("--") if "--" in words else len(words)
-    ours = [*(["--date", date] if date else []), "--error-threshold", "-1"]
-    ours += ["--max-bad-rows", "100%"] if limits_rows else []
+    ours = [*(["--date", date] if date else []), *itertools.chain(*lifted.items())]
     return " ".join(_quoted(redact(word)) for word in [*words[:end], *ours, *words[end:]])
 
 
-_REPLACED = {
-    "--error-threshold", "--max-bad-rows", "--environment-variable", "--storage-option", "--date", "--set",
-}  # fmt: skip
+_LIFTED = {"--error-threshold": "-1", "--max-bad-rows": "100%"}
+"""Limits that allow everything."""
+_REPLACED = {"--environment-variable", "--storage-option", "--date", "--set"}
 """Options that aren't repeated as they were given."""
 
 

@@ -165,7 +165,9 @@ def _refuse_unfit(deployment: Deployment, fields: Mapping[str, Any]) -> None:
             f"--mini-batch-size must be a number of files, found {fields['mini_batch_size']}"
         )
     if action == "summary_only" and "output_file_name" in fields:
-        raise UsageError("--output-file-name names a file that isn't written with output_action summary_only; drop it")
+        raise UsageError(
+            "--output-file-name names a file that isn't written with --output-action summary_only; drop it"
+        )
 
 
 _OPTIONS = {"params": "--param", "csv": "how CSV files are written (--delimiter, --encoding, …)"}

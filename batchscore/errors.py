@@ -13,6 +13,8 @@ BatchscoreError                 shown without a traceback
 
 from __future__ import annotations
 
+import signal
+
 from batchscore.redaction import redact
 
 
@@ -57,13 +59,23 @@ class Stopped(BatchscoreError):
     """A signal stopped the job; the same command resumes it."""
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by signal {signal_number}; run the same command again to go on")
+        super().__init__(f"stopped by {_named(signal_number)}; run the same command again to go on")
         self.signal_number = signal_number
 
     @property
     def exit_code(self) -> int:  # type: ignore[override]  # depends on the signal
         """128 + the signal's number, as shells report it."""
         return 128 + self.signal_number
+
+
+def _named(number: int) -> str:
+    """A signal as people know it."""
+    if number == signal.SIGINT:
+        return "SIGINT (Ctrl-C)"
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 class FileRefused(BatchscoreError):

@@ -102,9 +102,9 @@ def shortages(job: Job, estimates: Estimates, sample: Sample, call: int, room: R
 def free_disk(folder: str) -> int | None:
     """Bytes that can be written where the folder is or is to be; None where that can't be known."""
     path = Path(folder)
-    while not path.exists() and path != path.parent:
-        path = path.parent
     try:
+        while not path.exists() and path != path.parent:
+            path = path.parent
         return shutil.disk_usage(path).free
     except OSError:
         return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import difflib
+import os
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import click
@@ -39,6 +41,15 @@ class GroupedCommand(click.Command):
             if isinstance(parameter, GroupedOption):
                 words = max(parameter.opts, key=len).lstrip("-")
                 parameter.envvar = f"BATCHSCORE_{self.name}_{words}".replace("-", "_").upper()
+
+    def unknown_variables(self) -> Iterator[str]:
+        """A warning of each environment variable that is named as if it were an option's, and isn't."""
+        known = [parameter.envvar for parameter in self.params if isinstance(parameter, GroupedOption)]
+        for name in sorted(os.environ):
+            if name.startswith(f"BATCHSCORE_{self.name}_".upper()) and name not in known:
+                similar = difflib.get_close_matches(name, map(str, known), n=1)
+                hint = f"did you mean {similar[0]}?" if similar else "`--help` lists the options"
+                yield f"the environment variable {name} has no effect: there is no such option; {hint}"
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options by heading, in the order of their first appearance."""

@@ -38,7 +38,7 @@ def parse_memory_limit(text: str | int | None) -> int | None:
         return None
     size = parse_size(str(text))
     if size is None:
-        raise UsageError(f"memory_limit takes a size such as 800MB or 4GB; found {text!r}")
+        raise UsageError(f"--memory-limit takes a size such as 800MB or 4GB; found {text!r}")
     return size
 
 
@@ -187,7 +187,7 @@ class Job:
             )
         if self.output_action == "summary_only" and self.script is None:
             raise UsageError(
-                "output_action summary_only leaves all output to a scoring script, and there is none; use append_row"
+                "--output-action summary_only leaves all output to a scoring script, and there is none; use append_row"
             )
         if self.layout == "azure" and (self.format != "csv" or self.keep or self.add):
             raise UsageError(
@@ -215,8 +215,8 @@ class Job:
             )
         if self.output_files == "mirror":
             raise UsageError(
-                "output_files mirror needs to know whose rows are whose, which a scoring script doesn't tell; "
-                "the script can write a file for each input itself, with output_action summary_only"
+                "--output-files mirror needs to know whose rows are whose, which a scoring script doesn't tell; "
+                "the script can write a file for each input itself, with --output-action summary_only"
             )
         names = ("keep", "add", "rename", "params", "limit", "rows_per_call")
         given = [name for name in names if getattr(self, name) not in ((), None)]

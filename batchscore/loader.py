@@ -60,20 +60,18 @@ class Loader:
                 return None
 
     def _answer(self, question: Json, descriptors: tuple[int, ...] = ()) -> Json:
-        # A signal handler that ends workers may have interrupted the thread that talks.
-        if not self._talk.acquire(timeout=_PATIENCE):
-            raise LoaderLost("is busy")
-        try:
-            self.child.channel.send(question, _PATIENCE, descriptors)
-            return self.child.channel.receive(_PATIENCE)
-        except ChannelError as error:
-            self.child.stop(gently=False)  # what comes next couldn't be told from what is missing
-            raise LoaderLost(str(error)) from error
-        except BaseException:  # a signal broke in
-            self.child.stop(gently=False)
-            raise
-        finally:
-            self._talk.release()
+        # Entered by `with`, so that no signal breaks in between taking the lock and being bound to give it back; who
+        # waits for it, waits no longer than for an answer: where none comes, the loader is killed for all.
+        with self._talk:
+            try:
+                self.child.channel.send(question, _PATIENCE, descriptors)
+                return self.child.channel.receive(_PATIENCE)
+            except ChannelError as error:
+                self.child.stop(gently=False)  # what comes next couldn't be told from what is missing
+                raise LoaderLost(str(error)) from error
+            except BaseException:  # a signal broke in
+                self.child.stop(gently=False)
+                raise
 
 
 class Forked:

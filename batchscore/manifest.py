@@ -95,6 +95,7 @@ def standing_out(prepared: Prepared, verdicts: Verdicts) -> Json:
     warnings.note(*prepared.notes, *receipts.highlights.notes)
     return {
         "mini_batches": {
+            "done": receipts.mini_batches_done(verdicts.plan),
             "failed": number,
             "first_failed": [asdict(glimpse) for glimpse in first],
             "slowest": [asdict(glimpse) for glimpse in receipts.highlights.slowest],
@@ -115,15 +116,19 @@ def completed(
     return Ending("Completed", f"{_scored(counts)}{''.join(places)}{failed}", counts, outputs, files, columns)
 
 
-def failed(job: Job, counts: Counts, *, is_whole: bool) -> Ending:
-    """The ending of a job with too many failures; ``is_whole``: everything was scored before it was judged."""
+def failed(job: Job, counts: Counts, *, is_whole: bool, is_of_rows: bool = False) -> Ending:
+    """The ending of a job with too many failures; ``is_whole``: everything was scored before it was judged.
+
+    ``is_of_rows``: files failed for rows that could be put aside.
+    """
     if not is_whole:
         message = f"stopped early: {_excess(job, counts)}, see failures.jsonl; {_scored(counts)} by then"
     elif not counts.rows_scored:
         message = f"{_bad(counts)} and no row was scored, see failures.jsonl"
     else:
         message = f"{_excess(job, counts)}; {_scored(counts)} but not published, see failures.jsonl"
-    return Ending("Failed", message, counts, exit_code=1, is_whole=is_whole)
+    hint = "; with --on-bad-row quarantine a bad row fails alone, and not its file" if is_of_rows else ""
+    return Ending("Failed", f"{message}{hint}", counts, exit_code=1, is_whole=is_whole)
 
 
 def judged_again(place: Place, manifest: Json, job: Job) -> JobSummary:

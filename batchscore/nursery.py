@@ -119,11 +119,13 @@ class Nursery:
         """The loader, once it has loaded."""
         self._loading = threading.Lock()
         self._is_stopped = False
+        self._telling = threading.Lock()
         self._untold = 0.0
 
     def load_cpu_seconds(self) -> float:
         """What loaders took to load since this was asked the last time."""
-        told, self._untold = self._untold, 0.0
+        with self._telling:
+            told, self._untold = self._untold, 0.0
         return told
 
     @property
@@ -180,7 +182,8 @@ class Nursery:
             self.origin = Origin("each", "; ".join(doubts))
             return None
         self.origin = Origin("loader", self.origin.why, doubts)
-        self._untold += float(reply.get("cpu_seconds", 0.0))
+        with self._telling:
+            self._untold += float(reply.get("cpu_seconds", 0.0))
         self._forks = Loader(child)
         return self._forks
 

@@ -57,6 +57,11 @@ def fill_in(text: str, date: dt.date, what: str) -> str:
     return _BRACE.sub(replacement, text)
 
 
+def output_on(output: str, date: dt.date) -> str:
+    """An OUTPUT that is looked at, with the day filled in; one that is there as it is written is taken as it is."""
+    return output if os.path.lexists(output) else fill_in(output, date, "OUTPUT")
+
+
 def _formatted(date: dt.date, format_: str, what: str, text: str) -> str:
     for letter in _DIRECTIVE.findall(format_):
         if letter not in _DIRECTIVES or not letter:

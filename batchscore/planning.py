@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
-import itertools
 import os
 import secrets
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from batchscore import readers
 from batchscore.child import WorkerSpec
-from batchscore.errors import FileRefused, UsageError
+from batchscore.errors import UsageError
 from batchscore.inputs import Listing, Selection, list_inputs
 from batchscore.job import Job
 from batchscore.journal import Header, read_header
 from batchscore.modelcopy import fetch_model
 from batchscore.modelfolder import ModelFolder, check_digest, is_registered, read_any_model, read_model_folder
+from batchscore.namedcolumns import check_renamed, kept_columns
 from batchscore.observed import Observed
 from batchscore.resuming import Earlier, Identity, identify, take_over
 from batchscore.schema import ModelSignature
@@ -28,11 +25,9 @@ from batchscore.schema.params import parse_params
 from batchscore.settings import ScoringSettings
 from batchscore.slots import Slots
 from batchscore.staging import check_script, script_spec
-from batchscore.storage import Access, access_of, is_remote, is_within, local_path, public
+from batchscore.storage import Access, access_of, has_store, is_remote, is_within, local_path, public
 from batchscore.workspace import Workspace
 
-_LOOKED_AT = 3
-"""Files whose columns are looked at before a name of --keep is called misspelt."""
 MAX_ROWS_PER_CALL = 65_536
 CALL_BYTES = 128 << 20
 MAX_ROWS = (1 << 31) - 1
@@ -60,10 +55,18 @@ class FoundModel:
         return "model" if name.isdecimal() else name
 
 
-def access_to_stores(job: Job) -> Access:
-    """How the job reaches the stores of its inputs, its output and its model. Raises UsageError: no such addresses."""
+NO_MODEL = FoundModel("", "", ModelFolder("", ModelSignature(), has_signature=False, digest=""))
+"""Of a scoring script that brings its own."""
+
+
+def access_to_stores(job: Job, *, is_strict: bool = True) -> Access:
+    """How the job reaches the stores of its inputs, its output and its model.
+
+    Raises UsageError: no such addresses; unless ``is_strict``, they are left out.
+    """
     locations = (job.output, *job.inputs)
-    return access_of(job.storage_options, locations if is_registered(job.model) else (job.model, *locations))
+    locations = locations if is_registered(job.model) else (job.model, *locations)
+    return access_of(job.storage_options, locations if is_strict else filter(has_store, locations))
 
 
 def find_model(job: Job, workspace: Workspace) -> FoundModel:
@@ -86,7 +89,7 @@ def _found_model(job: Job, workspace: Workspace) -> FoundModel:
         check_script(job.script, workspace)
         read = read_any_model
         if not job.model:
-            return FoundModel("", "", ModelFolder("", ModelSignature(), has_signature=False, digest=""))
+            return NO_MODEL
     if is_remote(job.model):
         shown = public(job.model)
         workspace.require_writing()
@@ -182,16 +185,17 @@ class Prepared:
 def prepare(job: Job, workspace: Workspace, model: FoundModel, listing: Listing, identity: Identity) -> Prepared:
     """Settle what the job will do, going on with what OUTPUT holds of it.
 
-    Raises UsageError: OUTPUT holds another job, unknown or unfit params, output columns of one name.
+    Raises UsageError: OUTPUT holds another job, unknown or unfit params, misspelt columns, output columns of one name.
     """
     workspace.require_writing()
+    check_renamed(listing, job, model.folder)
     planned = Header(
         job=secrets.token_hex(8),
         identity=identity.to_json(),
         reference=model.reference,
         resolved=model.resolved,
         threads=job.threads_per_worker,
-        keep=_kept_columns(listing, job, model.folder),
+        keep=kept_columns(listing, job, model.folder),
         targets=() if job.output_action == "summary_only" else (job.prediction_target,),
         replaces=(),
     )
@@ -225,34 +229,6 @@ def _scoring_settings(job: Job, model: ModelFolder, header: Header) -> ScoringSe
 def _auto_rows(width: int) -> int:
     """Rows in a call of predict, by the bytes of one."""
     return max(1, min(MAX_ROWS_PER_CALL, CALL_BYTES // max(width, 1)))
-
-
-def _kept_columns(listing: Listing, job: Job, model: ModelFolder) -> tuple[str, ...]:
-    """The columns to keep: those named, or all of the first file that can be read, partition columns included.
-
-    Raises UsageError for a name that none of the first files has: it is misspelt.
-    """
-    if not job.keep:
-        return ()
-    first = list(itertools.islice(_headers(listing, job, model), 1 if job.keep == ("*",) else _LOOKED_AT))
-    if job.keep == ("*",):
-        return first[0] if first else ()
-    for name in job.keep if first else ():
-        if name not in {"file", "row"} and not any(name.strip() in header for header in first):
-            similar = difflib.get_close_matches(name, first[0], n=1)
-            hint = f"; did you mean {similar[0]}?" if similar else ""
-            raise UsageError(f"--keep {name}: there is no such column, found {', '.join(first[0])}{hint}")
-    return job.keep
-
-
-def _headers(listing: Listing, job: Job, model: ModelFolder) -> Iterator[tuple[str, ...]]:
-    """The column names of the files that can be read, without the spaces around them."""
-    for file in listing.files:
-        try:
-            own = [name.strip() for name in readers.columns(file, job.csv, model.signature.inputs)]
-        except (FileRefused, OSError):
-            continue  # its worker will say why
-        yield (*own, *(name for name, _ in file.partitions if name not in own))
 
 
 def _declared_names(model: ModelFolder, job: Job) -> list[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from typing import BinaryIO
 
 from batchscore import manifest, writers
-from batchscore.errors import BatchscoreError, OutputLocked, StorageError, UsageError
+from batchscore.errors import BatchscoreError, OutputLocked, Stopped, StorageError, UsageError
 from batchscore.job import Job
 from batchscore.manifest import Ending
 from batchscore.minibatch import Json
@@ -21,6 +21,9 @@ from batchscore.storage import Ready, prepare, publish
 from batchscore.summary import Counts, JobSummary, Status, Verdicts, judge
 from batchscore.workspace import Workspace
 from batchscore.writers.parts import span
+
+_LOOKED_AT = 100
+"""Failures by which it is told whether bad rows are the cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +152,17 @@ def conclude(prepared: Prepared, verdicts: Verdicts) -> Ending:
         outputs, files = publish_outputs(prepared, verdicts, columns)
         ending = manifest.completed(counts, outputs, columns, files)
     else:
-        ending = manifest.failed(job, counts, is_whole=is_whole)
+        ending = manifest.failed(job, counts, is_whole=is_whole, is_of_rows=_is_of_rows(job, verdicts))
     publish_failures(prepared.workspace, verdicts.failures())
     return _with_highlights(ending, prepared, verdicts)
+
+
+def _is_of_rows(job: Job, verdicts: Verdicts) -> bool:
+    """Whether one of the first failures is a bad row, which could be put aside."""
+    if job.on_bad_row == "quarantine" or job.script is not None:
+        return False
+    first = islice(verdicts.failures(), _LOOKED_AT)
+    return any(isinstance(failure, Failure) and failure.row is not None for failure in first)
 
 
 def _judged(job: Job, counts: Counts, verdicts: Verdicts) -> Status:
@@ -177,13 +188,14 @@ def _has_success(job: Job, verdicts: Verdicts) -> bool | None:
 def cut_short(prepared: Prepared, verdicts: Verdicts, error: BatchscoreError) -> Ending:
     """How a job ended that a signal stopped, or an error; failures.jsonl has the failures so far.
 
-    A wrong setting that shows only in a worker is raised again, and leaves nothing behind where nothing was scored.
+    A wrong setting that shows only in a worker is raised again, and leaves nothing behind where nothing was scored; so
+    is a signal that comes before it is known what there is to do: job.json stays that of the run before.
     Raises OutputLocked where somebody broke this run's lock.
     """
     workspace, earlier = prepared.workspace, prepared.earlier
     if isinstance(error, OutputLocked):
         raise error
-    if isinstance(error, UsageError):
+    if isinstance(error, UsageError) or (isinstance(error, Stopped) and not verdicts.plan):
         workspace.is_done = earlier.is_new and not earlier.header.replaces and verdicts.receipts.is_empty
         raise error
     ending = manifest.cut_short(error, manifest.count(prepared, verdicts))

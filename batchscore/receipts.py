@@ -206,6 +206,10 @@ class Receipts:
             if isinstance(found, Segment) and found.extra:
                 yield found.extra
 
+    def mini_batches_done(self, plan: Iterable[MiniBatch]) -> int:
+        """How many mini-batches are scored or have failed."""
+        return sum(all(self.of(piece) is not None for piece in batch.slices) for batch in plan)
+
     def failed_mini_batches(self, plan: Iterable[MiniBatch]) -> tuple[int, tuple[Glimpse, ...]]:
         """How many mini-batches hold a slice that failed, and the first of them."""
         places = [

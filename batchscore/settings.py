@@ -116,7 +116,7 @@ class MiniBatchSize:
         if size := parse_size(words):
             return cls(bytes=size)
         raise UsageError(
-            f"mini_batch_size takes a number of files from 1, a size such as 64MB, or auto; found {text!r}"
+            f"--mini-batch-size takes a number of files from 1, a size such as 64MB, or auto; found {text!r}"
         )
 
     def __str__(self) -> str:

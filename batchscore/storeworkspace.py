@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import time
 from pathlib import Path
 
 from batchscore.cache import cache_folder
@@ -12,12 +14,15 @@ from batchscore.job import Job
 from batchscore.locking import Holder
 from batchscore.sharedwork import SharedWork
 from batchscore.sharing import Sharing, StoreSharing
-from batchscore.storage import Changed, StorePlace, in_use, is_remote
+from batchscore.storage import Changed, StorePlace, in_use, is_remote, local_path, public, storage_errors
 from batchscore.storelock import StoreLock, holder_of
-from batchscore.workspace import Glance, Workspace, obstacle_at, refuse_file
+from batchscore.workspace import FOLDER, Glance, Workspace, obstacle_at, refuse_file, remove_unlocked
 
 _NAMES = {".batchscore", "logs", "failures.jsonl", "job.json"}
 """What a job has in OUTPUT beside its prediction files."""
+_MARK = "store"
+"""A file that says of which OUTPUT on a store a folder has the work."""
+_STALE_SECONDS = 14 * 24 * 3600.0
 _LOOKS = 3
 """So often the work of a job that ends is looked at."""
 
@@ -39,6 +44,14 @@ def glance_at(output: str, scratch: str, work_dir: str | None = None) -> Glance:
     return (StoreGlance if is_remote(output) else Glance)(output, scratch, work_dir)
 
 
+def unseen(output: str, scratch: str) -> Glance:
+    """An OUTPUT that can't be looked at: of which nothing is known but where it was to be."""
+    glance = Glance(str(Path(scratch, "nowhere")), scratch)
+    with contextlib.suppress(UsageError):
+        glance.root = public(output) if is_remote(output) else os.path.realpath(local_path(output, "OUTPUT"))
+    return glance
+
+
 class StoreWorkspace(Workspace):
     """A local folder that holds the work of this machine, and the store's, which is what counts.
 
@@ -50,6 +63,7 @@ class StoreWorkspace(Workspace):
         place = StorePlace(output, in_use())
         refuse_file(place.path, place.path)
         self._lay_out(place, work_dir or _default_folder(), breaks_lock=breaks_lock)
+        self._is_in_cache = work_dir is None
         self._store: StorePlace = place
         self._work = SharedWork(place, self.folder)
         self._object = StoreLock(place)
@@ -61,6 +75,10 @@ class StoreWorkspace(Workspace):
     def __enter__(self) -> StoreWorkspace:
         super().__enter__()
         try:
+            with storage_errors(f"can't write to {self.folder}"):
+                Path(self.folder, _MARK).write_text(f"{self.root}\n")
+            if self._is_in_cache:
+                remove_stale(str(Path(self.folder).parent))
             self._object.acquire(breaks=self._breaks_lock)
             self._work.bring()
         except BaseException as error:
@@ -141,6 +159,10 @@ class StoreGlance(Glance):
 
     def obstacle(self) -> str | None:
         """See Glance. Whether the store lets write is known by writing alone."""
+        try:
+            self._store.require_store()
+        except StorageError as error:
+            return str(error)
         return obstacle_at("--work-dir", self.disk)
 
     def part(self, name: str) -> str:
@@ -153,6 +175,20 @@ class StoreGlance(Glance):
                 if not isinstance(error.__cause__, FileNotFoundError):
                     raise
         return path
+
+
+def remove_stale(folder: str) -> None:
+    """Remove work on OUTPUTs on stores that was left in the user's cache, and has not been touched for long.
+
+    It is that of jobs which were finished, or are to be, on other machines: these have it from the store. A run at work
+    holds the lock, and its work stays, however old.
+    """
+    for mark in Path(folder).glob(f"{FOLDER}-*/{_MARK}"):
+        path = mark.parent
+        with contextlib.suppress(OSError):  # what is left does no harm
+            touched = max(each.stat().st_mtime for each in (path, *path.iterdir()))
+            if time.time() - touched > _STALE_SECONDS:
+                remove_unlocked(str(path))
 
 
 def _brought(store: StorePlace, scratch: str) -> SharedWork:
@@ -171,7 +207,8 @@ def _brought(store: StorePlace, scratch: str) -> SharedWork:
 def _default_folder() -> str:
     """Where work lies that no --work-dir has a place for: in the user's cache.
 
-    It may go at any time when no job runs, since the store has what counts. Raises UsageError where there is no home.
+    It may go at any time when no job runs, since the store has what counts; the next run removes what wasn't touched
+    for two weeks. Raises UsageError where there is no home.
     """
     folder = cache_folder("work")
     if folder is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from batchscore import readers, writers
 from batchscore.errors import AnswerRefused, FileRefused, StorageError, UsageError
-from batchscore.limits import Limit, allows
+from batchscore.limits import Limit, allows, parse_limit
 from batchscore.minibatch import FileSlice, InputFile, Json, MiniBatch
 from batchscore.outcome import Column, Failure, Quarantined
 from batchscore.receipts import Extra, FailedAt, Receipts, Segment
@@ -223,6 +223,16 @@ class JobSummary:
     def timings(self) -> Json:
         """Start, end and where the time went, of the last run and of the whole job; as in job.json."""
         return dict(self.manifest["timings"])
+
+    @property
+    def exceeded(self) -> tuple[str, ...]:
+        """The options whose limits a failed job has exceeded."""
+        settings, counts = self.manifest["settings"], self.counts
+        stated = settings["max_bad_rows"]
+        files = parse_limit(settings["error_threshold"], "--error-threshold", -1)
+        rows = None if stated is None else parse_limit(stated, "--max-bad-rows")
+        found = [] if allows(files, counts.files_failed, counts.files) else ["--error-threshold"]
+        return (*found, *(["--max-bad-rows"] if has_too_many_bad_rows(counts, rows) else []))
 
     def read(self) -> pd.DataFrame:
         """All predictions as one frame, in input order; text such as `007` stays text, whatever the format.

@@ -18,9 +18,19 @@ from batchscore.interpreter import check_interpreter
 from batchscore.job import Job
 from batchscore.manifest import judged_again
 from batchscore.minibatch import Json
-from batchscore.planning import FoundModel, Prepared, access_to_stores, find_inputs, find_model, prepare, worker_spec
+from batchscore.planning import (
+    NO_MODEL,
+    FoundModel,
+    Prepared,
+    access_to_stores,
+    find_inputs,
+    find_model,
+    prepare,
+    worker_spec,
+)
 from batchscore.progress import Silent, Watcher
 from batchscore.provisioning import interpreter_for
+from batchscore.redaction import redact
 from batchscore.report import DIFFERING, Estimates, Finding, InputFacts, ModelFacts, Report, Requirement, Sample
 from batchscore.resuming import finished_before, identify, take_over
 from batchscore.sampling import sampled_first, take_sample, with_peak
@@ -28,7 +38,7 @@ from batchscore.signals import StopSignals
 from batchscore.slots import Slots
 from batchscore.staging import stage
 from batchscore.storage import using
-from batchscore.storeworkspace import glance_at
+from batchscore.storeworkspace import glance_at, unseen
 from batchscore.workspace import Glance
 
 Result = TypeVar("Result")
@@ -39,14 +49,14 @@ SCORES_MODELS = WorkerSpec({}).loader
 def validate_job(job: Job, watch: Watcher | None = None) -> Report:
     """Load the model, look at every file, score the first rows, look at OUTPUT, and say what was found.
 
-    Nothing is written but to a private temporary folder, which goes. Raises UsageError for an OUTPUT that can't be
-    one, StorageError where the temporary folder can't be written, and Stopped.
+    Nothing is written but to a private temporary folder, which goes. Raises OSError where there is no place for that,
+    and Stopped.
     """
     watch = watch or Silent()
-    with using(access_to_stores(job)), StopSignals(), tempfile.TemporaryDirectory(prefix="batchscore-") as scratch:
-        glance = glance_at(job.output, scratch, job.work_dir)
-        draft = Draft(job, glance)
-        model = draft.attempt("model", lambda: find_model(job, glance), is_wrong_use=True)
+    with using(access_to_stores(job, is_strict=False)), StopSignals(), _scratch() as scratch:
+        draft = Draft(job, unseen(job.output, scratch))
+        draft.look_at_place(scratch)
+        model = draft.attempt("model", lambda: find_model(job, draft.glance), is_wrong_use=True)
         listing = draft.list_inputs()
         if listing is not None:
             watch.opened(len(listing.files), listing.folders, len(listing.skipped), ())
@@ -56,7 +66,13 @@ def validate_job(job: Job, watch: Watcher | None = None) -> Report:
             draft.look_at_output(model, listing, prepared)
             if prepared is not None:
                 draft.try_out(prepared, watch)
+        elif listing is not None:
+            draft.look_at_files_alone(listing, watch)
         return draft.report(model, listing)
+
+
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="batchscore-")
 
 
 @dataclass(slots=True)
@@ -65,6 +81,8 @@ class Draft:
 
     job: Job
     glance: Glance
+    is_seen: bool = False
+    """Whether OUTPUT could be looked at."""
     findings: list[Finding] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
     is_wrong_use: bool = False
@@ -82,8 +100,8 @@ class Draft:
             return action()
         except Stopped:
             raise
-        except BatchscoreError as error:
-            self.problem(check, str(error))
+        except (BatchscoreError, OSError) as error:  # what may not even be looked at is an OSError
+            self.problem(check, redact(str(error)))
             self.is_wrong_use |= is_wrong_use and isinstance(error, UsageError)
             return None
 
@@ -100,8 +118,18 @@ class Draft:
             self.attempt("output", lambda: find_inputs(self.job, self.glance))
         return listing
 
+    def look_at_place(self, scratch: str) -> None:
+        """OUTPUT, if it can be one and can be reached; all else is told without it."""
+        glance = self.attempt("output", lambda: glance_at(self.job.output, scratch, self.job.work_dir))
+        if glance is not None:
+            self.glance, self.is_seen = glance, True
+        else:
+            self.output_state = "can't be used as it is"
+
     def look_at_lock(self) -> None:
         """Who holds OUTPUT, and whether it could be written at all."""
+        if not self.is_seen:
+            return
         if self.glance.holder is not None:
             self.problem("output", f"another run holds OUTPUT ({self.glance.holder}); wait for it or stop it")
         if obstacle := self.glance.obstacle():
@@ -109,19 +137,28 @@ class Draft:
 
     def settle(self, model: FoundModel, listing: Listing) -> Prepared | None:
         """The job as it would be in an OUTPUT of its own; without the settings that are refused, to see the rest."""
-        nowhere = Glance(str(Path(self.glance.folder, "nowhere")), self.glance.folder)
-        plain = replace(self.job, keep=(), add=(), params=())
-        prepared = self.attempt("settings", lambda: _prepared(self.job, nowhere, model, listing))
+        prepared = self.attempt("settings", lambda: _prepared(self.job, self.nowhere, model, listing))
         if prepared is None:
-            with contextlib.suppress(UsageError):
-                prepared = _prepared(plain, nowhere, model, listing)
+            for plain in (self.plain, replace(self.plain, rename=())):
+                with contextlib.suppress(UsageError):
+                    prepared = prepared or _prepared(plain, self.nowhere, model, listing)
         if prepared is not None:
             self.notes.update(dict.fromkeys(prepared.notes))
         return prepared
 
+    @property
+    def nowhere(self) -> Glance:
+        """An OUTPUT that holds nothing."""
+        return Glance(str(Path(self.glance.folder, "nowhere")), self.glance.folder)
+
+    @property
+    def plain(self) -> Job:
+        """The job without the settings that depend on what is found, but for renaming, which files may need."""
+        return replace(self.job, keep=(), add=(), params=())
+
     def look_at_output(self, model: FoundModel, listing: Listing | None, prepared: Prepared | None) -> None:
         """Say what a run would do with what is in OUTPUT."""
-        if listing is None or prepared is None:
+        if listing is None or prepared is None or not self.is_seen:
             return
         identity = identify(self.job, model.folder.digest)
         header = replace(prepared.earlier.header, identity=identity.to_json())
@@ -168,6 +205,15 @@ class Draft:
         if slots and self.sample:
             self.weigh_up(with_peak(self.sample, slots), prepared, examined)
 
+    def look_at_files_alone(self, listing: Listing, watch: Watcher) -> None:
+        """Without a model: whether each file can be read."""
+        if self.job.script is not None:
+            return
+        plain = replace(self.plain, rename=())
+        prepared = self.attempt("files", lambda: _prepared(plain, self.nowhere, NO_MODEL, listing))
+        if prepared is not None:
+            self.findings += examine(prepared, watch, Path(self.glance.logs)).findings()
+
     def score_first_rows(self, slots: Slots, prepared: Prepared, examined: Examined) -> None:
         """Score the sample with the settings that weren't refused."""
         first = sampled_first(examined.fitting, has_signature=prepared.model.folder.has_signature)
@@ -181,13 +227,13 @@ class Draft:
         rows, load = prepared.settings.rows_per_call, float((self.facts or {}).get("load_seconds", 0))
         self.sample = sample
         self.estimates = estimate(self.job, examined.fitting, sample, rows, load)
-        self.room = Room(free_disk(self.glance.disk), available_memory())
+        self.room = Room(free_disk(self.glance.disk) if self.is_seen else None, available_memory())
         call = rows_of_a_call(self.job, examined.fitting, rows)
         self.findings += shortages(self.job, self.estimates, sample, call, self.room)
 
     def report(self, model: FoundModel | None, listing: Listing | None) -> Report:
         return Report(
-            output=self.glance.root,
+            output=self.glance.root if self.is_seen else redact(self.job.output),
             output_state=self.output_state,
             findings=(*self.findings, *self.differing()),
             is_wrong_use=self.is_wrong_use,

@@ -217,22 +217,12 @@ class Workspace:
         if self._lock is not None:
             if self.is_done or not Path(self.journal).exists():
                 with contextlib.suppress(OSError):  # what is left does no harm
-                    self._remove()
+                    _remove(self.folder)
             os.close(self._lock)
             self._lock = None
         for path in self._made:
             with contextlib.suppress(OSError):  # it isn't empty
                 path.rmdir()
-
-    def _remove(self) -> None:
-        """Remove the folder, the lock last: from then on the next run may make its own."""
-        for entry in os.scandir(self.folder):
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path)
-            elif entry.name != LOCK:
-                Path(entry.path).unlink()
-        Path(self.folder, LOCK).unlink()
-        Path(self.folder).rmdir()
 
     def part_names(self) -> set[str]:
         with storage_errors(f"can't list {self.parts}"):
@@ -332,14 +322,48 @@ class Glance(Workspace):
 
 
 def obstacle_at(what: str, path: str) -> str | None:
+    """Why a folder can't be made, or written; None where it can be, as far as permissions tell."""
     folder = Path(path)
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir():
-        return f"can't create {what} {path}: {folder} is a file"
+    try:
+        while not _is_there(folder):
+            folder = folder.parent
+        if not folder.is_dir():
+            return f"can't create {what} {path}: {folder} is a file"
+    except OSError as error:
+        return f"can't create or use {what} {path}: {error.strerror}"
     if not os.access(folder, os.W_OK | os.X_OK):
         return f"can't write to {folder}: permission denied or read-only"
     return None
+
+
+def _remove(folder: str) -> None:
+    """Remove a workspace's folder, the lock last: from then on the next run may make its own."""
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        elif entry.name != LOCK:
+            Path(entry.path).unlink()
+    Path(folder, LOCK).unlink()
+    Path(folder).rmdir()
+
+
+def remove_unlocked(folder: str) -> None:
+    """Remove a workspace's folder, unless a run holds its lock. Raises OSError."""
+    handle = os.open(Path(folder, LOCK), os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if lock(handle) and is_at(Path(folder, LOCK), handle):
+            _remove(folder)
+    finally:
+        os.close(handle)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something. Raises OSError where that can't be told."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _folder(root: str, work_dir: str | None) -> str:

@@ -237,3 +237,20 @@ def test_python_dash_m_and_version(run_batchscore) -> None:
     from batchscore import __version__
 
     assert run_batchscore("--version").stdout == f"batchscore, version {__version__}\n"
+
+
+def test_a_misspelt_variable_is_told_and_does_nothing(run_batchscore, tmp_path) -> None:
+    """Not when quiet: what does nothing is no error."""
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    words = ["run", "-m", tmp_path, "-i", tmp_path / "a.csv", "-o", tmp_path / "out"]
+    variables = {"BATCHSCORE_RUN_TIMOUT": "SECRET", "BATCHSCORE_RUN_RETRIES": "3", "BATCHSCORE_VALIDATE_KEP": "a"}
+    told = run_batchscore(*words, env=variables).stderr
+    assert (
+        "Warning: the environment variable BATCHSCORE_RUN_TIMOUT has no effect: there is no such option; "
+        "did you mean BATCHSCORE_RUN_TIMEOUT?\n"
+    ) in told
+    assert "BATCHSCORE_RUN_RETRIES has no effect" in told
+    assert "KEP" not in told
+    assert "SECRET" not in told
+    assert "Warning" not in run_batchscore(*words, "--quiet", env=variables).stderr
+    assert "Warning" not in run_batchscore(*words, env={"BATCHSCORE_RUN_TIMEOUT": "3", "BATCHSCORE_CACHE": "/x"}).stderr

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -290,3 +291,62 @@ def test_a_nursery_that_was_ended_gives_no_worker(tmp_path):
     assert not is_running(pid)
     with pytest.raises(Exception, match="^$"):
         nursery.child(log)
+
+
+class Answering:
+    """A loader's process that answers each question, in place of a child and its channel."""
+
+    def __init__(self):
+        self.channel = self
+
+    def send(self, *_):
+        pass
+
+    def receive(self, _):
+        return {"kind": "ended", "code": 0, "peak_rss": 1}
+
+    def stop(self, **_):
+        pass
+
+
+def test_a_signal_that_breaks_into_a_question_leaves_the_loader_free_for_the_next():
+    """Whenever it comes: who collects a worker would wait in vain for who asked."""
+    forks = loader.Loader(Answering())
+
+    class Broken(BaseException):
+        pass
+
+    def break_in(*_):
+        raise Broken
+
+    before = signal.signal(signal.SIGALRM, break_in)
+    try:
+        for number in range(1_000):
+            with contextlib.suppress(Broken):
+                signal.setitimer(signal.ITIMER_REAL, 1e-5 * (1 + number % 10))
+                while True:
+                    forks.collect(1)
+            assert not forks._talk.locked()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_seconds_of_loading_are_told_once_and_none_is_lost(tmp_path):
+    """Also where a loader has loaded in the moment in which they are asked for."""
+    nursery = Nursery(spec(tmp_path, start="loader"), 2, ProcessLog(tmp_path, None))
+    told = []
+
+    def add():
+        for _ in range(20_000):
+            with nursery._telling:
+                nursery._untold += 1
+
+    adders = [threading.Thread(target=add) for _ in range(2)]
+    for each in adders:
+        each.start()
+    while any(each.is_alive() for each in adders):
+        told.append(nursery.load_cpu_seconds())
+    told.append(nursery.load_cpu_seconds())
+    nursery.kill()
+    assert sum(told) == 40_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ import pytest
 import quick
 from conftest import RunBatchscore, RunHere
 from killable import Killable
-from stores import ACCOUNT_KEY, Azurite, Shop
+from stores import ACCOUNT, ACCOUNT_KEY, Azurite, Shop
 from uploaded import here, outputs, puts, receipts, settings_of, wait_until
 
 from batchscore.errors import StorageError, UsageError
@@ -139,6 +140,37 @@ def test_validate_looks_and_writes_nothing(shop: Shop, twice: Path, folder: Path
     assert shop.content().keys() == before.keys() - {"out/.batchscore/lock"} == set()
 
 
+@pytest.mark.parametrize("wrong", ["container", "key", "forbidden", "options", "scheme"])
+def test_an_output_that_cannot_be_looked_at_is_a_problem_beside_the_rest(
+    wrong: str, shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "in/b.csv").write_text("y\n1\n")
+    monkeypatch.setattr("batchscore.validation.worker_spec", lambda prepared: quick.spec(prepared, {}))
+    options, output = (), f"{shop.url}/out"
+    if wrong == "container":
+        output = f"{shop.url}-missing/out"
+    elif wrong == "key":
+        endpoint = f"http://127.0.0.1:{shop.server.proxy.port}/{ACCOUNT}"
+        connection = f"AccountName={ACCOUNT};AccountKey=d3Jvbmc=;BlobEndpoint={endpoint};"
+        options = (("connection_string", connection),) if shop.kind == "azure" else (("profile", "nobody"),)
+    elif wrong == "forbidden":
+        shop.plan.set("f*")
+    elif wrong == "options":
+        options = (("no_such_option", "1"),)
+    elif wrong == "scheme":
+        output = "ftp://host/out"
+    before = shop.content()
+    report = validate_job(quick.job(folder, output=output, storage_options=options))
+    assert (report.exit_code, report.output) == (1, output), [each.message for each in report.problems]
+    told = {each.check: each.line for each in report.problems}
+    assert set(told) == {"files", "output"}, told
+    assert "columns are missing: 'x'" in told["files"]
+    assert report.model
+    assert report.inputs
+    assert (report.inputs.rows, report.disk_free) == (3, None)
+    assert shop.content() == before
+
+
 @pytest.mark.parametrize("scheme", ["", "other"])
 def test_output_within_the_input_is_no_input(shop: Shop, folder: Path, scheme: str, monkeypatch: Any) -> None:
     """Also where the two are written with different schemes of one store."""
@@ -252,3 +284,44 @@ def test_a_key_in_the_address_of_the_output_is_used_and_not_shown(folder: Path) 
     with using(access):
         workspace = workspace_of(job)
     assert workspace.root == place
+
+
+def test_old_work_in_the_cache_goes_unless_a_run_holds_it(
+    shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of OUTPUTs on stores alone, which have what counts: other work there can't be had elsewhere."""
+    quick.use(monkeypatch)
+    quick.write(folder, d="oops")
+    cache = folder / "cache/work"
+    for name in ("old", "held", "fresh"):
+        assert run_job(quick.job(folder, output=f"{shop.url}/{name}")).status == "Failed"
+    kept = {path.name: (path / "store").read_text().strip().rpartition("/")[2] for path in cache.iterdir()}
+    assert sorted(kept.values()) == ["fresh", "held", "old"]
+    run_job(quick.job(folder, work_dir=str(cache)))
+    (local,) = {path.name for path in cache.iterdir()} - kept.keys()
+    for path in [
+        path for each in cache.iterdir() if kept.get(each.name) != "fresh" for path in (*each.iterdir(), each)
+    ]:
+        os.utime(path, (1, 1))
+    (held,) = [path for path in cache.iterdir() if kept.get(path.name) == "held"]
+    with (held / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        quick.write(folder, d="4")
+        assert run_job(quick.job(folder, output=f"{shop.url}/new")).status == "Completed"
+    left = {kept.get(path.name, path.name) for path in cache.iterdir()}
+    assert left == {"held", "fresh", local}
+    assert run_job(quick.job(folder, output=f"{shop.url}/old")).counts.rows_scored == 4
+
+
+def test_messages_of_a_store_name_output_and_not_what_lies_in_it(
+    shop: Shop, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick.use(monkeypatch)
+    job = quick.job(folder, output=f"{shop.url}/out")
+    for letters, counts in (("f*", lambda *_: True), ("f*", puts("/out/.batchscore")), ("f*", puts("/out/job.json"))):
+        shop.plan.set(letters, counts)
+        with pytest.raises(StorageError) as refused:
+            run_job(job)
+        assert f"OUTPUT {shop.url}/out" in str(refused.value)
+        assert "; check " in str(refused.value)
+        assert not re.search(r"\.batchscore|job\.json|OUTPUT OUTPUT", str(refused.value))

@@ -11,11 +11,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import quick
 from conftest import RunBatchscore, RunHere, SaveModel
 
 from batchscore.errors import UsageError
 from batchscore.face import run
 from batchscore.job import Job, Script
+from batchscore.runner import run_job
 from batchscore.settings import MiniBatchSize
 
 PICKY = """
@@ -171,7 +173,28 @@ def test_text_in_another_encoding_is_a_bad_row(run_here: RunHere, picky: Path, t
     (tmp_path / "in/a.csv").write_bytes(b"id,x,n,day\n1,1,1,\n2,\xff,2,\n3,3,3,\n")
     summary = run_here(picky, tmp_path / "in", tmp_path / "out", on_bad_row="quarantine")
     assert counted(summary) == (3, 2, 1, 0)
-    assert failed(tmp_path / "out")[0]["record"] == "2,\\xff,2,"
+    (failure,) = failed(tmp_path / "out")
+    assert failure["record"] == "2,\\xff,2,"
+    assert failure["reason"].startswith("row 1, column 'x': found '\\xff', which isn't utf-8")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+def test_records_of_other_widths_in_another_encoding_are_bad_rows_and_nothing_else_is_said(
+    run_here: RunHere, picky: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], encoding: str
+) -> None:
+    """pyarrow decodes the text of a record that it has another count of fields of, which may not be possible."""
+    (tmp_path / "in").mkdir()
+    rows = (b"1,1,1,", b"2,2,2,,\x81", b"3,\x81,3,", b"4,4,4,", b"\x815", b"6,oops,6,", b"7,7,7,")
+    (tmp_path / "in/a.csv").write_bytes(b"id,x,n,day\n" + b"\n".join(rows) + b"\n")
+    (tmp_path / "in/b.csv").write_bytes(b"id,x,n,day\n\x811\n")
+    csv = {"encoding": encoding}
+    summary = run_here(picky, tmp_path / "in", tmp_path / "out", on_bad_row="quarantine", **csv)
+    assert counted(summary) == (8, 3, 5, 0)
+    found = failed(tmp_path / "out")
+    assert [failure["row"] for failure in found] == [1, 2, 4, 5, 0]
+    assert [failure["record"] for failure in found] == ["2,2,2,,\\x81", "3,\\x81,3,", "\\x815", "6,oops,6,", "\\x811"]
+    assert "found 5 fields" in found[0]["reason"]
+    assert "Exception ignored" not in capfd.readouterr().err
 
 
 def test_a_record_is_told_to_its_last_character_however_long(run_here: RunHere, picky: Path, tmp_path: Path) -> None:
@@ -247,7 +270,8 @@ def test_bad_rows_may_be_so_many(run_batchscore: RunBatchscore, picky: Path, tmp
     assert not (tmp_path / "out/predictions.csv").exists()
     assert len(failed(tmp_path / "out")) == len(BAD)
     command = result.stderr.splitlines()[-1]
-    assert command.endswith("--error-threshold -1 --max-bad-rows 100%")
+    assert command.endswith(" --max-bad-rows 100%")
+    assert "--error-threshold" not in command, "no file failed"
     result = run_batchscore(*command.replace("'", "").split()[1:])
     assert result.returncode == 0, result.stderr
     assert len(predicted(tmp_path / "out")) == ROWS - len(BAD)
@@ -259,7 +283,26 @@ def test_bad_rows_may_be_so_many(run_batchscore: RunBatchscore, picky: Path, tmp
     assert (result.returncode, "output: 6 rows quarantined, more than the 1%" in result.stderr) == (1, True)
     shown = run_batchscore("show", tmp_path / "out").stdout
     assert "394 scored, 6 failed, 6 of them quarantined" in shown
-    assert "row #, column 'n'" in shown
+    assert "  1  row 160, column 'n': found '1.5'" in shown
+
+
+def test_a_job_that_failed_of_bad_rows_says_that_they_can_be_put_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not where whole files are the cause, and not where they are put aside already."""
+    hint = "; with --on-bad-row quarantine a bad row fails alone, and not its file"
+    quick.use(monkeypatch)
+    quick.write(tmp_path, a="1", b="2 oops")
+    summary = run_job(quick.job(tmp_path))
+    assert (summary.status, summary.message.endswith(hint), summary.exceeded) == (
+        "Failed",
+        True,
+        ("--error-threshold",),
+    )
+    assert run_job(quick.job(tmp_path, on_bad_row="quarantine", overwrite=True)).message.endswith("failures.jsonl")
+    (tmp_path / "in/b.csv").unlink()
+    (tmp_path / "in/c.csv").symlink_to("nowhere")
+    assert run_job(quick.job(tmp_path, overwrite=True)).message.endswith("failures.jsonl")
 
 
 def test_what_was_put_aside_is_kept_by_a_job_that_goes_on(

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.cli import main_group
-from batchscore.errors import OutputLocked, UsageError
+from batchscore.errors import OutputLocked, Stopped, UsageError
 from batchscore.highlights import MOST, Highlights
 from batchscore.joblog.texts import problems
 from batchscore.locking import held_by
@@ -351,6 +351,36 @@ def test_spoiled_files_are_no_traceback(tmp_path: Path, monkeypatch: pytest.Monk
         look(str(out))
 
 
+def test_a_job_that_was_stopped_shows_what_it_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows how many rows there are left; a second run that is stopped before it has planned changes nothing."""
+    quick.write(tmp_path, a="1 2", b="3", c="99", d="4")
+    (tmp_path / "faults").mkdir()
+    (tmp_path / "faults/99").write_text("wait")
+    quick.use(monkeypatch, FAULTS=str(tmp_path / "faults"))
+    job = quick.job(tmp_path, grace=0)
+
+    class Stopping(Silent):
+        def finished(self, *_: Any) -> None:
+            self.done = getattr(self, "done", 0) + 1
+            if self.done == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    assert run_job(job, Stopping()).status == "Canceled"
+    report = look(str(tmp_path / "out"))
+    assert report.message == "stopped by SIGINT (Ctrl-C); run the same command again to go on"
+    assert (report.counts["rows_scored"], report.mini_batches_done, report.counts["mini_batches"]) == (3, 2, 4)
+    assert "rows          3 scored, 0 failed\n" in shown(report)
+    assert "mini-batches  2 of 4 done, 0 retries\n" in shown(report)
+
+    def stopped(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("batchscore.runner.split", stopped)
+    with pytest.raises(Stopped, match="stopped by SIGTERM;"):
+        run_job(job)
+    assert look(str(tmp_path / "out")).counts == report.counts
+
+
 @pytest.mark.parametrize(
     ("reason", "common"),
     [
@@ -365,6 +395,30 @@ def test_spoiled_files_are_no_traceback(tmp_path: Path, monkeypatch: pytest.Monk
 )  # fmt: skip
 def test_reasons_are_grouped_but_for_numbers_and_values(reason: str, common: str) -> None:
     assert pattern(reason, "a.csv") == common
+
+
+def test_a_reason_that_is_the_same_for_all_is_shown_as_it_is() -> None:
+    """Only where they differ, what differs is left out."""
+    reasons = Reasons()
+    same, *others = ("row 1: isn't utf-8", "row 2: found 'a', expected 1", "row 3: found 'b', expected 1")
+    reasons.take({"file": name, "reason": reason} for name, reason in [("a", same), ("b", same)])
+    reasons.take({"file": "c.csv", "reason": reason} for reason in others)
+    assert [(each.count, each.reason) for each in reasons.top()] == [(2, same), (2, "row #: found …, expected #")]
+
+
+def test_an_output_of_a_day_is_found_by_the_day(
+    tmp_path: Path, run_batchscore: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is there as it is written is taken as it is."""
+    quick.write(tmp_path, a="1")
+    quick.use(monkeypatch)
+    run_job(quick.job(tmp_path, output=str(tmp_path / "2026/11/03")))
+    pattern_of_day = f"{tmp_path}/{{date:%Y/%m/%d}}"
+    done = run_batchscore("show", pattern_of_day, "--date", "2026-11-03")
+    assert (done.returncode, "Completed: 1 of 1 rows" in done.stdout) == (0, True), done.stderr
+    assert run_batchscore("show", pattern_of_day).returncode == 2
+    run_job(quick.job(tmp_path, output=str(tmp_path / "{x}")))
+    assert run_batchscore("show", str(tmp_path / "{x}"), env={"BATCHSCORE_SHOW_DATE": "yesterday"}).returncode == 0
 
 
 @given(st.text(), st.text())
@@ -407,4 +461,4 @@ def test_hostile_names_do_not_reach_the_terminal(tmp_path: Path, run_batchscore:
 def test_its_options_come_from_variables_of_its_own() -> None:
     command = main_group.commands["show"]
     names = [each.envvar for each in command.params if each.param_type_name == "option"]
-    assert names == ["BATCHSCORE_SHOW_JSON", "BATCHSCORE_SHOW_WORK_DIR", "BATCHSCORE_SHOW_STORAGE_OPTION"]
+    assert names == [f"BATCHSCORE_SHOW_{name}" for name in ("JSON", "WORK_DIR", "STORAGE_OPTION", "DATE")]

@@ -190,6 +190,69 @@ def test_an_output_that_cant_be_written_is_a_problem(look, tmp_path, monkeypatch
     assert "is a file" in found(report, "output")[0]
 
 
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("file", "is a file; give a folder"),
+        ("in/x.csv", "did you mean: -o "),
+        ("file/out", "is a file"),
+        ("loop/out", "Too many levels of symbolic links"),
+        ("n" * 300, "File name too long"),
+    ],
+)
+def test_an_output_that_cant_be_one_doesnt_hide_the_rest(look, tmp_path, output, message):
+    quick.write(tmp_path, a="1")
+    (tmp_path / "in/b.csv").write_text("y\n1\n")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    report = look(output=str(tmp_path / output))
+    assert message in found(report, "output")[0]
+    assert "columns are missing: 'x'" in found(report, "files")[0]
+    assert report.exit_code == 1
+    assert not report.is_wrong_use
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_output_that_may_not_be_read_doesnt_hide_the_rest(look, tmp_path):
+    quick.write(tmp_path, a="1")
+    (tmp_path / "out/.batchscore").mkdir(parents=True)
+    (tmp_path / "out/.batchscore/journal.jsonl").mkdir()
+    report = look()
+    assert "Is a directory" in found(report, "output")[0]
+    assert report.inputs.rows == 1
+    (tmp_path / "out/job.json").mkdir()
+    assert "job.json isn't a summary of batchscore" in found(look(), "output")[0]
+
+
+def test_its_work_directory_is_looked_at_beside_the_rest(look, tmp_path):
+    quick.write(tmp_path, a="1")
+    report = look(work_dir=str(tmp_path / "out/work"))
+    assert "lies in OUTPUT" in found(report, "output")[0]
+    assert report.inputs.rows == 1
+
+
+def test_files_are_looked_at_without_a_model_too(look, tmp_path):
+    """Only whether they can be read: what they should hold, the model would have said."""
+    quick.write(tmp_path, a="1")
+    (tmp_path / "in/b.parquet").write_bytes(b"PAR1")
+    report = look(model=str(tmp_path / "no-model"), params=(("p", "1"),), keep=("no",))
+    assert [each.check for each in report.problems] == ["model", "files"]
+    assert report.problems[1].files == ("b.parquet",)
+    assert report.exit_code == 2
+
+
+def test_an_output_of_no_known_store_is_a_problem_in_the_report_as_json(run_batchscore, sample_models, sample_data):
+    arguments = ["-m", sample_models / "iris", "-i", sample_data / "iris", "-o", "ftp://host/out?sig=SECRET"]
+    done = run_batchscore("validate", *arguments, "--json")
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    (problem,) = report["problems"]
+    assert (problem["check"], report["sample"]["rows"], report["disk_free_bytes"]) == ("output", 150, None)
+    assert "stores of the scheme ftp:// aren't supported" in problem["message"]
+    assert report["output"] == {"path": "ftp://host/out?…", "state": "can't be used as it is"}
+    assert "SECRET" not in done.stdout + done.stderr
+
+
 def test_settings_that_are_refused_dont_hide_the_rest(look, tmp_path):
     quick.write(tmp_path, a="1")
     (tmp_path / "in/b.csv").write_text("y\n1\n")

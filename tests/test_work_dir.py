@@ -236,7 +236,7 @@ def test_validate_looks_at_the_work_directory_too(
     assert fit.returncode == 0, fit.stderr + fit.stdout
     (tmp_path / "file").write_text("")
     unfit = run_batchscore("validate", *arguments, "--work-dir", tmp_path / "file" / "work")
-    assert unfit.returncode == 2
+    assert unfit.returncode == 1
     assert "file is a file; give a folder" in unfit.stdout + unfit.stderr
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "work").exists()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from batchscore.errors import FileRefused
 from batchscore.readers.records import record_offsets
-from batchscore.readers.source import displayed
+from batchscore.readers.source import displayed, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ def not_in(encoding: str, found: bytes, name: str, row: int) -> FileRefused:
     """Show a value that isn't UTF-8, which the file's encoding was turned into."""
     value = displayed(found)[:SHOWN]
     return FileRefused(
-        f"row {row}, column {name!r}: found {value!r}, which isn't {encoding}; "
+        f"row {row}, column {name!r}: found {quoted(found, SHOWN)}, which isn't {encoding}; "
         "name the encoding with --encoding, such as latin-1 or cp1252",
         row=row,
         column=name,

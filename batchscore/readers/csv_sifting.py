@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -26,6 +26,22 @@ UNCERTAIN = (
     "; where its records begin and end isn't certain, because a quote in the file stands elsewhere than around a field "
     "or is never closed, so the file fails as a whole"
 )
+
+
+_MASKED = bytes(byte if byte < 0x80 else ord("x") for byte in range(256))  # noqa: PLR2004  # ASCII
+"""Bytes for bytes, text of the same fields that pyarrow can show to who handles a row: it decodes all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole records, and where each begins; the last offset is the end."""
+
+    text: bytes
+    offsets: list[int]
+
+    def text_of(self, numbers: Numbers) -> bytes:
+        """These records one behind the other."""
+        return b"".join(self.text[self.offsets[index] : self.offsets[index + 1]] for index in numbers)
 
 
 class Columns(Protocol):
@@ -58,10 +74,11 @@ class BlockSifter:
     def sift(self, block: bytes, first_row: int) -> Rows:
         """The good rows; FileRefused where the whole file is in doubt."""
         offsets = record_offsets(block, self._csv.delimiter)
+        records = Block(block, offsets)
         bad: dict[int, FileRefused] = {}
         there = np.arange(len(offsets) - 1)
         text, there = self._without_nuls(block, offsets, there, first_row, bad)
-        table, there = self._split(text, there, first_row, bad, block)
+        table, there = self._split(text, there, first_row, bad, records)
         table, there = self._decoded(table, there, first_row, bad)
         there = self._fitting(table, there, first_row, bad)
         for index in sorted(bad):
@@ -70,8 +87,7 @@ class BlockSifter:
             self._refuse(refusal)
         if not bad:
             return self._columns.parse_good(block, first_row, has_bad=False)
-        good = b"".join(block[offsets[index] : offsets[index + 1]] for index in there)
-        rows = self._columns.parse_good(good, first_row, has_bad=True)
+        rows = self._columns.parse_good(records.text_of(there), first_row, has_bad=True)
         return replace(rows, numbers=there.astype(np.int64) + first_row, refused=len(bad))
 
     def _without_nuls(
@@ -87,10 +103,9 @@ class BlockSifter:
         return b"".join(block[offsets[index] : offsets[index + 1]] for index in there), there
 
     def _split(
-        self, text: bytes, there: Numbers, first_row: int, bad: dict[int, FileRefused], block: bytes
+        self, text: bytes, there: Numbers, first_row: int, bad: dict[int, FileRefused], block: Block
     ) -> tuple[pa.Table, Numbers]:
         """The needed columns as they stand, in bytes, without the rows that have another number of fields."""
-        types = {str(position): pa.binary() for position in self._columns.needed}
         wrong: list[int] = []
 
         def skip(row: pacsv.InvalidRow) -> str:
@@ -102,28 +117,37 @@ class BlockSifter:
             wrong.append(index)
             return "skip"
 
-        if not len(there):
-            return pa.schema(types).empty_table(), there
+        is_text = is_utf8(text)
         try:
-            table = pacsv.open_csv(
-                pa.py_buffer(text),
-                read_options=pacsv.ReadOptions(
-                    use_threads=False,
-                    block_size=len(text) + 1,
-                    column_names=[str(position) for position in range(len(self._columns.names))],
-                ),
-                parse_options=pacsv.ParseOptions(
-                    delimiter=self._csv.delimiter, newlines_in_values=b'"' in text, invalid_row_handler=skip
-                ),
-                convert_options=pacsv.ConvertOptions(
-                    include_columns=list(types), column_types=types, null_values=[], strings_can_be_null=False
-                ),
-            ).read_all()
+            table = self._parsed(text if is_text else text.translate(_MASKED), skip)
+            left = np.delete(there, wrong)
+            if not is_text:
+                table = self._parsed(block.text_of(left), None)
         except pa.ArrowInvalid as error:
             raise ragged(str(error), first_row, header=self._csv.header) from None
         if wrong:
-            self._require_certain(bad[int(there[wrong[0]])], block, first_row)
-        return table, np.delete(there, wrong)
+            self._require_certain(bad[int(there[wrong[0]])], block.text, first_row)
+        return table, left
+
+    def _parsed(self, text: bytes, skip: Callable[[pacsv.InvalidRow], str] | None) -> pa.Table:
+        """The needed columns, in bytes. Raises ArrowInvalid."""
+        types = {str(position): pa.binary() for position in self._columns.needed}
+        if not text:
+            return pa.schema(types).empty_table()
+        return pacsv.open_csv(
+            pa.py_buffer(text),
+            read_options=pacsv.ReadOptions(
+                use_threads=False,
+                block_size=len(text) + 1,
+                column_names=[str(position) for position in range(len(self._columns.names))],
+            ),
+            parse_options=pacsv.ParseOptions(
+                delimiter=self._csv.delimiter, newlines_in_values=b'"' in text, invalid_row_handler=skip
+            ),
+            convert_options=pacsv.ConvertOptions(
+                include_columns=list(types), column_types=types, null_values=[], strings_can_be_null=False
+            ),
+        ).read_all()
 
     def _require_certain(self, refusal: FileRefused, block: bytes, first_row: int) -> None:
         if not self._is_certain():

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchscore.errors import FileRefused
-from batchscore.readers.source import displayed, opened
+from batchscore.readers.source import opened, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ def _refuse_other_formats(stored: BinaryIO) -> None:
         raise FileRefused("the file is empty; a Parquet file has at least a footer; was its writer stopped?")
     if head not in _MARKS:
         raise FileRefused(
-            f"the file isn't Parquet, as its name says: it begins with {displayed(head)!r}; "
+            f"the file isn't Parquet, as its name says: it begins with {quoted(head)}; "
             "let its name end as its content is, such as .csv"
         )
     stored.seek(-4, os.SEEK_END)

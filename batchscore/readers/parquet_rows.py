@@ -13,7 +13,7 @@ from batchscore.errors import FileRefused
 from batchscore.readers.chunks import Rows, first_refusal, regroup
 from batchscore.readers.parquet_footer import names_of, opened_parquet, row_groups_of
 from batchscore.readers.row_groups import behind
-from batchscore.readers.source import displayed
+from batchscore.readers.source import displayed, quoted
 from batchscore.signature import convert, never_fits, parse_text, plan_reading, sift
 from batchscore.signature.fromarrow import missing_as_null, plain
 from batchscore.signature.scalars import value_text
@@ -292,7 +292,6 @@ def _first_broken(name: str, column: pa.Array, first_row: int) -> FileRefused | 
         try:
             (value or b"").decode()
         except UnicodeDecodeError:
-            shown = displayed(value)
-            reason = f"row {row}, column {name!r}: found {shown!r}, which isn't UTF-8, as text in Parquet is"
-            return FileRefused(reason, row=row, column=name, value=shown)
+            reason = f"row {row}, column {name!r}: found {quoted(value)}, which isn't UTF-8, as text in Parquet is"
+            return FileRefused(reason, row=row, column=name, value=displayed(value))
     return None

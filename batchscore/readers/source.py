@@ -81,7 +81,7 @@ def _refuse_unless(stored: BinaryIO, kind: str, is_kind: Callable[[bytes], bool]
     stored.seek(0)
     if head and not is_kind(head):
         raise FileRefused(
-            f"the file isn't {kind}, as its name says: it begins with {displayed(head)!r}; "
+            f"the file isn't {kind}, as its name says: it begins with {quoted(head)}; "
             "let its name end as its content is, such as .csv"
         )
 
@@ -141,6 +141,22 @@ def _as_surrogates(error: UnicodeError) -> tuple[str, int]:
 
 # "surrogateescape" for bytes below 0x80 too, which UTF-16 needs
 codecs.register_error(_UNDECODABLE, _as_surrogates)
+
+
+def quoted(text: bytes, longest: int | None = None) -> str:
+    """Text as Python writes it, for a message, with hexadecimal escapes for the bytes that aren't in the encoding."""
+    try:
+        found = text.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        found = text.decode("utf-8", "surrogateescape")
+    mark = '"' if "'" in found and '"' not in found else "'"
+    return mark + "".join(_written(char, mark) for char in found[:longest]) + mark
+
+
+def _written(char: str, mark: str) -> str:
+    if 0xDC00 <= ord(char) <= 0xDCFF:  # noqa: PLR2004  # a byte
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return f"\\{char}" if char == mark else repr(char)[1:-1] if char not in "'\"" else char
 
 
 def displayed(text: bytes) -> str:

@@ -98,6 +98,7 @@ def _of_manifest(workspace: Workspace, manifest: Json, header: Header | None, ho
         slowest=tuple(lists.get("slowest", ())),
         failed=tuple(lists.get("first_failed", ())),
         mini_batches_failed=lists.get("failed", 0),
+        mini_batches_done=lists.get("done"),
         workers=manifest.get("workers"),
         reasons=reasons.top(),
         warnings=(*manifest.get("warnings", ()), *_skipped(manifest["skipped"])),

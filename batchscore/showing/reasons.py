@@ -34,6 +34,8 @@ class Reasons:
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._examples: dict[str, list[Json]] = {}
+        self._texts: dict[str, str | None] = {}
+        """What all failures of a kind say; None where they differ."""
 
     def take(self, failures: Iterable[Json]) -> None:
         for failure in failures:
@@ -42,15 +44,22 @@ class Reasons:
                 key = _OTHERS
             count = failure.get("count", 1)  # a scoring script's mini-batch is one line for several files
             self._counts[key] = self._counts.get(key, 0) + (count if isinstance(count, int) else 1)
+            text = _first_line(failure["reason"])
+            if self._texts.setdefault(key, text) != text:
+                self._texts[key] = None
             examples = self._examples.setdefault(key, [])
             if len(examples) < EXAMPLES:
                 known = {name: failure.get(name) for name in ("file", "row", "column", "value")}
-                examples.append({**known, "reason": _first_line(failure["reason"])})
+                examples.append({**known, "reason": text})
 
     def top(self) -> tuple[Reason, ...]:
         """The most frequent; of equally frequent ones the first."""
         most = heapq.nlargest(TOP, self._counts.items(), key=lambda item: item[1])
-        return tuple(Reason(key, count, tuple(self._examples[key])) for key, count in most)
+        return tuple(Reason(self._text_of(key), count, tuple(self._examples[key])) for key, count in most)
+
+    def _text_of(self, key: str) -> str:
+        """The failures' own words where they are the same, else what they have in common."""
+        return key if key == _OTHERS else self._texts[key] or key
 
 
 def pattern(reason: str, file: str) -> str:

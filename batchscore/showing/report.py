@@ -37,7 +37,7 @@ class Reason:
     """Failures that say the same but for numbers and values."""
 
     reason: str
-    """Numbers as #, values as …."""
+    """As it is, where it is the same for all; else numbers as #, values as …."""
     count: int
     examples: tuple[Json, ...]
     """The first: file, row, column, value, reason."""
@@ -71,6 +71,8 @@ class Report:
     """Mini-batches: number, file (the first), files, rows, seconds, retries, reason."""
     failed: tuple[Json, ...] = ()
     mini_batches_failed: int = 0
+    mini_batches_done: int | None = None
+    """Scored or failed, of a job that has ended; None where job.json doesn't say."""
     workers: Json | None = None
     """Of the last run, once it has ended: number, start (`loader`, `each`), why; None where it needed none."""
     reasons: tuple[Reason, ...] = ()

@@ -45,7 +45,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         "rows",
         _listed(
             counts,
-            ("rows", ""),
+            *([] if _is_cut_short(report) else [("rows", "")]),  # of the files that are left nobody has counted them
             ("rows_scored", "scored"),
             ("rows_failed", "failed"),
             *([("rows_quarantined", "of them quarantined")] if counts.get("rows_quarantined") else []),
@@ -55,6 +55,9 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "mini-batches", _progress(progress, counts)
         yield "last receipt", _ago(progress.seconds_since_receipt)
         yield "spent on", _spent(report.times.get("whole_job", {}))
+    elif _is_cut_short(report):
+        done = f"{report.mini_batches_done:,} of {counts['mini_batches']:,} done"
+        yield "mini-batches", f"{done}, {counts['retries']:,} retries"
     else:
         yield "mini-batches", _listed(counts, ("mini_batches", ""), ("retries", "retries"))
     if report.workers:
@@ -66,6 +69,12 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "predictions", f"{report.outputs[0]}{more}"
     if report.is_resumable:
         yield "to go on", "the same command again keeps what was scored"
+
+
+def _is_cut_short(report: Report) -> bool:
+    """Whether the job ended before everything was scored or had failed."""
+    done = report.mini_batches_done
+    return done is not None and done < (report.counts.get("mini_batches") or 0)
 
 
 def _spent(stages: Json) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchscore.storage.access import Access, access_of, in_use, using
-from batchscore.storage.addresses import family_of, is_remote, is_within, parent_and_name, public
+from batchscore.storage.addresses import family_of, has_store, is_remote, is_within, parent_and_name, public
 from batchscore.storage.local import (
     Ready,
     commit,
@@ -41,6 +41,7 @@ __all__ = [
     "facts_of",
     "family_of",
     "filesystem_of",
+    "has_store",
     "in_use",
     "is_remote",
     "is_within",

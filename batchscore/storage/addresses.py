@@ -23,6 +23,12 @@ def is_remote(location: str) -> bool:
     return bool(_SCHEME.match(location)) and not location.startswith("file://")
 
 
+def has_store(location: str) -> bool:
+    """Whether a location is a path here, or of a scheme that is supported."""
+    found = _SCHEME.match(location)
+    return not is_remote(location) or bool(found and found[1].lower() in FAMILIES)
+
+
 def scheme_of(location: str) -> str:
     """The scheme in lower case. Raises UsageError for one that isn't supported."""
     found = _SCHEME.match(location)

@@ -51,6 +51,10 @@ class Objects(Protocol):
         """
         ...
 
+    def look(self, folder: str) -> None:
+        """Ask for one name below a folder, which fails where there is no such container or bucket."""
+        ...
+
     def abort_all(self, folder: str, names: Collection[str]) -> None:
         """Forget the blocks of uploads that nobody completed, where the store keeps them.
 
@@ -115,6 +119,19 @@ class AzureObjects(InBlocks):
 
         return sync(self._fs.loop, call)
 
+    def look(self, folder: str) -> None:
+        """See Objects; adlfs itself takes a container that isn't there for an empty one."""
+        from fsspec.asyn import sync
+
+        container, _, name = folder.partition("/")
+
+        async def look() -> None:
+            async with self._fs.service_client.get_container_client(container) as client:
+                async for _ in client.list_blobs(name_starts_with=name, results_per_page=1):
+                    break
+
+        sync(self._fs.loop, look)
+
     def put(self, key: str, content: bytes, only_if: str | None) -> None:
         """See Objects."""
         condition = {"headers": {"If-Match": f'"{only_if}"'}} if only_if else {}
@@ -152,6 +169,11 @@ class S3Objects(InBlocks):
     def _call(self, method: str, key: str, **options: Any) -> Any:
         bucket, _, name = key.partition("/")
         return self._fs.call_s3(method, Bucket=bucket, Key=name, **options)
+
+    def look(self, folder: str) -> None:
+        """See Objects."""
+        bucket, _, name = folder.partition("/")
+        self._fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=name, MaxKeys=1)
 
     def put(self, key: str, content: bytes, only_if: str | None) -> None:
         """See Objects; where the library or the store knows no conditions, without one."""
@@ -201,6 +223,11 @@ class GsObjects:
 
     def __init__(self, file_system: Any) -> None:
         self._fs = file_system
+
+    def look(self, folder: str) -> None:
+        """See Objects."""
+        bucket, _, name = folder.partition("/")
+        self._fs.call("GET", "b/{}/o", bucket, prefix=name, maxResults=1)
 
     def put(self, key: str, content: bytes, only_if: str | None) -> None:
         """See Objects."""

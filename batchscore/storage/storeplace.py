@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -26,7 +27,7 @@ from batchscore.storage.objects import (
 )
 from batchscore.storage.places import Folder
 from batchscore.storage.reading import download, open_stored
-from batchscore.storage.retrying import NoSuchStore
+from batchscore.storage.retrying import NoSuchStore, retried
 from batchscore.storage.stored import Facts, StoredFile
 from batchscore.storage.stores import FsspecStore, filesystem_of
 
@@ -53,6 +54,17 @@ class StorePlace:
         """See Place."""
         return f"{self.path}/{name}"
 
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Name OUTPUT where what failed is one of the small objects by which batchscore knows a job."""
+        try:
+            yield
+        except StorageError as error:
+            message = without_internals(str(error), self.path)
+            if message == str(error):
+                raise
+            raise type(error)(message) from error.__cause__
+
     # What is there
 
     def facts(self, name: str) -> Facts | None:
@@ -64,7 +76,7 @@ class StorePlace:
     def _facts(self, name: str) -> Facts | None:
         """None of a folder. Raises FileNotFoundError."""
         self._fs.invalidate_cache()
-        with using(self._access), _denied(self.location(name)):
+        with using(self._access), self._told(), _denied(self.location(name)):
             return self._store.facts(self.location(name))
 
     def holds(self, name: str) -> bool:
@@ -94,13 +106,18 @@ class StorePlace:
         """All files below a folder, in the order of their names, which are relative to it."""
         self._fs.invalidate_cache()
         url = self.location(folder) if folder else self.path
-        with using(self._access), _denied(url), contextlib.suppress(FileNotFoundError):
+        with using(self._access), self._told(), _denied(url), contextlib.suppress(FileNotFoundError):
             return sorted(self._store.find(url), key=lambda file: file.name.encode())
         return []
 
     def names(self, folder: str) -> set[str]:
         """See Place."""
         return {file.name.partition("/")[0] for file in self.find(folder)}
+
+    def require_store(self) -> None:
+        """Raise StorageError where there is no such container or bucket, which reading may take for an empty one."""
+        with using(self._access), _denied(self.path), contextlib.suppress(FileNotFoundError):
+            retried(lambda: self._objects.look(key_of(self.path)), f"can't list {self.path}")
 
     # Reading
 
@@ -121,7 +138,7 @@ class StorePlace:
         """The content of small files, in order. Raises FileNotFoundError."""
 
         def read(file: StoredFile) -> bytes:
-            with using(self._access), _denied(file.path):
+            with using(self._access), self._told(), _denied(file.path):
                 return self._store.read_range(file.path, 0, file.facts.size) if file.facts.size else b""
 
         return each_at_once(read, files, AT_ONCE)
@@ -148,23 +165,23 @@ class StorePlace:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file."""
-        with using(self._access):
+        with using(self._access), self._told():
             put_object(self._objects, self.location(name), content)
 
     def write_if(self, name: str, content: bytes, only_if: str) -> bool:
         """Write a small file where its version is this, or NEW; whether that was so."""
-        with using(self._access):
+        with using(self._access), self._told():
             return put_if(self._objects, self.location(name), content, only_if)
 
     def upload(self, name: str, path: str) -> None:
         """Write a file that lies here."""
-        with using(self._access):
+        with using(self._access), self._told():
             put_file(self._objects, self.location(name), path)
 
     def put(self, files: Sequence[Ready]) -> None:
         """See Place; small files several at a time."""
         small = [file for file in files if file.bytes <= BLOCK_BYTES]
-        with using(self._access):
+        with using(self._access), self._told():
             each_at_once(self._put, small, AT_ONCE)
             for file in files:
                 if file.bytes > BLOCK_BYTES:
@@ -212,6 +229,12 @@ class StorePlace:
         """Forget what uploads of these files and folders left behind that were broken off."""
         with using(self._access), contextlib.suppress(Exception):  # who may write may not list uploads, perhaps
             self._objects.abort_all(key_of(self.path), names)
+
+
+def without_internals(message: str, output: str) -> str:
+    """A message about job.json or what lies in .batchscore, about OUTPUT instead, whose owner knows nothing of them."""
+    internal = re.compile(rf"(?:OUTPUT )?{re.escape(output)}/(?:job\.json|\.batchscore(?:/[^\s:;,]*)?)(?=[\s:;,]|$)")
+    return internal.sub(lambda _: f"OUTPUT {output}", message)
 
 
 def _folders(names: Iterable[str]) -> list[str]:

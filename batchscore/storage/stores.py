@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
@@ -11,7 +13,7 @@ from batchscore.errors import StorageError, UsageError
 from batchscore.storage.access import Access, in_use
 from batchscore.storage.addresses import family_of, is_remote, key_of
 from batchscore.storage.https import HttpStore
-from batchscore.storage.keys import azure_arguments, azureml_arguments, gs_arguments, s3_arguments
+from batchscore.storage.keys import ASK, azure_arguments, azureml_arguments, gs_arguments, s3_arguments
 from batchscore.storage.retrying import Changed, Kind, cause_of, kind_of, retried
 from batchscore.storage.stored import Facts, StoredFile
 
@@ -174,6 +176,7 @@ def _connected(url: str, family: str, arguments: dict[str, Any]) -> Any:
             f"{url} needs the package {package}, which can't be imported ({cause_of(error)}); "
             f"install it where batchscore runs and beside the model: pip install {extra or package}"
         ) from error
+    _refuse_unknown(url, family, kind)
     try:
         opened = kind(**arguments, skip_instance_cache=True)
     except Exception as error:
@@ -183,6 +186,27 @@ def _connected(url: str, family: str, arguments: dict[str, Any]) -> Any:
         raise UsageError(f"{url} can't be reached with these credentials and storage options: {text}") from error
     _retry_little(opened)
     return opened
+
+
+_OURS = {ASK, "anon"}
+_PASSED_ON = {"profile", "use_listings_cache", "listings_expiry_time", "max_paths"}
+"""Options that file systems know, though their signatures don't say so."""
+
+
+def _refuse_unknown(url: str, family: str, kind: type) -> None:
+    """Raise UsageError for a storage option that the file system would ignore, or stumble over at the first request."""
+    made = [vars(each)["__init__"] for each in kind.__mro__[:-1] if "__init__" in vars(each)]
+    stated = [inspect.signature(each).parameters.values() for each in made]
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    known = {each.name for parameters in stated for each in parameters if each.kind in named} - {"self", "loop"}
+    for name in in_use().options_for(family):
+        if name not in known | _OURS | _PASSED_ON:
+            similar = difflib.get_close_matches(name, sorted(known | _OURS | _PASSED_ON), n=1)
+            hint = f"did you mean {similar[0]}?" if similar else "check its name"
+            raise UsageError(
+                f"--storage-option {name}: {EXTRAS[family][0]}, which reaches {url}, has no such option; {hint} "
+                "(of several stores, SCHEME.NAME=VALUE is for one of them, such as s3.key=…)"
+            )
 
 
 def _retry_little(file_system: Any) -> None:

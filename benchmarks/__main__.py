@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     contenders = [replace(each, source=options.source) if each is BATCHSCORE else each for each in contenders]
     folder = options.folder.resolve()
     runs = (options.runs or folder / "runs").resolve()
-    setting = Setting(folder, runs, options.python, options.rounds, not options.no_memory, _say)
+    setting = Setting(folder, runs, options.python, options.rounds, not options.no_memory, options.big, _say)
     saved = runs / "results.json"
     runs.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {}
@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--contenders", default="", metavar="NAME,…", help="default: batchscore, limit, loop, joblib")
     add("--peers", action="store_true", help="also daft, dask, mlflow, ray and spark, in environments made with uv")
     add("--rounds", type=int, default=5, help="counted rounds; 5")
+    add("--big", type=float, default=2.0, metavar="GB", help="size of the largest file, as CSV; 2")
     add("--no-memory", action="store_true", help="leave out the first round, in which memory is watched")
     add("--quick", action="store_true", help="a fiftieth of the data, to see whether everything works")
     add(

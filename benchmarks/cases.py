@@ -11,7 +11,7 @@ NUMBERS = [f"x{number:02d}" for number in range(COLUMNS)]
 WORDS = {"city": 50, "plan": 5, "channel": 8, "device": 20}
 """Columns of words, and how many words each has."""
 
-_NAME = re.compile(r"(numbers|words)-(csv|parquet)-(\d+)x(\d+)")
+_NAME = re.compile(r"(numbers|words)-(csv|parquet)(-gz|-group)?-(\d+)x(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +22,26 @@ class Dataset:
     files: int
     rows_per_file: int
     has_words: bool = False
+    packing: str = ""
+    """`gz`: a compressed CSV; `group`: a Parquet file of one row group, whatever its size."""
 
     @classmethod
     def named(cls, name: str) -> Dataset:
         match = _NAME.fullmatch(name)
         if not match:
             raise ValueError(f"no data set is called {name!r}: expected, for instance, numbers-csv-8x1000")
-        kind, form, files, rows = match.groups()
-        return cls(form, int(files), int(rows), kind == "words")
+        kind, form, packing, files, rows = match.groups()
+        return cls(form, int(files), int(rows), kind == "words", (packing or "").removeprefix("-"))
 
     @property
     def name(self) -> str:
-        return f"{'words' if self.has_words else 'numbers'}-{self.format}-{self.files}x{self.rows_per_file}"
+        kind = "words" if self.has_words else "numbers"
+        form = f"{self.format}-{self.packing}" if self.packing else self.format
+        return f"{kind}-{form}-{self.files}x{self.rows_per_file}"
+
+    @property
+    def suffix(self) -> str:
+        return f".{self.format}.gz" if self.packing == "gz" else f".{self.format}"
 
     @property
     def rows(self) -> int:

@@ -32,6 +32,8 @@ class Setting:
     """The interpreter of batchscore and of the contenders without an environment of their own."""
     rounds: int
     watches_memory: bool
+    big: float
+    """GB of the largest file, as CSV."""
     say: Say
 
 

@@ -54,8 +54,8 @@ def _write(path: Path, seed: int, dataset: Dataset) -> None:
         return
     with contextlib.ExitStack() as stack:
         if dataset.format == "csv":
-            opened = gzip.open(path, "wb", GZIP_LEVEL) if dataset.packing == "gz" else path.open("wb")
-            writer: Any = stack.enter_context(pv.CSVWriter(stack.enter_context(opened), first.schema))
+            text: Any = gzip.GzipFile(path, "wb", GZIP_LEVEL) if dataset.packing == "gz" else path.open("wb")
+            writer: Any = stack.enter_context(pv.CSVWriter(stack.enter_context(text), first.schema))
         else:
             writer = stack.enter_context(pq.ParquetWriter(path, first.schema))
         options = {} if dataset.format == "csv" else {"row_group_size": ROWS_PER_GROUP}

@@ -84,7 +84,7 @@ FLAVOURS: list[tuple[Save, str]] = [
 
 @pytest.mark.parametrize(("save", "library"), FLAVOURS, ids=[save.__name__[1:] for save, _ in FLAVOURS])
 def test_a_flavour_predicts_the_same_on_both_ways_to_start_with_the_threads_it_is_given(
-    save: Save, library: str, tmp_path: Path
+    save: Save, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each has eight threads from its training."""
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(400, 4)), columns=list("abcd"))
@@ -94,6 +94,7 @@ def test_a_flavour_predicts_the_same_on_both_ways_to_start_with_the_threads_it_i
     (tmp_path / "in").mkdir()
     for n in range(4):
         frame[n * 100 : (n + 1) * 100].to_csv(tmp_path / f"in/{n}.csv", index=False)
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY")  # the workers' own affair
     written = []
     for start, workers in (("loader", 2), ("each", 1)):
         summary = run(tmp_path / "model", tmp_path / "in", tmp_path / start, workers=workers, mini_batch_size=1)

@@ -4,6 +4,7 @@ BIN := .venv/bin
 SETUP = echo "Setting up .venv; this takes a minute or two." && $(PYTHON) -m venv .venv
 TORCH = torch==2.13.0 catboost==1.2.10
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+UV_PIP = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 COMPILE = $(BIN)/uv pip compile pyproject.toml --no-emit-index-url --no-annotate --custom-compile-command "make constraints" --quiet
 LOWEST = $(COMPILE) --extra test --resolution lowest-direct --only-binary :all: --python-version
 
@@ -16,7 +17,7 @@ demo: .venv/demo ## score sample_data/, spoil a file, repair it
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sample_data/demo.sh
 
 test: lint ## the checks and all tests
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 soak: .venv/dev ## hostile files by the hundred thousand, then a thousand kills (SOAK="--minutes 60 --seed 1" KILLS="--kills 1000 --seed 1")
 	$(BIN)/python tests/soak.py fuzz $(SOAK) && $(BIN)/python tests/soak_kills.py $(KILLS)
@@ -58,7 +59,7 @@ clean: ## remove what the targets made
 	@$(SETUP) && $(PIP) --editable '.[samples]' && touch $@
 
 .venv/dev: pyproject.toml constraints.txt
-	@$(SETUP) && $(PIP) --editable '.[dev]' && touch $@ .venv/demo
+	@$(SETUP) && $(PIP) uv && $(UV_PIP) --editable '.[dev]' && touch $@ .venv/demo
 
 .venv-torch/done: pyproject.toml constraints.txt
 	@$(PYTHON) -m venv .venv-torch && .venv-torch/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]' $(TORCH) && touch $@

@@ -26,6 +26,14 @@ from batchscore.summary import JobSummary
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_DATA = ROOT / "sample_data"
 
+LONGEST = (
+    "azure_oracle", "storage_writing", "runner", "provisioning", "registry", "wheel", "faults", "storage_faults",
+    "grace", "bad_input", "store_features", "threads", "differential", "docs", "quarantine", "secrets", "component",
+    "output_on_store", "resuming", "hostile", "validation", "kills", "lifeline", "work_dir", "worker_start", "memory",
+    "script", "signature_table", "configs", "samples", "cli", "scheduling", "slot", "answers_end_to_end",
+)  # fmt: skip
+"""The modules that take longest, in the order in which they begin: what is short fills up the end of a run."""
+
 settings.register_profile("batchscore", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("batchscore")
 
@@ -38,6 +46,17 @@ for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_ALLOW_PICKLE_
     os.environ.pop(name, None)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests wait for processes, timeouts and stores a good part of their time."""
+    return min((os.cpu_count() or 1) + 1, 6)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    turns = {f"test_{name}.py": turn for turn, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: turns.get(item.path.name, len(turns)))
+
+
 class RunBatchscore(Protocol):
     """Runs `batchscore ARGS…` as a process of its own; text mode, standard input empty."""
 
@@ -46,7 +65,7 @@ class RunBatchscore(Protocol):
         *args: str | Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        timeout: float = 120,
+        timeout: float = 300,
     ) -> subprocess.CompletedProcess[str]: ...
 
 
@@ -107,7 +126,7 @@ def run_batchscore(clean_environment: Mapping[str, str], tmp_path: Path) -> RunB
         *args: str | Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        timeout: float = 120,
+        timeout: float = 300,
     ) -> subprocess.CompletedProcess[str]:
         folder = cwd or tmp_path / "cwd"
         folder.mkdir(exist_ok=True)

@@ -223,6 +223,12 @@ def is_slow(_folder, _call, progress):
         progress(5)
 
 
+def waits(folder, *_):
+    """Score once there is a file `go`."""
+    while not Path(folder, "go").exists():
+        time.sleep(0.01)
+
+
 def closes_everything(*_):
     os.closerange(3, 256)
     time.sleep(60)
@@ -409,6 +415,7 @@ ACTIONS = {
     "X": exits,
     "Y": floods,
     "Z": raises_exit,
+    "w": waits,
 }
 
 
@@ -427,13 +434,22 @@ def is_running(pid):
         return False
 
 
-def gone_within(seconds, *pids):
-    deadline = time.monotonic() + seconds
-    while any(map(is_running, pids)):
+PATIENCE = 20.0
+"""Seconds for what takes a moment: a busy machine needs some of them; what hangs here takes a minute, or ten."""
+
+
+def comes_true(claim):
+    deadline = time.monotonic() + PATIENCE
+    while not claim():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
     return True
+
+
+def gone(*pids):
+    """Whether these processes end, soon."""
+    return comes_true(lambda: not any(map(is_running, pids)))
 
 
 def count(folder, what):

@@ -54,7 +54,7 @@ class Killable:
 
     def wait_for(self, path: Path, lines: int) -> None:
         """Until a file has so many lines."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not path.exists() or len(path.read_text().splitlines()) < lines:
             assert self.process.poll() is None, self.process.communicate()
             assert time.monotonic() < deadline

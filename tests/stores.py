@@ -431,19 +431,15 @@ def azurite_program() -> Path:
 def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
     pytest.importorskip("adlfs", reason="needs adlfs, of the extra `azure`")
     program = azurite_program()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     command = [
         str(program), "--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck",
-        "--blobHost", "127.0.0.1", "--blobPort", str(port),
+        "--blobHost", "127.0.0.1", "--blobPort", "0",
     ]  # fmt: skip
     folder = tmp_path_factory.mktemp("azurite")
-    process = subprocess.Popen(
-        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        _await_port(port, process)
+        port = await_port(folder / "log", r"listens on http://127\.0\.0\.1:(\d+)", process)
         proxy, started = running(_Proxy, upstream=port)
         yield Azurite(port, started)
         proxy.shutdown()
@@ -453,16 +449,16 @@ def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite
         process.wait()
 
 
-def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.skip("Azurite didn't start within 30 seconds")
+def await_port(log: Path, words: str, process: subprocess.Popen[bytes]) -> int:
+    """The port that a server has taken, of those that are free, as its log tells it."""
+    deadline = time.monotonic() + 120
+    while True:
+        found = re.search(words, log.read_text())
+        if found:
+            return int(found[1])
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -195,7 +195,7 @@ def test_a_wrong_command_has_one_message_and_leaves_nothing(run_batchscore, obst
     before = written_in(obstacles)
     defaults = {"-m": str(model), "-i": "data", "-o": "out"}
     rest = [word for option, value in defaults.items() if option not in given for word in (option, value)]
-    result = run_batchscore("run", *rest, *given, cwd=obstacles, timeout=20)
+    result = run_batchscore("run", *rest, *given, cwd=obstacles, timeout=60)
     assert (result.returncode, result.stdout) == (code, ""), result.stderr
     for word in words:
         assert word in result.stderr
@@ -297,10 +297,10 @@ def test_a_model_that_hangs_while_it_is_loaded_can_be_stopped(place: Path, broke
     ) as process:
         wait_until(lambda: mark.exists() and mark.read_text() != "")
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
+        process.communicate(timeout=30)
     assert process.returncode == 143
     assert manifest(place / "out")["status"] == "Canceled"
-    wait_until(lambda: not Path(f"/proc/{mark.read_text()}").exists() or sys.platform != "linux", seconds=1)
+    wait_until(lambda: not Path(f"/proc/{mark.read_text()}").exists() or sys.platform != "linux", seconds=20)
 
 
 def wait_until(claim: Callable[[], bool], seconds: float = 60) -> None:

@@ -63,9 +63,11 @@ def test_all_processes_of_a_command_count(tmp_path):
 
 
 def test_memory_is_summed_over_processes(tmp_path):
-    holding = "import time; held = bytearray(80 << 20); print(flush=True); time.sleep(0.5)"
-    start = f"subprocess.Popen([sys.executable, '-c', {holding!r}], stdout=subprocess.PIPE).stdout.readline()"
-    both = f"import subprocess, sys; {start}; {holding}"
+    holding = "held = bytearray(80 << 20); print(flush=True)"
+    inner = f"import sys; {holding}; sys.stdin.read()"
+    pipes = "stdin=subprocess.PIPE, stdout=subprocess.PIPE"
+    start = f"other = subprocess.Popen([sys.executable, '-c', {inner!r}], {pipes}); other.stdout.readline()"
+    both = f"import subprocess, sys, time; {start}; {holding}; time.sleep(1.5); other.communicate()"
     found = measure([sys.executable, "-c", both], dict(os.environ), tmp_path, memory=True)
     assert 160 * MEGABYTES <= found.pss <= found.rss < 260 * MEGABYTES
     assert 80 * MEGABYTES <= found.first_rss < 130 * MEGABYTES

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_worker import ACTIONS, batch, count, gone_within, spec
+from fake_worker import ACTIONS, PATIENCE, batch, count, gone, spec
 
 from batchscore import attempts, engines
 from batchscore.attempts import RetryPolicy
@@ -23,10 +23,10 @@ from batchscore.face import run
 from batchscore.minibatch import Failed, Failure, MiniBatch, Outcome
 from batchscore.slots import Slots
 
-TIMEOUT = 1.0
+TIMEOUT = 2.0
 LIMIT = 200 << 20
 
-TIMED_OUT = r"no chunk was finished within 1 s \(--timeout\)"
+TIMED_OUT = r"no chunk was finished within 2 s \(--timeout\)"
 FAULTS = {
     "F": ("ValueError: boom", "in raises"),
     "!": ("UnpicklableError: with a lock", "in raises_unpicklable"),
@@ -91,7 +91,8 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
     def task(mini_batch: MiniBatch) -> None:
         name = mini_batch.slices[0].file.name
-        (outcome,) = attempts.score(slots, mini_batch, RetryPolicy(0, TIMEOUT))
+        hangs = FAULTS.get(name[0], ("",))[0] is TIMED_OUT
+        (outcome,) = attempts.score(slots, mini_batch, RetryPolicy(0, TIMEOUT if hangs else 60))
         found.outcomes[name], found.seconds[name] = outcome, outcome.longest
         if name[0] in "G6":
             found.left += pids_in(folder / "hanging")
@@ -128,7 +129,7 @@ def test_the_guilty_mini_batch_fails_and_says_why(played: Played, kind: str) -> 
     assert re.search(reason, failure.reason), failure.reason
     assert detail in (failure.detail or "")
     if "--timeout" in reason:
-        assert TIMEOUT <= played.seconds[name] < TIMEOUT + 1
+        assert TIMEOUT <= played.seconds[name] < TIMEOUT + PATIENCE
 
 
 @pytest.mark.parametrize("kind", HARMLESS, ids=list(HARMLESS.values()))
@@ -147,7 +148,7 @@ def test_no_innocent_is_charged_or_scored_twice(played: Played) -> None:
 
 def test_workers_take_all_that_they_started_along(played: Played) -> None:
     assert len(played.left) >= 11
-    assert gone_within(1, *played.left)
+    assert gone(*played.left)
 
 
 @pytest.mark.parametrize(("workers", "start"), [(1, "each"), (2, "each"), (4, "each"), (2, "loader")])
@@ -167,7 +168,7 @@ def test_workers_take_all_that_they_started_along(played: Played) -> None:
 def test_a_model_that_can_not_be_loaded_ends_the_job_and_charges_nobody(
     tmp_path: Path, workers: int, start: str, kind: str, message: str
 ) -> None:
-    limit = 2 if kind in "HG" else 20
+    limit = 2 if kind in "HG" else 300
     started = time.monotonic()
     with Slots(spec(tmp_path, loads=kind * 99, load_timeout=limit, start=start), workers, tmp_path) as slots:
         slots.start()
@@ -176,9 +177,9 @@ def test_a_model_that_can_not_be_loaded_ends_the_job_and_charges_nobody(
             list(engines.fan_out(lambda one: attempts.score(slots, one, policy), map(batch, range(9)), workers))
         slots.kill_all()
     assert count(tmp_path, "calls") == 0
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 60
     if kind == "G":
-        assert gone_within(1, *pids_in(tmp_path / "hanging"))
+        assert gone(*pids_in(tmp_path / "hanging"))
 
 
 FAULTY = """

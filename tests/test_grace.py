@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import quick
-from fake_worker import batch, gone_within, spec
+from fake_worker import batch, comes_true, gone, spec
 from killable import Killable
 from test_lifeline import descendants
 
@@ -104,9 +104,9 @@ def test_what_takes_longer_than_the_grace_is_given_up(job: Any, folder: Path, wo
     stopped.run.process.send_signal(signal.SIGTERM)
     code, _, err = stopped.run.end()
     assert code == 143
-    assert 0.6 < time.monotonic() - started < 4
+    assert 0.6 < time.monotonic() - started < 15  # the default is 20
     assert "waiting up to 0.7 s (--grace) for 1 mini-batch in flight" in err
-    assert gone_within(1, *processes)
+    assert gone(*processes)
     assert not (folder / "out/failures.jsonl").exists()
     assert_the_rest_is_scored_and_nothing_twice(folder)
 
@@ -122,7 +122,7 @@ def test_a_second_signal_stops_at_once(job: Any, folder: Path, workers: int, fir
     started = time.monotonic()
     stopped.run.process.send_signal(second)
     assert stopped.run.end()[0] == 128 + second
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 15  # the grace is 20
     assert_the_rest_is_scored_and_nothing_twice(folder)
 
 
@@ -172,4 +172,4 @@ def test_in_a_thread_no_signal_is_heard(folder: Path, monkeypatch: pytest.Monkey
     thread.start()
     thread.join()
     assert found == ["Completed"]
-    assert threading.active_count() == before
+    assert comes_true(lambda: threading.active_count() == before)

@@ -190,7 +190,7 @@ def test_a_file_that_is_opened_again_goes_on_where_it_ended(tmp_path: Path, monk
 
 def test_failed_attempts_have_their_traces_rows_and_lines(folder: Path) -> None:
     quick.write(folder, a="1", crashes="2", fails="3", hangs="4", oops="oops 5")
-    summary = run_job(quick.job(folder, error_threshold=-1, max_retries=1, timeout=0.5))
+    summary = run_job(quick.job(folder, error_threshold=-1, max_retries=1, timeout=1.5))
     assert summary.counts.files_failed == 4
     errors = printed(folder, "error").split("--- TIME ")[1:]
     assert [error.partition(" ---")[0] for error in errors] == [

@@ -27,8 +27,8 @@ def disturb(recipe: Recipe, folder: Path, is_enough: Callable[[Tally], bool]) ->
 
 
 def test_jobs_that_are_killed_at_random_moments_are_finished_by_the_same_command(tmp_path: Path) -> None:
-    """At least 20 kills of the parent and 20 of workers."""
-    tally = disturb(quick_recipe(tmp_path), tmp_path, lambda tally: min(tally.parents, tally.workers) >= 20)
+    """At least 10 kills of the parent and 10 of workers."""
+    tally = disturb(quick_recipe(tmp_path), tmp_path, lambda tally: min(tally.parents, tally.workers) >= 10)
     assert tally.jobs
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from conftest import LONGEST
+from lower_bounds import LEFT_OUT
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "batchscore"
@@ -499,3 +501,8 @@ def test_the_process_of_a_scoring_scripts_job_loads_neither_mlflow_nor_pandas(la
         f"assert run_job(Job({arguments})).status == 'Completed'"
     )
     assert loaded_by(program, clean_environment) & {"mlflow", "pandas"} == set()
+
+
+def test_modules_that_are_named_for_their_time_or_left_out_of_a_run_are_there():
+    there = {path.name for path in Path(__file__).parent.glob("test_*.py")}
+    assert {*LEFT_OUT, *(f"test_{name}.py" for name in LONGEST)} - there == set()

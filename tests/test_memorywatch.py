@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
-from fake_worker import batch, count, gone_within, is_running, spec
+from fake_worker import PATIENCE, batch, comes_true, count, gone, is_running, spec
 
 from batchscore import attempts, lifeline
 from batchscore.attempts import RetryPolicy
@@ -51,7 +52,7 @@ def test_the_memory_of_a_workers_children_counts_and_they_are_killed_too(slots):
     pid = slots.ready()["pid"]
     with pytest.raises(WorkerOutgrew, match="of memory, more than"):
         slots.ask(batch(0, "3.csv"), 30)
-    assert gone_within(1, pid)
+    assert gone(pid)
 
 
 def test_only_the_mini_batch_that_takes_too_much_fails_and_the_message_says_what_helps(slots, tmp_path, start):
@@ -67,7 +68,10 @@ def test_only_the_mini_batch_that_takes_too_much_fails_and_the_message_says_what
 def test_a_model_that_is_too_big_by_itself_ends_the_job_and_no_mini_batch_is_charged(tmp_path, start):
     with Slots(spec(tmp_path, memory_limit=1 << 20, start=start), 1, tmp_path) as slots:
         slots.start()
-        with pytest.raises(ModelLoadError, match=r"when it had loaded the model and nothing else.*--memory-limit"):
+        with pytest.raises(
+            ModelLoadError,
+            match=r"(while it loaded the model|when it had loaded the model and nothing else).*--memory-limit",
+        ):
             slots.ask(batch(), 30)
     assert count(tmp_path, "calls") == 0
 
@@ -97,29 +101,31 @@ def test_a_worker_is_replaced_after_so_many_mini_batches(tmp_path, letters, star
             attempts.score(slots, batch(number), RetryPolicy(0, 5))
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
     assert count(tmp_path, "loads") == (3 if start == "each" else 1)
-    assert gone_within(1, *pids)
+    assert gone(*pids)
 
 
 def test_the_next_worker_loads_while_the_one_before_scores_its_last_mini_batch(tmp_path):
-    with Slots(spec(tmp_path, "SRS", recycle_after=2), 1, tmp_path) as slots:
-        slots.ask(batch(), 5)
-        slots.ask(batch(), 5)  # takes 1.2 seconds
-        assert count(tmp_path, "loads") == 2
-        started = time.monotonic()
-        slots.ask(batch(), 5)
-        assert time.monotonic() - started < 0.3
+    with Slots(spec(tmp_path, "SwS", recycle_after=2), 1, tmp_path) as slots:
+        slots.ask(batch(), 20)
+        last = threading.Thread(target=slots.ask, args=(batch(), 60))
+        last.start()
+        assert comes_true(lambda: count(tmp_path, "loads") == 2)
+        (tmp_path / "go").touch()
+        last.join()
+        slots.ask(batch(), 20)
+    assert count(tmp_path, "loads") == 2
 
 
 def test_no_worker_is_left_of_those_that_were_to_take_over(tmp_path, start):
-    with Slots(spec(tmp_path, "X", recycle_after=1, start=start), 2, tmp_path) as slots:
+    with Slots(spec(tmp_path, "X", recycle_after=1, start=start, grace=60.0), 2, tmp_path) as slots:
         with pytest.raises(WorkerDied):
-            slots.ask(batch(), 5)
-        slots.ask(batch(), 5)
+            slots.ask(batch(), 20)
+        slots.ask(batch(), 20)
         pids = [child.pid for slot in slots._slots for child in slot.children]
         assert len(pids) >= 2
         started = time.monotonic()
-    assert time.monotonic() - started < 0.9
-    assert gone_within(1, *pids)
+    assert time.monotonic() - started < PATIENCE
+    assert gone(*pids)
 
 
 def test_a_model_that_leaks_stays_below_the_limit_where_its_workers_are_replaced(tmp_path, start):

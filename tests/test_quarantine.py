@@ -49,8 +49,8 @@ def picky(save_model: SaveModel) -> Path:
     return save_model(PICKY, ModelSignature(inputs, None))
 
 
-def records(bad: dict[int, str]) -> list[str]:
-    return [bad.get(row, f"{row},{row}.5,{row},2026-01-{1 + row % 28:02d}") for row in range(ROWS)]
+def records(bad: dict[int, str], rows: int = ROWS) -> list[str]:
+    return [bad.get(row, f"{row},{row}.5,{row},2026-01-{1 + row % 28:02d}") for row in range(rows)]
 
 
 BAD = {
@@ -64,9 +64,9 @@ BAD = {
 """Rows of a CSV that don't fit: wrong values, missing ones, too few and too many fields."""
 
 
-def write_csv(path: Path, bad: dict[int, str]) -> Path:
+def write_csv(path: Path, bad: dict[int, str], rows: int = ROWS) -> Path:
     path.parent.mkdir(exist_ok=True)
-    path.write_text("id,x,n,day\n" + "".join(f"{record}\n" for record in records(bad)))
+    path.write_text("id,x,n,day\n" + "".join(f"{record}\n" for record in records(bad, rows)))
     return path
 
 
@@ -191,9 +191,10 @@ def test_a_record_is_told_to_its_last_character_however_long(run_here: RunHere, 
 
 def test_rows_that_predict_fails_for_are_found_by_halving(picky: Path, tmp_path: Path) -> None:
     """In real worker processes, one of which ends; also beside rows that don't fit, in the order of the file."""
-    bad = {3: "3,oops,3,", 100: "100,13,1,", 101: "101,13,1,", 250: "250,666,1,", 300: "300,1"}
+    bad = {3: "3,oops,3,", 100: "100,13,1,", 101: "101,13,1,", 300: "300,1"}
     write_csv(tmp_path / "in/a.csv", bad)
     write_csv(tmp_path / "in/b.csv", {})
+    write_csv(tmp_path / "in/c.csv", {4: "4,666,1,"}, rows=8)  # a few: each attempt at it costs a worker
     outputs = []
     for workers in (1, 2):
         out = tmp_path / f"out{workers}"
@@ -201,17 +202,20 @@ def test_rows_that_predict_fails_for_are_found_by_halving(picky: Path, tmp_path:
             picky, tmp_path / "in", out, on_bad_row="quarantine", workers=workers, mini_batch_size="64KB", max_retries=1
         )
         assert summary.status == "Completed", summary.message
-        assert counted(summary) == (2 * ROWS, 2 * ROWS - len(bad), len(bad), 0)
+        assert counted(summary) == (2 * ROWS + 8, 2 * ROWS + 7 - len(bad), len(bad) + 1, 0)
         outputs.append([(out / name).read_bytes() for name in ("predictions.csv", "failures.jsonl")])
     assert outputs[0] == outputs[1]
     found = failed(tmp_path / "out1")
-    assert {each["row"]: each["record"] for each in found} == bad
-    assert [each["row"] for each in found] == sorted(bad)
+    assert {each["row"]: each["record"] for each in found if each["file"] == "a.csv"} == bad
+    assert [(each["file"], each["row"]) for each in found] == [*(("a.csv", row) for row in sorted(bad)), ("c.csv", 4)]
     assert found[1]["reason"] == "row 100: ValueError: unlucky"
     assert "Traceback" in found[1]["detail"]
-    assert found[3]["reason"] == "row 250: the worker exited with code 3"
+    assert found[4]["reason"] == "row 4: the worker exited with code 3"
     expected = {(file, row): 2 * row + 1 for file in ("a.csv", "b.csv") for row in range(ROWS)}
-    assert predicted(tmp_path / "out1") == {at: x for at, x in expected.items() if at[0] == "b.csv" or at[1] not in bad}
+    expected |= {("c.csv", row): 2 * row + 1 for row in range(8)}
+    for each in found:
+        del expected[each["file"], each["row"]]
+    assert predicted(tmp_path / "out1") == expected
 
 
 def test_halving_ends_after_so_many_attempts_and_the_file_fails(run_here: RunHere, picky: Path, tmp_path: Path) -> None:

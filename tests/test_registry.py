@@ -8,13 +8,12 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, SAMPLE_DATA
+from stores import await_port
 
 pytestmark = pytest.mark.slow
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
@@ -43,11 +42,8 @@ def server(tmp_path_factory) -> Iterator[str]:
     subprocess.run([*uv, "venv", "--python", sys.executable, python.parent.parent], check=True, timeout=60)
     pins = ROOT / "tests" / "mlflow-server.txt"
     subprocess.run([*uv, "pip", "install", "--python", python, "--requirement", pins], check=True, timeout=300)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     command = [
-        python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", "0", "--workers", "1",
         "--backend-store-uri", f"sqlite:///{folder}/store.db", "--artifacts-destination", folder / "artifacts",
     ]  # fmt: skip
     environment = {**os.environ, **QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -57,24 +53,11 @@ def server(tmp_path_factory) -> Iterator[str]:
             command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
         ) as process,
     ):
-        address = f"http://127.0.0.1:{port}"
         try:
-            _wait_for(address, process, folder / "log")
-            yield address
+            port = await_port(folder / "log", r"running on http://127\.0\.0\.1:(\d+)", process)
+            yield f"http://127.0.0.1:{port}"
         finally:
             os.killpg(process.pid, 9)
-
-
-def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        assert process.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=5):
-                return
-        except OSError:
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
 
 
 def register(server: str, model: Path) -> str:

@@ -303,7 +303,7 @@ def test_a_worker_that_hangs_is_killed_and_the_option_is_named(
 ) -> None:
     (faults / "42").write_text("wait")
     summary = run(
-        doubled, numbers, tmp_path / "out", environment={"FAULTS": str(faults)}, timeout=1, max_retries=0,
+        doubled, numbers, tmp_path / "out", environment={"FAULTS": str(faults)}, timeout=3, max_retries=0,
         error_threshold=-1, mini_batch_size=1,
     )  # fmt: skip
     assert summary.status == "Completed"

@@ -559,10 +559,10 @@ def test_a_run_that_hangs_fails_with_the_setting_to_change(project: Project) -> 
         """
     )
     project.inputs(a="1", b="2", c="3")
-    summary = project.run(timeout=1, timeout_name="settings.retry_settings.timeout in deployment.yml")
+    summary = project.run(timeout=2, timeout_name="settings.retry_settings.timeout in deployment.yml")
     assert (summary.status, summary.counts.files_failed) == ("Completed", 2)
     (failure,) = project.failures
-    assert "not finished within 1 s (settings.retry_settings.timeout in deployment.yml)" in failure["reason"]
+    assert "not finished within 2 s (settings.retry_settings.timeout in deployment.yml)" in failure["reason"]
     assert "in run" in failure["detail"]
 
 
@@ -707,7 +707,7 @@ def test_files_of_failed_attempts_never_survive(project: Project, kind: str) -> 
     summary = project.run(
         mini_batch_size=MiniBatchSize(files=1),
         max_retries=1,
-        timeout=1 if kind == "wait" else 60,
+        timeout=2 if kind == "wait" else 60,
         environment=(("FAULTS", str(project.folder / "faults")),),
     )
     assert sorted(project.outputs()) == ["a-again.txt", "c-.txt", "failures.jsonl", "predictions.csv"]

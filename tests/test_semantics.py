@@ -185,7 +185,7 @@ def test_a_job_beyond_its_threshold_stops_at_once_and_says_so(fleet: Callable[..
     settings = {"error_threshold": 0, "mini_batch_size": MiniBatchSize(files=1), "workers": 2, "timeout": 120.0}
     begun = time.monotonic()
     summary = fleet(settings, a="7", b="oops", **{f"c{number}": "1" for number in range(20)})
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 100
     assert (summary.status, summary.exit_code) == ("Failed", 1)
     assert summary.message.startswith("stopped early: 1 file failed, more than the 0 that may (--error-threshold)")
     assert summary.counts.rows_scored < 20
@@ -248,7 +248,7 @@ from mlflow.models import set_model
 
 class Slow(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input: pd.DataFrame, params=None):
-        time.sleep(0.7 * len(model_input))
+        time.sleep(1.4 * len(model_input))
         return model_input["x"]
 
 set_model(Slow())
@@ -260,9 +260,9 @@ def test_mini_batches_that_azure_would_have_stopped_are_told_of_once_with_their_
 ) -> None:
     write_files(tmp_path / "in", a=1, b=1, c=0)
     one_file = MiniBatchSize(files=1)
-    summary = score(save_model(SLOW), mini_batch_size=one_file, warns_beyond=0.5)
+    summary = score(save_model(SLOW), mini_batch_size=one_file, warns_beyond=1.2)
     (note,) = told.notes
-    assert note.startswith("2 mini-batches took more than 0.5 s, which is all that Azure gives")
+    assert note.startswith("2 mini-batches took more than 1.2 s, which is all that Azure gives")
     assert f"State a longer one ({AZURE['timeout_name']})" in note
     assert summary.manifest["timings"]["mini_batches_beyond_azure"] == 2
     told.notes.clear()
@@ -277,7 +277,7 @@ def test_a_mini_batch_that_was_slow_before_the_job_was_stopped_counts_when_it_go
     """The receipts remember."""
     (tmp_path / "faults/7").write_text("wait")
     settings = {
-        "mini_batch_size": MiniBatchSize(files=1), "timeout": 0.6, "max_retries": 0, "warns_beyond": 0.5,
+        "mini_batch_size": MiniBatchSize(files=1), "timeout": 1.6, "max_retries": 0, "warns_beyond": 1.4,
         "error_threshold": 0,
     }  # fmt: skip
     assert fleet(settings, a="1", b="7").manifest["timings"]["mini_batches_beyond_azure"] == 1

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_worker import batch, count, gone_within, is_running, spec
+from fake_worker import PATIENCE, batch, comes_true, count, gone, is_running, spec
 
 from batchscore.child import WorkerSpec
 from batchscore.errors import StorageError, UsageError
@@ -157,10 +157,10 @@ def test_a_death_is_noticed_although_children_keep_the_connection_and_those_in_t
     started = time.monotonic()
     with pytest.raises(WorkerDied, match="exited with code 3"):
         slot.ask(batch(), 30)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < PATIENCE
     child, outsider = map(int, (tmp_path / "left").read_text().split())
     os.kill(outsider, signal.SIGKILL)
-    assert gone_within(1, child)
+    assert gone(child)
 
 
 def test_an_outcome_that_is_no_json_is_a_fault_of_the_attempt(slot):
@@ -176,16 +176,16 @@ def test_a_worker_that_hangs_is_killed_with_its_children_and_says_where_it_hung(
     started = time.monotonic()
     with pytest.raises(WorkerTimedOut, match=r"no chunk was finished within 0\.5 s") as fault:
         slot.ask(batch(), 0.5)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < PATIENCE
     assert {"H": "in hangs", "G": "in hangs_in_c"}[letters] in fault.value.detail
     assert not is_running(pid)
     if letters == "G":
-        assert gone_within(1, *map(int, (tmp_path / "hanging").read_text().split()))
+        assert gone(*map(int, (tmp_path / "hanging").read_text().split()))
 
 
 def test_each_chunk_restarts_the_clock(slot):
     rows = []
-    slot("R").ask(batch(), 0.8, rows.append)
+    slot("R").ask(batch(), 1.1, rows.append)  # of 1.2 in all
     assert rows == [5, 5, 5, 5]
 
 
@@ -214,7 +214,7 @@ def test_a_worker_that_died_before_it_got_the_mini_batch_is_not_held_against_it(
     slot = slot()
     pid = slot.ready()["pid"]
     os.kill(pid, signal.SIGKILL)
-    assert gone_within(1, pid)
+    assert gone(pid)
     assert isinstance(slot.ask(batch(), 5).slices[0], Scored)
     assert count(tmp_path, "calls") == 1
 
@@ -224,7 +224,7 @@ def test_the_children_of_a_worker_that_dies_between_mini_batches_die_at_once(slo
     slot = slot("1")
     slot.ask(batch(), 5)
     os.kill(slot.ready()["pid"], signal.SIGKILL)
-    assert gone_within(1, int((tmp_path / "child").read_text()))
+    assert gone(int((tmp_path / "child").read_text()))
 
 
 def test_a_copy_of_the_worker_that_the_model_forked_does_not_answer_too(slot):
@@ -239,11 +239,11 @@ def test_a_copy_of_the_worker_that_the_model_forked_does_not_answer_too(slot):
         ("F", "RuntimeError: no such layer", "Traceback"),
         ("M", "the model needs lightgbm 4", ""),
         ("X", "the worker exited with code 3 while it loaded the model", "about to leave"),
-        ("H", "the model wasn't loaded within 0.8 s", "in load"),
+        ("H", "the model wasn't loaded within 3 s", "in load"),
     ],
 )
 def test_a_model_that_is_not_loaded_says_why(slot, loads, message, detail):
-    slot = slot(loads=loads, load_timeout=0.8 if loads == "H" else 20)
+    slot = slot(loads=loads, load_timeout=3 if loads == "H" else 20)
     with pytest.raises(ModelNotLoaded) as failure:
         slot.ready()
     assert failure.value.message == message
@@ -291,8 +291,8 @@ def test_kill_from_another_thread_frees_who_waits(slot, letters):
     started = time.monotonic()
     with pytest.raises(Abandoned):
         slot.ask(batch(), 60)
-    assert time.monotonic() - started < 2
-    assert gone_within(1, pid)
+    assert time.monotonic() - started < PATIENCE
+    assert gone(pid)
     slot.kill()
     with pytest.raises(Abandoned):
         slot.ask(batch(), 60)
@@ -324,7 +324,7 @@ def test_an_interrupted_ask_leaves_no_worker_behind_in_the_middle_of_an_answer(s
             slot.ask(batch(), 60)
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert gone_within(1, pid)
+    assert gone(pid)
 
 
 @pytest.mark.usefixtures("platform")
@@ -337,9 +337,9 @@ def test_a_slot_gives_back_its_descriptors_and_threads(slot):
             slot.ask(batch(), 5)
     slot.ask(batch(), 5)
     slot._log.close()  # one file, which stays open for what the next worker prints
-    assert (descriptors(), threading.active_count()) == before
+    assert comes_true(lambda: (descriptors(), threading.active_count()) == before)
     slot.kill()
-    assert descriptors() < before[0]
+    assert comes_true(lambda: descriptors() < before[0])
 
 
 def test_peak_memory_is_known_after_the_end(slot):

@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from fake_worker import batch, count, is_running, spec
+from fake_worker import PATIENCE, batch, count, is_running, spec
 
 from batchscore.errors import ModelLoadError
 from batchscore.faults import Abandoned, WorkerDied
@@ -93,7 +93,7 @@ def test_kill_all_frees_every_thread(tmp_path):
     started = time.monotonic()
     slots.kill_all()
     for thread in threads:
-        thread.join(5)
+        thread.join(PATIENCE)
     assert len(ends) == 3
-    assert max(ends) - started < 1
+    assert max(ends) - started < PATIENCE
     slots.kill_all()

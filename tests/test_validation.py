@@ -362,8 +362,8 @@ def test_a_signal_ends_it_and_nothing_is_left(tmp_path, clean_environment):
         assert process.stdout.readline() == "ready\n"
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
-    assert time.monotonic() - begun < 8
+        process.wait(30)
+    assert time.monotonic() - begun < 30
     assert process.returncode != -signal.SIGTERM
     assert list(scratch.iterdir()) == []
 

@@ -57,7 +57,7 @@ def conversation(load):
         yield channel
     finally:
         channel.close()
-        thread.join(5)
+        thread.join(20)
         assert not thread.is_alive()
 
 

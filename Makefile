@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP = echo "Setting up .venv; this takes a minute or two." && $(PYTHON) -m venv .venv
+TORCH = torch==2.13.0 catboost==1.2.10
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 UV_PIP = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 COMPILE = $(BIN)/uv pip compile pyproject.toml --no-emit-index-url --no-annotate --custom-compile-command "make constraints" --quiet
 LOWEST = $(COMPILE) --extra test --resolution lowest-direct --only-binary :all: --python-version
 
-.PHONY: help demo test soak test-lower bench bench-peers bench-pins lint format wheel samples constraints clean
+.PHONY: help demo test soak test-lower test-torch bench bench-peers bench-pins lint format wheel samples constraints clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +24,9 @@ soak: .venv/dev ## hostile files by the hundred thousand, then a thousand kills 
 
 test-lower: .venv/dev ## the tests with the oldest supported libraries
 	$(BIN)/python tests/lower_bounds.py
+
+test-torch: .venv-torch/done ## the tests of torch and CatBoost, which take a gigabyte
+	.venv-torch/bin/python -m pytest tests/test_flavours.py tests/test_threads.py -rs
 
 bench: .venv/dev ## batchscore beside the hand-written limit and loops, into docs/performance.md (BENCH="--quick")
 	$(BIN)/python -m benchmarks --document $(BENCH)
@@ -49,10 +53,13 @@ constraints: .venv/dev ## pin the newest versions in constraints.txt, the oldest
 	$(COMPILE) --universal --python-version 3.10 --extra dev --upgrade --output-file constraints.txt && $(LOWEST) 3.10 --output-file tests/lowest-3.10.txt && $(LOWEST) 3.11 --output-file tests/lowest-3.11.txt
 
 clean: ## remove what the targets made
-	rm -rf .venv build dist demo-output demo-damaged demo-repaired .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-torch build dist demo-output demo-damaged demo-repaired .mypy_cache .ruff_cache .pytest_cache
 
 .venv/demo: pyproject.toml constraints.txt
 	@$(SETUP) && $(PIP) --editable '.[samples]' && touch $@
 
 .venv/dev: pyproject.toml constraints.txt
 	@$(SETUP) && $(PIP) uv && $(UV_PIP) --editable '.[dev]' && touch $@ .venv/demo
+
+.venv-torch/done: pyproject.toml constraints.txt
+	@$(PYTHON) -m venv .venv-torch && .venv-torch/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]' $(TORCH) && touch $@

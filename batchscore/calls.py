@@ -41,6 +41,10 @@ def calls(chunks: Chunks, settings: ScoringSettings) -> Iterator[list[Part]]:
             pending, rows = [], 0
         pending.append(each)
         rows += each.rows
+        if rows >= settings.rows_per_call:  # at once: the next chunk would be a second one in memory
+            each = None  # noqa: PLW2901  # as it would be while the next one is read
+            yield pending
+            pending, rows = [], 0
     if pending:
         yield pending
 

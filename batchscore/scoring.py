@@ -103,13 +103,19 @@ def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progr
         if isinstance(mini_batch.portion, Mended):
             chunks = cut(chunks, mini_batch.portion.calls)
         for call in calls(chunks, scorer.settings):
-            predictions = _predict(scorer, call)
-            ledger.note(predictions.notes)
-            for rows in placed(call, predictions.table, scorer.settings):
-                ledger.wrote(rows.parts, part.rows)
-                part.write(rows.table, rows.stops)
-            progress(predictions.table.num_rows)
+            progress(_score_call(scorer, call, ledger, part))
+            del call  # before more is read
     return ledger.outcome(part, path.name, aside, time.perf_counter() - begun)
+
+
+def _score_call(scorer: ModelScorer, call: list[Part], ledger: Ledger, part: writers.PartWriter) -> int:
+    """Predict the rows of a call and write them; how many they are."""
+    predictions = _predict(scorer, call)
+    ledger.note(predictions.notes)
+    for rows in placed(call, predictions.table, scorer.settings):
+        ledger.wrote(rows.parts, part.rows)
+        part.write(rows.table, rows.stops)
+    return predictions.table.num_rows
 
 
 def try_rows(scorer: ModelScorer, mini_batch: MiniBatch, trial: Trial, progress: Progress) -> Outcome:
@@ -218,6 +224,7 @@ def _chunks(scorer: ModelScorer, ledger: Ledger, aside: SetAside | None) -> Chun
                 good = aside.left_out(chunk) if aside else chunk
                 if good.rows:
                     yield good
+                del chunk, good  # before more is read
             _refuse_changed(piece.file)
             if aside:
                 aside.finish()

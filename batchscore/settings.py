@@ -27,6 +27,9 @@ AUTO_LEAST_BYTES = 1 << 20
 AUTO_MOST_BYTES = 32 << 20
 AUTO_MINI_BATCHES = 16
 """`auto` makes so many mini-batches or more of large enough inputs: for progress, resuming and cores."""
+AUTO_CSV_BYTES = 8 << 20
+AUTO_CSV_ROWS = 16_384
+"""A CSV is cut into slices of so many bytes under `auto`, or of so many rows where these take more."""
 AUTO_FILE_BYTES = 64 << 10
 """What a file weighs besides its size under `auto`, so that thousands of tiny files still make many mini-batches."""
 

@@ -29,7 +29,11 @@ _THREAD_VARIABLES = (
     "LOKY_MAX_CPU_COUNT",
 )
 
-_QUIET = {"JE_ARROW_MALLOC_CONF": "background_thread:false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+_QUIET = {
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime's from 1.29 on, which opens a database, too
+}
 """Threads that libraries start when they are imported, and that a process to be forked can't have."""
 
 # Runs before anything of the user's can be imported. The interpreter may be another one: it gets this package alone.

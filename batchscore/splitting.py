@@ -9,6 +9,8 @@ from batchscore import readers
 from batchscore.errors import FileRefused
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch
 from batchscore.settings import (
+    AUTO_CSV_BYTES,
+    AUTO_CSV_ROWS,
     AUTO_FILE_BYTES,
     AUTO_LEAST_BYTES,
     AUTO_MINI_BATCHES,
@@ -86,10 +88,21 @@ def _slices(file: InputFile, cutting: Cutting, sizes: tuple[int, int], *, max_ro
     is_cut = cutting.size.files is None and file.size > target and max_rows is None
     if is_cut and (cutting.cuts_csv or readers.is_typed(file.name)):
         try:
-            return readers.cut(file, target, cutting.csv, apart)
+            return readers.cut(file, _piece_bytes(file, target, cutting), cutting.csv, apart)
         except (FileRefused, OSError):
             pass  # the worker that reads it says what is wrong
     return (FileSlice(file, max_rows=max_rows),)
+
+
+def _piece_bytes(file: InputFile, target: int, cutting: Cutting) -> int:
+    """The size of a file's slices: `auto` makes a CSV's no larger than they need be for well-filled calls.
+
+    What a worker holds is in proportion to them. Raises FileRefused.
+    """
+    if cutting.size.bytes or target <= AUTO_CSV_BYTES:
+        return target
+    filling = readers.bytes_of_rows(file, AUTO_CSV_ROWS, cutting.csv)
+    return min(target, max(filling, AUTO_CSV_BYTES)) if filling else target
 
 
 def _by_number(slices: Iterable[FileSlice], files: int) -> Iterator[list[FileSlice]]:

@@ -129,6 +129,7 @@ class Stopwatch:
                 except StopIteration:
                     return
             yield item
+            del item  # which may be large
 
     def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The same function, whose time belongs to the stage."""

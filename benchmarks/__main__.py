@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,14 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         parser.error(str(error))
     contenders = [replace(each, source=options.source) if each is BATCHSCORE else each for each in contenders]
+    wanted = Wanted(names, _kept(contenders, options.python) if options.resume else {})
     folder = options.folder.resolve()
     runs = (options.runs or folder / "runs").resolve()
-    setting = Setting(folder, runs, options.python, options.rounds, not options.no_memory, _say)
+    setting = Setting(folder, runs, options.python, options.rounds, not options.no_memory, options.big, _say)
     saved = runs / "results.json"
     runs.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {}
-    for kind, name, found in _measured(options, names, contenders, setting):
+    for kind, name, found in _measured(options, wanted, contenders, setting):
         results.setdefault(kind, {})[name] = found
         saved.write_text(json.dumps(results, indent=1) + "\n")
         if options.document and not options.quick:  # at once: a run that is stopped has done something
@@ -57,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--contenders", default="", metavar="NAME,…", help="default: batchscore, limit, loop, joblib")
     add("--peers", action="store_true", help="also daft, dask, mlflow, ray and spark, in environments made with uv")
     add("--rounds", type=int, default=5, help="counted rounds; 5")
+    add("--big", type=float, default=2.0, metavar="GB", help="size of the largest file, as CSV; 2")
     add("--no-memory", action="store_true", help="leave out the first round, in which memory is watched")
+    add("--resume", action="store_true", help="leave out what docs/performance.json has of this commit")
     add("--quick", action="store_true", help="a fiftieth of the data, to see whether everything works")
     add(
         "--folder", type=Path, default=ROOT / ".bench", help="for data, models and environments, which are kept; .bench"
@@ -76,8 +79,38 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be measured."""
+
+    names: list[str]
+    """All where there is none."""
+    kept: dict[str, set[str]]
+    """What there is already, by kind."""
+
+    def has(self, kind: str, name: str) -> bool:
+        return (name in self.names or not self.names) and name not in self.kept.get(kind, ())
+
+
+def _kept(contenders: list[Contender], python: str) -> dict[str, set[str]]:
+    """What the document shows of this commit, cases with all of these contenders that take them."""
+    if not RESULTS.exists():
+        return {}
+    commit = machine.facts(python)["commit"]
+    takers = {case.name: {each.name for each in contenders if each.takes(case)} for case in CASES}
+
+    def is_done(name: str, facts: dict[str, Any]) -> bool:
+        missing = takers.get(name, set()) - set(facts["contenders"]) if "contenders" in facts else None
+        return facts["machine"]["commit"] == commit and not missing
+
+    return {
+        kind: {name for name, facts in found.items() if is_done(name, facts)}
+        for kind, found in json.loads(RESULTS.read_text()).items()
+    }
+
+
 def _measured(
-    options: argparse.Namespace, names: list[str], contenders: list[Contender], setting: Setting
+    options: argparse.Namespace, wanted: Wanted, contenders: list[Contender], setting: Setting
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """What was asked for, one after the other: kind, name, and what was found with the machine it was found on."""
 
@@ -87,15 +120,16 @@ def _measured(
     def where() -> dict[str, Any]:
         return {"machine": machine.facts(setting.python), "is_quick": options.quick}
 
+    kind_of_cases = "peers" if options.peers else "cases"
     for case in map(shrink, CASES):
-        if case.name in names or not names:
+        if wanted.has(kind_of_cases, case.name):
             found = {**where(), **run_case(case, contenders, setting)}
             print(report.case_text(case.name, found), flush=True)
-            yield "peers" if options.peers else "cases", case.name, found
+            yield kind_of_cases, case.name, found
     batchscore = replace(BATCHSCORE, source=options.source)
     for kind, takes in (("figures", figures.FIGURES), ("sweeps", sweeps.SWEEPS)):
         for name, take in takes.items():
-            if name in names or not (names or options.peers):
+            if wanted.has(kind, name) and (wanted.names or not options.peers):
                 yield kind, name, {**where(), **take(batchscore, setting, shrink)}
 
 

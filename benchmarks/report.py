@@ -24,6 +24,20 @@ HEAD = (
     "CPU / limit",
     "wall / batchscore",
 )
+FIGURES_HEAD = (
+    "",
+    "",
+    "rows",
+    "PSS MB",
+    "of the first",
+    "first MB",
+    "wall s",
+    "CPU s",
+    "CPU / wall",
+    "threads at work",
+    "busy",
+    "tail",
+)
 DRAWING = Path(__file__).with_name("plotting.py")
 
 
@@ -116,14 +130,21 @@ def _case_markdown(name: str, facts: dict[str, Any]) -> str:
 
 
 def _figures_markdown(figures: Iterable[dict[str, Any]]) -> str:
-    rows = []
-    for figure in figures:
-        memory = ["-", "-"]
-        if "pss" in figure:
-            memory = [" → ".join(map(_megabytes, figure[kind])) for kind in ("pss", "first_rss")]
-        times = [" → ".join(f"{value:.2f}" for value in figure[kind]) for kind in ("wall", "cpu")]
-        rows.append((figure["title"], *memory, *times))
-    return _table(("", "PSS MB", "first process MB", "wall s", "CPU s"), rows)
+    rows = [_figure_row(figure, run) for figure in figures for run in figure["runs"]]
+    return _table(FIGURES_HEAD, rows)
+
+
+def _figure_row(figure: dict[str, Any], run: dict[str, Any]) -> tuple[str, ...]:
+    """A run; its memory as a multiple of that of the figure's first run, too."""
+    times = [f"{run['wall']:.2f}", f"{run['cpu']:.2f}"]
+    if "pss" not in run:
+        return (figure["title"], run["label"], *["-"] * 4, *times, *["-"] * 4)
+    first = figure["runs"][0]
+    grown = f"{run['pss'] / first['pss']:.2f}"
+    at_work = [f"{run['cpu'] / run['wall']:.2f}", f"{run['running']:.0f}"]
+    shares = [f"{run[name]:.1%}" for name in ("busy", "tail")]
+    sizes = [_megabytes(run[name]) for name in ("pss", "first_rss")]
+    return (figure["title"], run["label"], f"{run['rows']:,}", sizes[0], grown, sizes[1], *times, *at_work, *shares)
 
 
 def _sweeps_markdown(sweeps: dict[str, Any]) -> str:

@@ -32,6 +32,8 @@ class Setting:
     """The interpreter of batchscore and of the contenders without an environment of their own."""
     rounds: int
     watches_memory: bool
+    big: float
+    """GB of the largest file, as CSV."""
     say: Say
 
 
@@ -86,7 +88,8 @@ def run_case(case: Case, contenders: Sequence[Contender], setting: Setting) -> d
     make_what_is_missing(case, setting)
     courses = [_course(contender, setting) for contender in contenders if contender.takes(case)]
     race = _Race(case, setting)
-    for number in range(0 if setting.watches_memory else 1, setting.rounds + 1):
+    rounds = min(setting.rounds, case.most_rounds)
+    for number in range(0 if setting.watches_memory else 1, rounds + 1):
         turn = number % max(len(courses), 1)
         for course in [*courses[turn:], *courses[:turn]]:
             if not course.excuse:
@@ -95,7 +98,7 @@ def run_case(case: Case, contenders: Sequence[Contender], setting: Setting) -> d
         "model": case.model,
         "dataset": case.dataset.name,
         "rows": case.dataset.rows,
-        "rounds": setting.rounds,
+        "rounds": rounds,
         "contenders": {course.contender.name: _facts(course, courses) for course in courses},
     }
 

@@ -31,7 +31,7 @@ class Sweep:
             found = []
             for value, case in self.points(model, form):
                 small = shrink(case)
-                runs = [score(small, batchscore, setting) for _ in range(min(ROUNDS, setting.rounds))]
+                runs = [score(small, batchscore, setting).measure for _ in range(min(ROUNDS, setting.rounds))]
                 rows = small.dataset.rows
                 rate = rows / statistics.median(run.wall for run in runs)
                 cpu = statistics.median(run.cpu for run in runs) / rows * 1e6

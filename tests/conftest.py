@@ -38,6 +38,7 @@ settings.register_profile("batchscore", deadline=None, derandomize="CI" in os.en
 settings.load_profile("batchscore")
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 for name in [name for name in os.environ if name.startswith("BATCHSCORE_")]:
     del os.environ[name]

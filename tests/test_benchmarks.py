@@ -8,12 +8,15 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
 
-from benchmarks import agreeing, report
+from benchmarks import __main__ as commands
+from benchmarks import agreeing, making, report
 from benchmarks.cases import CASES, Dataset
-from benchmarks.contenders import PEERS
+from benchmarks.contenders import BATCHSCORE, LIMIT, PEERS
 from benchmarks.environments import HERE, Unavailable, python_of
 from benchmarks.measuring import Failed, measure
 
@@ -92,6 +95,61 @@ def test_predictions_are_read_from_whatever_was_written(tmp_path):
     (tmp_path / "part-2.json").write_text('{"predictions": [{"prediction": 2.5}]}')
     (tmp_path / "job.json").write_text("{}")
     assert agreeing.predictions(tmp_path).tolist() == [1.5, 2.5]
+
+
+def test_what_the_document_has_of_this_commit_is_not_measured_again(tmp_path, monkeypatch):
+    """A case counts as done where all contenders that take it were in it."""
+
+    def found(commit, *contenders):
+        return {"machine": {"commit": commit}, "contenders": {name: {} for name in contenders}}
+
+    saved = {
+        "cases": {
+            "trivial-csv": found("new", "batchscore", "limit"),
+            "big-csv": found("new", "batchscore"),
+            "big-parquet": found("old", "batchscore", "limit"),
+        },
+        "figures": {"help": {"machine": {"commit": "new"}}},
+    }
+    (tmp_path / "results.json").write_text(json.dumps(saved))
+    monkeypatch.setattr(commands, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(commands.machine, "facts", lambda _: {"commit": "new"})
+    wanted = commands.Wanted([], commands._kept([BATCHSCORE, LIMIT], ""))
+    assert [wanted.has("cases", name) for name in saved["cases"]] == [False, True, True]
+    assert not wanted.has("figures", "help")
+    assert commands.Wanted(["many"], {}).has("figures", "many")
+    assert not commands.Wanted(["many"], {}).has("figures", "help")
+
+
+@pytest.mark.parametrize(("form", "packing"), [("csv", ""), ("csv", "gz"), ("parquet", ""), ("parquet", "group")])
+def test_big_files_are_made_as_their_name_says(form, packing, tmp_path):
+    dataset = Dataset(form, 1, 200_001, packing=packing)
+    assert Dataset.named(dataset.name) == dataset
+    making.make_dataset(tmp_path, dataset)
+    [path] = (path for path in dataset.path(tmp_path).rglob("*") if path.is_file())
+    assert path.name.endswith(dataset.suffix)
+    if form == "parquet":
+        footer = pq.read_metadata(path)
+        assert (footer.num_rows, footer.num_row_groups) == (200_001, 1 if packing else 3)
+    else:
+        assert pacsv.read_csv(path).num_rows == 200_001
+
+
+def test_figures_show_how_memory_grows_and_how_busy_workers_are():
+    run = {"label": "1 GB", "rows": 5, "pss": 100 << 20, "first_rss": 40 << 20, "wall": 2.0, "cpu": 3.0}
+    run |= {"running": 2.0, "busy": 0.98, "tail": 0.012}
+    figure = {"title": "one file", "runs": [run, {**run, "label": "10 GB", "pss": 105 << 20}]}
+    help_figure = {"title": "--help", "runs": [{"label": "", "wall": 0.1, "cpu": 0.09}]}
+    lines = report._figures_markdown([figure, help_figure]).splitlines()
+    assert lines[3] == "| one file | 10 GB | 5 | 105 | 1.05 | 40 | 2.00 | 3.00 | 1.50 | 2 | 98.0% | 1.2% |"
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_threads_at_work_are_counted_in_all_processes(tmp_path):
+    busy = "import time\nend = time.monotonic() + 1.5\nwhile time.monotonic() < end: pass"
+    start = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {busy!r}])\n{busy}"
+    found = measure([sys.executable, "-c", start], dict(os.environ), tmp_path, memory=True)
+    assert found.running == 2
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

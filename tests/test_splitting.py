@@ -12,6 +12,7 @@ import quick
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchscore import splitting
 from batchscore.minibatch import InputFile, MiniBatch
 from batchscore.settings import CsvOptions, MiniBatchSize
 from batchscore.splitting import Cutting, split
@@ -68,6 +69,23 @@ def test_big_files_are_cut_and_small_ones_go_together(tmp_path: Path) -> None:
         ["003.csv", "004.csv"],
     ]
     assert len(plan) > 5
+
+
+def test_a_csv_makes_no_larger_slices_than_fill_a_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten times the file gives ten times the slices, of the same size; those of long rows are larger."""
+    monkeypatch.setattr(splitting, "AUTO_CSV_BYTES", 1 << 16)
+    monkeypatch.setattr(splitting, "AUTO_CSV_ROWS", 1000)
+
+    def first(rows: int, width: int, size: MiniBatchSize) -> int:
+        (tmp_path / "a.csv").write_text("x\n" + f"{'1' * (width - 1)}\n" * rows)
+        plan = split([input_file(tmp_path / "a.csv")], cutting(size))
+        return plan[0].slices[0].weight
+
+    auto = MiniBatchSize()
+    assert first(200_000, 10, auto) == first(2_000_000, 10, auto) == pytest.approx(1 << 16, abs=20)
+    assert first(20_000, 100, auto) == pytest.approx(100_000, rel=0.01)
+    assert first(2_000, 2_000, auto) == pytest.approx(1 << 20, rel=0.01), "the target, which is less than that"
+    assert first(20_000, 100, MiniBatchSize(bytes=1 << 20)) == pytest.approx(1 << 20, rel=0.1)
 
 
 def test_only_parquet_is_cut_for_a_model_that_has_no_signature(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from batchscore.model.threads import limit_threads, prepare_threads
 COUNTING = """
 import os
 import time
-import lightgbm, numpy, pandas
+import lightgbm, numpy, onnx, onnxruntime, pandas, xgboost
+from sklearn.neighbors import KNeighborsClassifier
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
@@ -43,6 +44,17 @@ def busy(work):
     spent = spent_during(work)
     return sum(each > 0.1 * max(spent) for each in spent)
 
+def session():
+    real, weights = onnx.TensorProto.FLOAT, numpy.ones((1000, 1000), "float32")
+    x = onnx.helper.make_tensor_value_info("x", real, [None, 1000])
+    y = onnx.helper.make_tensor_value_info("y", real, [None, 1000])
+    product = onnx.helper.make_node("MatMul", ["x", "weights"], ["y"])
+    graph = onnx.helper.make_graph([product], "product", [x], [y], [onnx.numpy_helper.from_array(weights, "weights")])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 8
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
 class Counting(PythonModel):
     def load_context(self, context):
         rows = numpy.random.default_rng(0).random((20_000, 10))
@@ -53,12 +65,18 @@ class Counting(PythonModel):
         self.hidden = lambda: hidden.predict(self.frame)
         self.booster = hidden.booster_
         self.raw = numpy.ascontiguousarray(rows)
+        self.boosted = xgboost.train({"nthread": 8}, xgboost.DMatrix(rows, labels), num_boost_round=60)
+        self.neighbours = KNeighborsClassifier(n_jobs=8, algorithm="brute").fit(rows[:4000], labels[:4000])
+        self.session = session()
 
     def predict(self, context, model_input, params=None):
         counts = {
             "plain": busy(lambda: self.plain.predict(self.frame)),
             "hidden": busy(self.hidden),
             "booster": busy(lambda: self.booster.predict(self.raw)),
+            "xgboost": busy(lambda: [self.boosted.predict(xgboost.DMatrix(self.raw)) for _ in range(10)]),
+            "n_jobs": busy(lambda: self.neighbours.predict(self.raw[:4000])),
+            "onnx": busy(lambda: self.session.run(None, {"x": numpy.ones((1500, 1000), "float32")})),
             "blas": busy(lambda: [self.raw @ self.raw.T[:, :4000] for _ in range(3)]),
         }
         return pandas.DataFrame({name: [count] * len(model_input) for name, count in counts.items()})
@@ -68,26 +86,30 @@ set_model(Counting())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
-@pytest.mark.parametrize(("workers", "threads"), [(1, 2), (2, 1)])
+@pytest.mark.parametrize(("workers", "threads"), [(1, 2), (2, 1), (4, 1)])
 def test_a_worker_uses_its_threads_and_no_more(
     workers: int, threads: int, tmp_path: Path, save_model: SaveModel, run_batchscore: RunBatchscore
 ) -> None:
-    """Also a model that nobody can reach to tell it: LightGBM asked for eight when it was made."""
-    pytest.importorskip("lightgbm")
+    """Each library was given eight; also a model that nobody can reach to tell it."""
+    for library in ("lightgbm", "onnx", "onnxruntime", "xgboost"):
+        pytest.importorskip(library)
     (tmp_path / "in").mkdir()
-    for name in "ab":
+    for name in "abcd"[:workers] if workers > 1 else "ab":
         (tmp_path / f"in/{name}.csv").write_text("x\n1\n")
+    model = save_model(COUNTING)
+    (model / "requirements.txt").write_text("onnxruntime\n")
     options = ("--workers", str(workers), "--threads-per-worker", str(threads), "--mini-batch-size", "1")
-    done = run_batchscore("run", "-m", save_model(COUNTING), "-i", tmp_path / "in", "-o", tmp_path / "out", *options)
+    done = run_batchscore("run", "-m", model, "-i", tmp_path / "in", "-o", tmp_path / "out", *options)
     assert done.returncode == 0, done.stderr
     found = pd.read_csv(tmp_path / "out/predictions.csv")
-    counts = found[["plain", "hidden", "booster", "blas"]]
+    counts = found.drop(columns=["file", "row"])
     assert (counts <= threads).all(axis=None), found
-    assert (counts[["plain", "booster"]] == threads).all(axis=None), found
+    assert (counts[["plain", "booster", "onnx"]] == threads).all(axis=None), found
     job = pd.read_json(tmp_path / "out/job.json", typ="series")
     assert job["threads"]["per_worker"] == threads
     told = job["threads"]["libraries"]
-    assert (told["Arrow"], told["lightgbm.LGBMClassifier"], told["lightgbm.Booster"]) == (threads, threads, threads)
+    named = ("Arrow", "lightgbm.LGBMClassifier", "lightgbm.Booster", "xgboost.Booster", "KNeighborsClassifier")
+    assert {told[name] for name in (*named, "onnxruntime")} == {threads}, told
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,56 +141,3 @@ def _imported_by_the_parent(inputs: Path, model: Path, output: Path, **settings:
     done = subprocess.run([sys.executable, "-c", PARENT, arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, redact(done.stderr)
     return set(json.loads(done.stdout))
-
-
-def _sklearn(frame: Any, target: Any, folder: Path) -> None:
-    import mlflow.sklearn
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression().fit(frame, target)
-    mlflow.sklearn.save_model(model, folder, serialization_format="cloudpickle", pip_requirements=["scikit-learn"])
-
-
-def _lightgbm(frame: Any, target: Any, folder: Path) -> None:
-    lightgbm = pytest.importorskip("lightgbm")
-    import mlflow.lightgbm
-
-    model = lightgbm.train({"verbose": -1, "num_threads": 1}, lightgbm.Dataset(frame, target), num_boost_round=20)
-    mlflow.lightgbm.save_model(model, folder, pip_requirements=["lightgbm"])
-
-
-def _xgboost(frame: Any, target: Any, folder: Path) -> None:
-    xgboost = pytest.importorskip("xgboost")
-    import mlflow.xgboost
-
-    model = xgboost.train({"nthread": 1}, xgboost.DMatrix(frame, target), num_boost_round=20)
-    mlflow.xgboost.save_model(model, folder, pip_requirements=["xgboost"])
-
-
-def _torch(frame: Any, _target: Any, folder: Path) -> None:
-    torch = pytest.importorskip("torch")
-    import mlflow.pytorch
-
-    net = torch.nn.Sequential(torch.nn.Linear(frame.shape[1], 8), torch.nn.ReLU(), torch.nn.Linear(8, 1)).double()
-    mlflow.pytorch.save_model(net, folder, pip_requirements=["torch"], serialization_format="pickle")
-
-
-@pytest.mark.parametrize("save", [_sklearn, _lightgbm, _xgboost, _torch])
-def test_flavours_that_are_forked_predict_as_where_they_were_loaded(
-    tmp_path: Path, run_here: Any, save: Callable[[Any, Any, Path], None]
-) -> None:
-    import numpy as np
-    import pandas as pd
-
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame(rng.normal(size=(400, 4)), columns=list("abcd"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's advice on how to log models
-        save(frame, (frame["a"] > 0).astype(int), tmp_path / "model")
-    (tmp_path / "in").mkdir()
-    for n in range(4):
-        frame[n * 100 : (n + 1) * 100].to_csv(tmp_path / f"in/{n}.csv", index=False)
-    summary = run(tmp_path / "model", tmp_path / "in", tmp_path / "out", workers=2, mini_batch_size=1)
-    assert summary.manifest["workers"]["start"] == "loader"
-    run_here(tmp_path / "model", tmp_path / "in", tmp_path / "here", mini_batch_size=1)
-    assert (tmp_path / "out/predictions.csv").read_bytes() == (tmp_path / "here/predictions.csv").read_bytes()

@@ -23,6 +23,7 @@ __all__ = [
     "SUFFIXES",
     "Chunk",
     "Refuse",
+    "bytes_of_rows",
     "columns",
     "count_rows",
     "cut",
@@ -112,6 +113,18 @@ def count_rows(file: InputFile, csv: CsvOptions, most: int | None = None) -> int
     return _reader(file).count_rows(file, csv, most)
 
 
+def bytes_of_rows(file: InputFile, rows: int, csv: CsvOptions) -> int:
+    """About how many bytes so many rows of a CSV take, by its first ones; 0 for files of other types.
+
+    Raises FileRefused.
+    """
+    if _READERS[_suffix_of(file)] != "batchscore.readers.csv":
+        return 0
+    from batchscore.readers import csv as reader
+
+    return reader.bytes_of_rows(file, rows, csv)
+
+
 def is_readable(name: str) -> bool:
     """Whether a file of this name has a reader, by its suffix in any case."""
     return name.lower().endswith(SUFFIXES)
@@ -123,8 +136,12 @@ def is_typed(name: str) -> bool:
 
 
 def _reader(file: InputFile) -> Reader:
-    for suffix, module in _READERS.items():
+    return cast("Reader", import_module(_READERS[_suffix_of(file)]))
+
+
+def _suffix_of(file: InputFile) -> str:
+    for suffix in _READERS:
         if file.name.lower().endswith(suffix):
-            return cast("Reader", import_module(module))
+            return suffix
     kind = PurePosixPath(file.name).suffix or "without suffix"
     raise FileRefused(f"file type {kind} is not supported; supported are {', '.join(SUFFIXES)}")

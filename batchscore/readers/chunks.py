@@ -128,14 +128,19 @@ def regroup(runs: Iterable[Rows], piece: FileSlice, rows_per_call: int, notes: t
     for run in runs:
         waiting.append(run)
         while sum(rows.count for rows in waiting) >= rows_per_call:
-            taken, rest = _split(waiting, rows_per_call)
-            yield _chunk(taken, piece, notes)
+            chunk, waiting = _next_chunk(waiting, rows_per_call, piece, notes)
+            yield chunk
+            del chunk  # before more is read
             is_first = False
-            waiting = [rest]
         if len(waiting) > _MOST_EMPTY and not any(rows.count for rows in waiting):
             waiting = waiting[:1]
     if is_first or any(rows.count for rows in waiting):
         yield _chunk(waiting, piece, notes)
+
+
+def _next_chunk(waiting: list[Rows], count: int, piece: FileSlice, notes: tuple[str, ...]) -> tuple[Chunk, list[Rows]]:
+    taken, rest = _split(waiting, count)
+    return _chunk(taken, piece, notes), [rest]
 
 
 def _split(waiting: list[Rows], count: int) -> tuple[list[Rows], Rows]:

@@ -9,6 +9,7 @@ from batchscore.errors import FileRefused
 from batchscore.minibatch import FileSlice
 from batchscore.readers.records import count_records, cut_points, record_offsets
 from batchscore.readers.source import (
+    BLOCK_BYTES,
     delimiter_of,
     is_ascii_compatible,
     is_compressed,
@@ -85,6 +86,13 @@ def cut(file: InputFile, size: int, csv: CsvOptions, apart: int | None = None) -
         )
         for first, last in pairwise(points)
     )
+
+
+def bytes_of_rows(file: InputFile, rows: int, csv: CsvOptions) -> int:
+    """About how many bytes so many records take, by those of the first block; 0 where it holds none."""
+    block = next(read_blocks(file, 0, BLOCK_BYTES), b"")
+    records = len(record_offsets(block, delimiter_of(file, csv))) - 1
+    return rows * len(block) // max(records, 1)
 
 
 def count_rows(file: InputFile, csv: CsvOptions, most: int | None = None) -> int:

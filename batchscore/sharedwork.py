@@ -17,7 +17,7 @@ from types import TracebackType
 from batchscore.errors import StorageError
 from batchscore.locking import utc
 from batchscore.minibatch import Json, MiniBatch, Outcome, Scored, compact
-from batchscore.storage import Facts, StoredFile, StorePlace, storage_errors
+from batchscore.storage import Facts, StoredFile, StorePlace, storage_errors, sync_file
 
 ROOT = ".batchscore"
 _HEADER = f"{ROOT}/header.json"
@@ -207,8 +207,16 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+_IN_SYNC = 4
+"""Mini-batches for each worker, of which all but one are synced: a disk takes several at once in the time of one."""
+
+
 class Sharing:
     """What is scored stays on this machine, where OUTPUT is."""
+
+    def __init__(self, parts: str | None = None) -> None:
+        """``parts`` is the folder of those that are synced here; None: workers do it."""
+        self._parts = parts
 
     def __enter__(self) -> Sharing:
         return self
@@ -220,10 +228,17 @@ class Sharing:
 
     def threads(self, workers: int) -> int:
         """That feed so many workers."""
-        return workers
+        return _IN_SYNC * workers if self._parts else workers
 
     def parts(self, outcomes: Iterable[Outcome]) -> None:
         """Make the parts safe that a mini-batch wrote; from any thread. Raises StorageError."""
+        if self._parts is None:
+            return
+        scored = (entry for outcome in outcomes for entry in outcome.slices if isinstance(entry, Scored))
+        for name in dict.fromkeys(entry.part for entry in scored if entry.part):
+            path = str(Path(self._parts, name))
+            with storage_errors(f"can't write {path}"):
+                sync_file(path)
 
     def receipt(self, outcome: Outcome) -> None:
         """Make a receipt safe, after its parts. Raises BatchscoreError."""

@@ -25,9 +25,10 @@ _ROWS = 65_536
 class ArrowPart:
     """A PartWriter whose part is an Arrow file; positions are rows."""
 
-    def __init__(self, path: str, roles: Mapping[str, str]) -> None:
+    def __init__(self, path: str, roles: Mapping[str, str], *, syncs: bool = True) -> None:
         self._roles = roles
-        self._file = PartFile(path)
+        self._syncs = syncs
+        self._file = PartFile(path, syncs=syncs)
         self._stream: pa.ipc.RecordBatchFileWriter | None = None
         self._columns: tuple[Column, ...] = ()
         self._is_mixed = False
@@ -71,7 +72,7 @@ class ArrowPart:
             return
         narrow = self._file
         self._end_stream()
-        self._file, self._rows = PartFile(narrow.path), 0
+        self._file, self._rows = PartFile(narrow.path, syncs=self._syncs), 0
         try:
             with storage_errors("read", narrow.path):
                 narrow.stream.flush()

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 ROW_GROUP_ROWS = 65_536
 
 
-def open_part(path: str, roles: Mapping[str, str]) -> PartWriter:
+def open_part(path: str, roles: Mapping[str, str], *, syncs: bool = True) -> PartWriter:
     from batchscore.writers.arrow_part import ArrowPart  # with pyarrow's compute, which who joins does without
 
-    return ArrowPart(path, roles)
+    return ArrowPart(path, roles, syncs=syncs)
 
 
 def join(pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None:

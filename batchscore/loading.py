@@ -23,7 +23,7 @@ def loaded(child: Child, spec: WorkerSpec) -> Json:
     except ChannelClosed:
         ending = child.ending(LAST_WORDS)
         if outgrown := child.outgrown:
-            raise ModelNotLoaded(_too_big(outgrown), outgrown.frames) from None
+            raise ModelNotLoaded(_too_big(outgrown, "while it loaded the model"), outgrown.frames) from None
         hint = OUT_OF_MEMORY if "SIGKILL" in ending else ""
         what = f"the worker {ending} while it loaded {spec.loads}{hint}"
         raise ModelNotLoaded(what, child.log_tail()) from None
@@ -46,11 +46,12 @@ def _refuse_big(child: Child, limit: int) -> None:
     """Raise ModelNotLoaded where the model alone is too big: no mini-batch is to blame."""
     held = child.resident(limit)
     if held > limit:
-        raise ModelNotLoaded(_too_big(Outgrown(held, limit, "")))
+        when = "when it had loaded the model and nothing else"
+        raise ModelNotLoaded(_too_big(Outgrown(held, limit, ""), when))
 
 
-def _too_big(outgrown: Outgrown) -> str:
-    return f"the worker {outgrown}, when it had loaded the model and nothing else; give a higher --memory-limit"
+def _too_big(outgrown: Outgrown, when: str) -> str:
+    return f"the worker {outgrown}, {when}; give a higher --memory-limit"
 
 
 def fatal(name: str, message: str) -> errors.BatchscoreError:

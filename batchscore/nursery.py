@@ -45,6 +45,13 @@ class Origin:
             return (f"workers load the model each for itself, in spite of --worker-start loader: {self.why}",)
         return tuple(f"workers are forked (--worker-start loader), although {doubt}" for doubt in self.doubts)
 
+    @property
+    def suspicion(self) -> str:
+        """What may have stopped a worker that doesn't answer, to be added to a message."""
+        if self.start == "each" or not self.doubts:
+            return ""
+        return f"; it is forked, although {self.doubts[0]}, and may hang for that: give --worker-start auto or each"
+
 
 def origin_of(spec: WorkerSpec, workers: int) -> Origin:
     """How workers are to be started, as far as that can be told before the model is loaded."""

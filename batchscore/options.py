@@ -242,8 +242,8 @@ _JOB = (
         type=click.Choice(WORKER_STARTS),
         default="auto",
         show_default=True,
-        help="loader: one process loads the model, and the workers are forked from it; each: each loads it; auto: "
-        "loader where that is safe and there is more than one worker.",
+        help="loader: one process loads the model, and the workers are forked from it, which may hang where the model "
+        "has threads by then; each: each loads it; auto: loader where that is safe and there is more than one worker.",
     ),
     option(
         FAILURES,

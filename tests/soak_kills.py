@@ -195,12 +195,12 @@ class Disturbed:
     def play(self, kills: Callable[[], bool]) -> None:
         """One job, killed as long as ``kills`` says so; then it runs to its end, and everything is looked at."""
         self._clear()
-        for _ in range(200):
+        for restarts in range(200):
             if self.recipe.store and self.chance.random() < 0.5:
                 shutil.rmtree(self.cache, ignore_errors=True)  # as on another machine
             process = self._started(self._output)
             before = self.tally.workers
-            ended = self._disturb(process, kills)
+            ended = self._disturb(process, kills, self.seconds * (1 + restarts / 10))
             if ended is not None and not (ended == MODEL_NOT_LOADED and self.tally.workers >= before + 2):
                 break
             self._assert_gone(process)
@@ -215,11 +215,14 @@ class Disturbed:
         self.log.seek(0)
         return self.log.read().decode()
 
-    def _disturb(self, process: subprocess.Popen[bytes], kills: Callable[[], bool]) -> int | None:
-        """Kill the parent, or workers until it ends; the exit code where it ended by itself."""
+    def _disturb(self, process: subprocess.Popen[bytes], kills: Callable[[], bool], patience: float) -> int | None:
+        """Kill the parent, or workers until it ends; the exit code where it ended by itself.
+
+        ``patience`` are seconds at most between kills: more with each restart, since a machine may be slower by now.
+        """
         while kills():
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(self.chance.uniform(0, self.seconds))
+                return process.wait(self.chance.uniform(0, patience))
             ahead = self.tally.parents - self.tally.workers
             if self.chance.random() < 0.5 - ahead / 20:  # about as many of them as of workers
                 process.send_signal(signal.SIGKILL)

@@ -12,7 +12,7 @@ from fake_worker import batch, count, gone_within, is_running, spec
 from batchscore import lifeline, loader
 from batchscore.child import WorkerSpec
 from batchscore.errors import ModelLoadError
-from batchscore.faults import WorkerDied
+from batchscore.faults import WorkerDied, WorkerTimedOut
 from batchscore.joblog.process import Nobody, ProcessLog
 from batchscore.minibatch import Scored
 from batchscore.nursery import HeadStart, Nursery, origin_of
@@ -179,6 +179,12 @@ def test_who_asks_for_the_loader_gets_it_with_a_note_of_what_speaks_against_it(f
     assert "although the model keeps" in note
     assert slots.origin.notes("auto") == ()
     assert count(tmp_path, "loads") == 1
+
+
+def test_a_forked_worker_that_hangs_tells_what_spoke_against_forking(forked):
+    slots = forked("H" * 9, loads="t" * 9)
+    with pytest.raises(WorkerTimedOut, match=r"within 0\.5 s; it is forked, although 2 threads run .*-start auto"):
+        slots.ask(batch(), 0.5)
 
 
 def test_auto_takes_the_loader_where_it_is_of_use(tmp_path, monkeypatch):

@@ -242,7 +242,15 @@ def _shown(byte: int) -> str:
 
 
 def main() -> NoReturn:
-    """Run the command line; expected failures become one message and their exit code."""
+    """Run the command line and end the process, without tearing the interpreter down: that takes 0.05 s of CPU time."""
+    try:
+        command_line()
+    except SystemExit as ending:  # its streams are flushed; anything else is a bug, and shown as Python does
+        os._exit(ending.code if isinstance(ending.code, int) else int(ending.code is not None))
+
+
+def command_line() -> NoReturn:
+    """Run the command line; expected failures become one message and their exit code, a SystemExit."""
     prepare_streams()
     try:
         sys.exit(main_group(prog_name="batchscore", standalone_mode=False))

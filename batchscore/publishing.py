@@ -17,7 +17,7 @@ from batchscore.outcome import Column, Failure, Quarantined
 from batchscore.planning import Prepared
 from batchscore.receipts import Part, Segment
 from batchscore.scriptfiles import announce, ready_files
-from batchscore.storage import Ready, prepare, publish
+from batchscore.storage import Ready, prepare, publish, sync_all
 from batchscore.summary import Counts, JobSummary, Status, Verdicts, judge
 from batchscore.workspace import Workspace
 from batchscore.writers.parts import span
@@ -81,6 +81,7 @@ def publish_outputs(
     sha256) and of the others (path, bytes, sha256). Raises UsageError where a script's file would replace a stranger.
     """
     ready = [_joined(prepared, file, columns) for file in output_files(prepared.job, verdicts)]
+    sync_all([file for file, _ in ready])
     files = list(ready_files(prepared, verdicts))
     prepared.workspace.check_lock()  # joining takes its time
     earlier = prepared.workspace.announced()
@@ -104,7 +105,7 @@ def _joined(prepared: Prepared, file: OutputFile, columns: tuple[Column, ...]) -
     def join(stream: BinaryIO) -> None:
         writers.join(prepared.settings.writer, pieces(), stream, columns)
 
-    return prepare(workspace.ready, file.name, join), rows
+    return prepare(workspace.ready, file.name, join, syncs=False), rows
 
 
 def withdraw(prepared: Prepared, earlier: Iterable[str]) -> None:

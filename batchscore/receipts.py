@@ -94,6 +94,8 @@ class Receipts:
         self.slow: set[int] = set()
         """Numbers of the mini-batches with an attempt that took more seconds than ``warns_beyond``."""
         self.highlights = Highlights()
+        self.has_forgotten = False
+        """Whether the journal has receipts that don't count any more: parts of their names are written again."""
         self.rows_recorded = 0
         """With a prediction, in this run."""
         for place, outcome in journal.outcomes():
@@ -242,6 +244,7 @@ class Receipts:
     def _forget(self, pieces: Iterable[FileSlice]) -> None:
         for piece in tuple(pieces):
             self._known[piece] = None
+            self.has_forgotten = True
         for whole in self._wholes:
             if any(self._known[piece] is None for piece in whole):
                 self._known.update(dict.fromkeys(whole))

@@ -144,8 +144,15 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
         stage(workspace, prepared.model.folder.path, prepared.model.name)
     spec = worker_spec(prepared)
     spec = replace(spec, python=python, memory_limit=job.memory_limit, recycle_after=job.recycle_after)
+    # where a receipt speaks already of a part that is written again, it has to be whole when it has its name
+    syncs_here = job.script is None and not receipts.has_forgotten
+    if syncs_here:
+        spec = replace(spec, setup={**spec.setup, "syncs_parts": False})
     observed.work, observed.mini_batches = WorkTime(log), len(todo)
-    with Slots(spec, workers, log.folder, observed.work, ahead=run.ahead) as slots, workspace.sharing() as sharing:
+    with (
+        Slots(spec, workers, log.folder, observed.work, ahead=run.ahead) as slots,
+        workspace.sharing(syncs_parts=syncs_here) as sharing,
+    ):
         _made_ready(slots, workers, prepared, log)
         written = WrittenFiles.of(receipts, workspace.part)
         books = _Books(job, len(prepared.listing.files), receipts, written, sharing, log)
@@ -252,7 +259,7 @@ def _fan_out(crew: _Crew, todo: tuple[MiniBatch, ...], books: _Books) -> None:
         books.sharing.parts(scored[1])
         return scored
 
-    threads = books.sharing.threads(crew.workers)
+    threads = min(books.sharing.threads(crew.workers), len(todo))
     with contextlib.closing(engines.fan_out(task, crew.grace.feed(todo), threads)) as results:
         books.keep(results)
 

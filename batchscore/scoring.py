@@ -40,8 +40,11 @@ Progress: TypeAlias = Callable[[int], None]
 class ModelScorer:
     """A loaded model with all that shapes its predictions."""
 
-    def __init__(self, model: Model, settings: ScoringSettings, parts: str, notes: tuple[str, ...] = ()) -> None:
-        """``notes`` are what the user should know of the loaded model."""
+    def __init__(
+        self, model: Model, settings: ScoringSettings, parts: str, notes: tuple[str, ...] = (), *, syncs: bool = True
+    ) -> None:
+        """``notes`` are what the user should know of the loaded model; ``syncs``: parts are on the disk when named."""
+        self.syncs = syncs
         self.model = model
         self.settings = settings
         self.parts = parts
@@ -81,7 +84,9 @@ def load_scorer(setup: Json) -> ModelScorer:
     )
     note = differences(setup["model"]) if env_manager == "local" else ""
     notes = (note, *model.threads.notes)
-    return ModelScorer(model, settings, setup["parts"], tuple(filter(None, notes)))
+    return ModelScorer(
+        model, settings, setup["parts"], tuple(filter(None, notes)), syncs=setup.get("syncs_parts", True)
+    )
 
 
 def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progress) -> Outcome:
@@ -97,7 +102,7 @@ def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progr
     spoilt = spoilt_rows(mini_batch, scorer.model.inputs, scorer.settings)
     with (
         SetAside(str(Path(scorer.parts, mini_batch.failures_name)), spoilt) as aside,
-        writers.open_part(scorer.settings.writer, str(path), _roles(scorer.settings)) as part,
+        writers.open_part(scorer.settings.writer, str(path), _roles(scorer.settings), syncs=scorer.syncs) as part,
     ):
         chunks = scorer.model.watch.over("read", _chunks(scorer, ledger, aside))
         if isinstance(mini_batch.portion, Mended):

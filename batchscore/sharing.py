@@ -6,20 +6,29 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
+from pathlib import Path
 from types import TracebackType
 
 from batchscore.locking import utc
 from batchscore.minibatch import compact
-from batchscore.outcome import Outcome
+from batchscore.outcome import Outcome, Scored
 from batchscore.sharedwork import ROOT, SharedWork, files_of, sha256_of
-from batchscore.storage import StorePlace, storage_errors
+from batchscore.storage import StorePlace, storage_errors, sync_file
 
 FLUSH_SECONDS = 0.5
 """Receipts of this span, and of the time that sending them takes, share an object."""
 
 
+_IN_SYNC = 4
+"""Mini-batches for each worker, of which all but one are synced: a disk takes several at once in the time of one."""
+
+
 class Sharing:
     """What is scored stays on this machine, where OUTPUT is."""
+
+    def __init__(self, parts: str | None = None) -> None:
+        """``parts`` is the folder of those that are synced here; None: workers do it."""
+        self._parts = parts
 
     def __enter__(self) -> Sharing:
         return self
@@ -31,10 +40,17 @@ class Sharing:
 
     def threads(self, workers: int) -> int:
         """That feed so many workers."""
-        return workers
+        return _IN_SYNC * workers if self._parts else workers
 
     def parts(self, outcomes: Iterable[Outcome]) -> None:
         """Make the parts safe that a mini-batch wrote; from any thread. Raises StorageError."""
+        if self._parts is None:
+            return
+        scored = (entry for outcome in outcomes for entry in outcome.slices if isinstance(entry, Scored))
+        for name in dict.fromkeys(entry.part for entry in scored if entry.part):
+            path = str(Path(self._parts, name))
+            with storage_errors(f"can't write {path}"):
+                sync_file(path)
 
     def receipt(self, outcome: Outcome) -> None:
         """Make a receipt safe, after its parts. Raises BatchscoreError."""

@@ -106,7 +106,7 @@ class StoreWorkspace(Workspace):
         """See Workspace."""
         self._work.share(name)
 
-    def sharing(self) -> Sharing:
+    def sharing(self, *, syncs_parts: bool) -> Sharing:  # noqa: ARG002  # what is uploaded is safe
         """See Workspace."""
         return StoreSharing(self._work, self._store, self._object.token, self._object.check_heard)
 

@@ -203,9 +203,9 @@ class Workspace:
     def share(self, name: str) -> None:
         """Make a small file of the folder known to who may go on elsewhere. Raises StorageError."""
 
-    def sharing(self) -> Sharing:
-        """What makes parts and receipts safe as they come."""
-        return Sharing()
+    def sharing(self, *, syncs_parts: bool) -> Sharing:
+        """What makes parts and receipts safe as they come; ``syncs_parts``: the workers leave that to us."""
+        return Sharing(self.parts if syncs_parts else None)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -166,3 +166,12 @@ def test_an_unknown_engine_is_refused_with_those_there_are(name):
 def test_joblib_is_imported_when_a_job_runs(name):
     code = f"import sys; from batchscore import engines; engines.engine({name!r}); assert 'joblib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_single_worker_takes_no_joblib(name):
+    code = (
+        f"import sys; from batchscore import engines; "
+        f"assert list(engines.fan_out(abs, [-1, 2], 1, name={name!r})) == [1, 2]"
+        "; assert engines.cpu_count() >= 1; assert 'joblib' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

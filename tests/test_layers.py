@@ -470,8 +470,8 @@ def test_importing_batchscore_loads_nothing_slow(clean_environment):
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["run"]], ids=" ".join)
 def test_help_and_wrong_options_load_nothing_slow(arguments, clean_environment):
     program = (
-        f"import sys\nsys.argv = ['batchscore', *{arguments}]\nfrom batchscore.cli import main\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass"
+        f"import sys\nsys.argv = ['batchscore', *{arguments}]\nfrom batchscore.cli import command_line\n"
+        "try:\n    command_line()\nexcept SystemExit:\n    pass"
     )
     assert loaded_by(program, clean_environment) & SLOW == set()
 

@@ -111,11 +111,11 @@ def test_a_full_disk_while_files_are_joined_leaves_no_copies_and_the_job_goes_on
 ) -> None:
     made = []
 
-    def full(scratch: str, name: str, write: Any) -> Any:
+    def full(scratch: str, name: str, write: Any, **given: Any) -> Any:
         if made:
             raise StorageError("no space left")
         made.append(name)
-        return prepare(scratch, name, write)
+        return prepare(scratch, name, write, **given)
 
     with monkeypatch.context() as patched:
         patched.setattr("batchscore.publishing.prepare", full)

@@ -24,6 +24,8 @@ from killable import command_of
 from soak_kills import real_recipe
 
 from batchscore import runner
+from batchscore.journal import Journal
+from batchscore.outcome import Outcome, Scored
 
 
 def may_mount() -> bool:
@@ -275,7 +277,10 @@ def doubling(answering: Any, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
-    """What is synced to the disk ("sync"), renamed to ("from", "to") and removed ("remove"), in order, as paths."""
+    """What is synced to the disk ("sync"), renamed to ("from", "to") and removed ("remove"), in order, as paths.
+
+    And the names of the parts that receipts speak of ("receipt"), when these are written.
+    """
     found: list[tuple[str, str]] = []
     is_on = True
     real = os.fsync
@@ -290,7 +295,14 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
         elif is_on and event == "os.remove":
             found.append(("remove", str(arguments[0])))
 
+    write_receipt = Journal.record
+
+    def record(self: Journal, outcome: Outcome) -> int:
+        found.extend(("receipt", entry.part) for entry in outcome.slices if isinstance(entry, Scored))
+        return write_receipt(self, outcome)
+
     monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Journal, "record", record)
     sys.addaudithook(listen)
     yield found
     is_on = False
@@ -309,7 +321,9 @@ def test_what_a_name_stands_for_is_on_the_disk_before_anything_speaks_of_it(
     places = {step: place for place, step in reversed(list(enumerate(steps)))}  # the first of each
     moved = [(one[1], other[1]) for one, other in pairwise(steps) if one[0] == "from"]
     for source, target in moved:
-        if not target.endswith(("inputs.jsonl", "run.json", "probe")):  # which may be lost
+        if "/.batchscore/parts/" in target:  # it counts once a receipt speaks of it
+            assert places["sync", target] < places["receipt", Path(target).name]
+        elif not target.endswith(("inputs.jsonl", "run.json", "probe")):  # which may be lost
             assert places["sync", source] < places["from", source], target
     names = [target.removeprefix(f"{out}/") for _, target in moved]
     assert sum(name.startswith(".batchscore/parts/") for name in names) >= 1
@@ -327,3 +341,18 @@ def test_what_a_name_stands_for_is_on_the_disk_before_anything_speaks_of_it(
     assert any(step == ("sync", journal) for step in steps)
     removed = [n for n, step in enumerate(steps) if step[0] == "remove" and step[1].endswith("journal.jsonl")]
     assert any(last < n < removed[-1] for n, step in enumerate(steps) if step == ("sync", str(out)))
+
+
+def test_a_part_that_a_receipt_speaks_of_already_is_on_the_disk_before_it_has_its_name(
+    inputs: Path, tmp_path: Path, run_here: Any, doubling: Path, steps: Any
+) -> None:
+    """Else a power cut would leave the receipt of an earlier run beside half a part."""
+    out = tmp_path / "out"
+    (inputs / "bad.csv").write_text("y\n1\n")  # so that the job fails and its work stays
+    assert run_here(doubling, inputs, out, params={"answer": "v"}, mini_batch_size=1).status == "Failed"
+    lost = next((out / ".batchscore/parts").glob("*.csv"))
+    lost.unlink()
+    steps.clear()
+    run_here(doubling, inputs, out, params={"answer": "v"}, mini_batch_size=1)
+    source = next(one[1] for one, other in pairwise(steps) if other == ("to", str(lost)))
+    assert steps.index(("sync", source)) < steps.index(("from", source))

@@ -116,10 +116,9 @@ print(json.dumps(sorted(sys.modules)))
 
 
 def test_the_parent_imports_neither_mlflow_nor_pandas_nor_pyarrow(tmp_path: Path, sample_models: Path) -> None:
-    """Of a job that reads and writes CSV."""
+    """Of a job that reads and writes CSV; with one worker joblib isn't needed either, nor numpy."""
     loaded = _imported_by_the_parent(sample_models.parent / "wine", sample_models / "wine_label", tmp_path / "out")
-    assert {"batchscore", "joblib"} <= loaded
-    assert not loaded & {"mlflow", "pandas", "pyarrow", "sklearn", "fsspec"}
+    assert not loaded & {"mlflow", "pandas", "pyarrow", "sklearn", "fsspec", "joblib", "numpy"}
 
 
 def test_the_parent_cuts_parquet_without_what_converts_its_columns(tmp_path: Path, sample_models: Path) -> None:
@@ -133,6 +132,13 @@ def test_the_parent_cuts_parquet_without_what_converts_its_columns(tmp_path: Pat
     assert {"pyarrow.parquet", "batchscore.readers.parquet"} <= loaded
     assert not loaded & {"pyarrow.compute", "pyarrow.csv", "pandas", "mlflow", "batchscore.signature"}
     assert not loaded & {"batchscore.writers.parquet", "batchscore.answers.shapes", "batchscore.readers.parquet_rows"}
+
+
+def test_the_parent_joins_parquet_without_what_computes(tmp_path: Path, sample_models: Path) -> None:
+    wine, model = sample_models.parent / "wine", sample_models / "wine_label"
+    loaded = _imported_by_the_parent(wine, model, tmp_path / "out", format="parquet")
+    assert "batchscore.writers.parquet" in loaded
+    assert not loaded & {"pyarrow.compute", "pyarrow.csv", "pandas", "mlflow", "batchscore.writers.casting"}
 
 
 def _imported_by_the_parent(inputs: Path, model: Path, output: Path, **settings: Any) -> set[str]:

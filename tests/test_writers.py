@@ -26,8 +26,9 @@ from batchscore.errors import AnswerRefused, StorageError
 from batchscore.outcome import Column
 from batchscore.settings import FORMATS
 from batchscore.writers import TYPED, Piece, join, open_part, rendering, unify
+from batchscore.writers.canonical import canonical_type
 from batchscore.writers.parquet import ROW_GROUP_ROWS
-from batchscore.writers.types import arrow_type, canonical_type
+from batchscore.writers.types import arrow_type
 
 MOMENT = dt.datetime(2026, 1, 2, 3, 4, 5, 60)  # noqa: DTZ001  # without a zone, as models return it
 ROLES = {"file": "file", "row": "row", "kept": "kept"}

@@ -6,7 +6,10 @@ import importlib
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, Protocol, TypeVar, cast
 
+from batchscore.engines.cores import cpu_count
 from batchscore.errors import UsageError
+
+__all__ = ["ENGINES", "Engine", "cpu_count", "engine", "fan_out"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -42,10 +45,3 @@ def fan_out(
 ) -> Generator[Result, None, None]:
     """The task's results by the named engine; see Engine."""
     return engine(name)(task, items, workers)
-
-
-def cpu_count() -> int:
-    """Cores that this process may use, by affinity and container limits."""
-    from joblib import cpu_count as usable
-
-    return int(usable())

@@ -11,7 +11,10 @@ Result = TypeVar("Result")
 
 
 def fan_out(task: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result, None, None]:
-    """See ``engines.Engine``; with one worker the task runs in the consumer's thread."""
+    """See ``engines.Engine``; with one worker the task runs in the consumer's thread, and joblib isn't imported."""
+    if workers == 1:
+        yield from map(task, items)
+        return
     from joblib import Parallel, delayed
 
     parallel = Parallel(

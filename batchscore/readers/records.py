@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _QUOTE, _CR, _LF = b'"\r\n'
 
+_PIECE = 1 << 18
+"""Bytes that are looked at together where masks are made of them, for larger ones go back to the kernel each time."""
+
 MAX_RECORD_BYTES = 256 << 20
 """Of a record held in memory. A longer one is far more likely a quote that was never closed."""
 
@@ -75,6 +78,20 @@ class RecordScanner:
         self._unfinished = len(block) - int(ends[-1]) if len(ends) else self._unfinished + len(block)
         self._move_on(block, toggles)
         return found
+
+    def count(self, block: bytes) -> int:
+        """How many records end in the next block: those of lines(), much faster where nothing is quoted."""
+        if self._may_toggle(block) or self.in_quotes or b"\r" in block or self._last == _CR:
+            return int(np.count_nonzero(self.lines(block).are_records))
+        codes = np.frombuffer(block, np.uint8)
+        count = 0 if self._unfinished or block[0] != _LF else -1  # a blank line
+        for start in range(0, len(codes), _PIECE):
+            are_ends = codes[start : start + _PIECE + 1] == _LF  # with the byte behind it
+            count += np.count_nonzero(are_ends[:_PIECE]) - np.count_nonzero(are_ends[1:] & are_ends[:-1])
+        end = block.rfind(b"\n") + 1
+        self._unfinished = len(block) - end + (0 if end else self._unfinished)
+        self._move_on(block, None)
+        return int(count)
 
     def last_end(self, block: bytes) -> int | None:
         """The last offset that lines() would give for the next block, None where no line ends.
@@ -188,7 +205,7 @@ def count_records(blocks: Iterable[bytes], delimiter: str, most: int | None = No
     scanner = RecordScanner(delimiter)
     count = 0
     for block in blocks:
-        count += int(np.count_nonzero(scanner.lines(block).are_records))
+        count += scanner.count(block)
         if most is not None and count > most:
             return count
     if scanner.in_quotes:
@@ -226,6 +243,12 @@ def cut_points(blocks: Iterable[bytes], delimiter: str, size: int, *, header: bo
     points: list[CutPoint] = [] if header else [CutPoint(0, 0)]
     target = size
     for block in blocks:
+        if points and offset + len(block) < target and not scanner.in_quotes:
+            records += scanner.count(block)
+            if not scanner.is_certain:
+                return None
+            offset += len(block)
+            continue
         lines = scanner.lines(block)
         if not scanner.is_certain:
             return None

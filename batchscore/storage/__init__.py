@@ -12,6 +12,7 @@ from batchscore.storage.local import (
     prepare,
     prepare_link,
     storage_errors,
+    sync_all,
     sync_file,
     sync_folder,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "publish",
     "storage_errors",
     "store_of",
+    "sync_all",
     "sync_file",
     "sync_folder",
     "using",

@@ -82,7 +82,7 @@ class Piece:
 
 
 class _Writer(Protocol):
-    def open_part(self, path: str, roles: Mapping[str, str]) -> PartWriter: ...
+    def open_part(self, path: str, roles: Mapping[str, str], *, syncs: bool = True) -> PartWriter: ...
 
     def join(self, pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None: ...
 
@@ -96,9 +96,18 @@ def is_untyped(format: Writer) -> bool:  # noqa: A002  # the design's word
     return format in {"csv", "headerless"}
 
 
-def open_part(format: Writer, path: str, roles: Mapping[str, str]) -> PartWriter:  # noqa: A002  # the design's word
-    """A writer of one part; ``roles`` gives columns by name as file, row, kept or added; the others are predictions."""
-    return _writer(format).open_part(path, roles)
+def open_part(
+    format: Writer,  # noqa: A002  # the design's word
+    path: str,
+    roles: Mapping[str, str],
+    *,
+    syncs: bool = True,
+) -> PartWriter:
+    """A writer of one part; ``roles`` gives columns by name as file, row, kept or added; the others are predictions.
+
+    With ``syncs`` the part is on the disk before it has its name.
+    """
+    return _writer(format).open_part(path, roles, syncs=syncs)
 
 
 def join(

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from batchscore.errors import AnswerRefused
 from batchscore.outcome import Column
 from batchscore.writers import TYPED
+from batchscore.writers.canonical import canonical
 from batchscore.writers.rendering import csv_text
-from batchscore.writers.types import arrow_type, canonical, text_kind
+from batchscore.writers.types import arrow_type, text_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -56,8 +56,8 @@ def _quoted_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def open_part(path: str, roles: Mapping[str, str]) -> PartWriter:
-    return TextPart(path, roles, Csv())
+def open_part(path: str, roles: Mapping[str, str], *, syncs: bool = True) -> PartWriter:
+    return TextPart(path, roles, Csv(), syncs=syncs)
 
 
 def join(pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None:

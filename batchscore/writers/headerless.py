@@ -31,8 +31,8 @@ class _Part(TextPart):
         return (first, *(replace(column, role="prediction") for column in predictions), last)
 
 
-def open_part(path: str, roles: Mapping[str, str]) -> PartWriter:
-    return _Part(path, roles, _Headerless())
+def open_part(path: str, roles: Mapping[str, str], *, syncs: bool = True) -> PartWriter:
+    return _Part(path, roles, _Headerless(), syncs=syncs)
 
 
 def join(pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None:

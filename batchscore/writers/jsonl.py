@@ -63,8 +63,8 @@ def _values(array: pa.Array, column: Column) -> pa.Array:
     return json_text(array)
 
 
-def open_part(path: str, roles: Mapping[str, str]) -> PartWriter:
-    return TextPart(path, roles, _JsonLines())
+def open_part(path: str, roles: Mapping[str, str], *, syncs: bool = True) -> PartWriter:
+    return TextPart(path, roles, _JsonLines(), syncs=syncs)
 
 
 def join(pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None:

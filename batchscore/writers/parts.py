@@ -43,8 +43,10 @@ def span(path: str, start: int, stop: int) -> Iterator[bytes]:
 class PartFile:
     """A new file beside its final name; parts are readable by their owner only."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, syncs: bool = True) -> None:
+        """Without ``syncs`` it gets its name before it is on the disk: who relies on it has to see to that."""
         self.path = path
+        self._syncs = syncs
         self.temporary = f"{path}.{os.getpid()}-{next(_numbers)}.tmp"
         with storage_errors("write", path):
             with contextlib.suppress(FileNotFoundError):
@@ -58,7 +60,8 @@ class PartFile:
         """Everything on the disk, then the final name."""
         with storage_errors("write", self.path):
             self.stream.flush()
-            os.fsync(self.stream.fileno())
+            if self._syncs:
+                os.fsync(self.stream.fileno())
             self.stream.close()
             Path(self.temporary).replace(self.path)
 

@@ -56,10 +56,11 @@ class Dialect(Protocol):
 class TextPart:
     """A PartWriter of records; its header is written when parts are joined."""
 
-    def __init__(self, path: str, roles: Mapping[str, str], dialect: Dialect) -> None:
+    def __init__(self, path: str, roles: Mapping[str, str], dialect: Dialect, *, syncs: bool = True) -> None:
         self._roles = roles
         self._dialect = dialect
-        self._file = PartFile(path)
+        self._syncs = syncs
+        self._file = PartFile(path, syncs=syncs)
         self._columns: tuple[Column, ...] = ()
         self._is_mixed = False
         self._rows = 0
@@ -119,7 +120,7 @@ class TextPart:
         if _is_same_text(old, columns) or self._rows == 0:
             return
         narrow, offsets = self._file, sorted(self._offsets.items())
-        self._file, self._offsets, self._rows = PartFile(narrow.path), {0: 0}, 0
+        self._file, self._offsets, self._rows = PartFile(narrow.path, syncs=self._syncs), {0: 0}, 0
         try:
             with storage_errors("write", narrow.path):
                 narrow.stream.seek(0)

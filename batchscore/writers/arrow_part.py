@@ -1,0 +1,120 @@
+"""Predictions to a part in Arrow's own file format: all types as they are, and encoded as Parquet when it is joined."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from batchscore.writers import PartWriter, unify
+from batchscore.writers.arrow_file import batches
+from batchscore.writers.casting import cast_columns, prepared, slices
+from batchscore.writers.parts import PartFile, storage_errors
+from batchscore.writers.types import arrow_type, text_kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from batchscore.outcome import Column
+
+_ROWS = 65_536
+
+
+class ArrowPart:
+    """A PartWriter whose part is an Arrow file; positions are rows."""
+
+    def __init__(self, path: str, roles: Mapping[str, str], *, syncs: bool = True) -> None:
+        self._roles = roles
+        self._syncs = syncs
+        self._file = PartFile(path, syncs=syncs)
+        self._stream: pa.ipc.RecordBatchFileWriter | None = None
+        self._columns: tuple[Column, ...] = ()
+        self._is_mixed = False
+        self._rows = 0
+
+    @property
+    def rows(self) -> int:
+        return self._rows
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self._columns
+
+    @property
+    def is_mixed(self) -> bool:
+        return self._is_mixed
+
+    def position(self, row: int) -> int:
+        return row
+
+    def write(self, table: pa.Table, stops: Sequence[int] = ()) -> None:  # noqa: ARG002  # rows are positions
+        for piece in slices(table, _ROWS):
+            arrays, columns = prepared(piece, self._roles, has_types=True)
+            self._is_mixed |= self._columns not in ((), columns)
+            self._widen(unify(self._columns, columns))
+            self._append(cast_columns(arrays, columns, self._columns))
+
+    def _append(self, arrays: Sequence[pa.Array]) -> None:
+        batch = pa.RecordBatch.from_arrays(arrays, schema=_part_schema(self._columns))
+        with storage_errors("write", self._file.path):
+            if self._stream is None:
+                options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+                self._stream = pa.ipc.new_file(self._file.stream, batch.schema, options=options)
+            self._stream.write_batch(batch)
+        self._rows += batch.num_rows
+
+    def _widen(self, columns: tuple[Column, ...]) -> None:
+        """Take on wider columns; what was written is written again where it is stored in another type."""
+        old, self._columns = self._columns, columns
+        if self._stream is None or _part_schema(old) == _part_schema(columns):
+            return
+        narrow = self._file
+        self._end_stream()
+        self._file, self._rows = PartFile(narrow.path, syncs=self._syncs), 0
+        try:
+            with storage_errors("read", narrow.path):
+                narrow.stream.flush()
+            for batch in batches(narrow.temporary):
+                self._append(cast_columns(batch.columns, old, columns))
+        finally:
+            narrow.discard()
+
+    def _end_stream(self) -> None:
+        if self._stream is not None:
+            with storage_errors("write", self._file.path):
+                self._stream.close()
+            self._stream = None
+
+    def close(self) -> None:
+        if self._stream is None:
+            self._append([pa.nulls(0, field.type) for field in _part_schema(self._columns)])
+        self._end_stream()
+        self._file.publish()
+
+    def abort(self) -> None:
+        with contextlib.suppress(Exception):
+            self._end_stream()
+        self._file.discard()
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+
+def _part_schema(columns: Sequence[Column]) -> pa.Schema:
+    """How a part stores the columns: a `text<…>` as its text, so that nothing is lost if a later part needs that."""
+    return pa.schema(
+        [
+            (column.name, pa.string() if text_kind(column.type) is not None else arrow_type(column.type))
+            for column in columns
+        ]
+    )

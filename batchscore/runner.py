@@ -145,7 +145,7 @@ def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, 
     spec = worker_spec(prepared)
     spec = replace(spec, python=python, memory_limit=job.memory_limit, recycle_after=job.recycle_after)
     # where a receipt speaks already of a part that is written again, it has to be whole when it has its name
-    syncs_here = job.script is None and not receipts.has_forgotten
+    syncs_here = job.script is None and workers > 1 and not receipts.has_forgotten
     if syncs_here:
         spec = replace(spec, setup={**spec.setup, "syncs_parts": False})
     observed.work, observed.mini_batches = WorkTime(log), len(todo)

@@ -27,7 +27,7 @@ def test_a_mini_batch_size_is_files_bytes_or_auto(text: str | int, size: MiniBat
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "0MB", "10TB", "", "lots"])
 def test_other_mini_batch_sizes_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="mini_batch_size"):
+    with pytest.raises(UsageError, match="--mini-batch-size"):
         MiniBatchSize.parse(text)
 
 

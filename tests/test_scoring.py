@@ -105,7 +105,7 @@ def test_a_file_that_grows_while_it_is_scored_is_refused(scoring: Scoring) -> No
     outcome = scoring.score(mini_batch, rows_per_call=1)
     (failed,) = [entry for entry in outcome.slices if isinstance(entry, Failed)]
     assert failed.failure.file == "a.csv"
-    assert "changed while it was scored, from 6 to 8 bytes" in failed.failure.reason
+    assert "changed while it was scored, from 6 to 10 bytes" in failed.failure.reason
     assert scoring.rows(outcome) == ["b.csv,0,3.0"]
 
 

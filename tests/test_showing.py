@@ -89,7 +89,7 @@ def test_a_failed_job_names_its_mini_batches_and_groups_their_reasons(
     ]  # fmt: skip
     assert [(reason.reason, reason.count) for reason in report.reasons] == [
         ("ValueError: no luck with #", 3),
-        ("found …", 1),
+        ("found 'oops'", 1),
     ]
     assert [example["file"] for example in report.reasons[0].examples] == ["c.csv", "d.csv", "e.csv"]
     assert "\n  3  ValueError: no luck with #\n       c.csv: ValueError: no luck with 7\n" in shown(report)
@@ -285,12 +285,12 @@ def test_every_stage_of_a_run_can_be_looked_at(tmp_path: Path, monkeypatch: pyte
 
         return first_look
 
-    from batchscore import runner
+    from batchscore import runner, workspace
 
     monkeypatch.setattr(runner, "find_model", looking("model", runner.find_model))
     monkeypatch.setattr(runner, "split", looking("split", runner.split))
     monkeypatch.setattr(runner, "conclude", looking("conclude", runner.conclude))
-    monkeypatch.setattr(Workspace, "_remove", looking("remove", Workspace._remove))
+    monkeypatch.setattr(workspace, "_remove", looking("remove", workspace._remove))
     run_job(quick.job(tmp_path))
     assert [(name, report.status) for name, report in seen.items()] == [
         ("model", "Running"), ("split", "Running"), ("conclude", "Running"), ("remove", "Completed"),

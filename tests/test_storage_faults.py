@@ -308,20 +308,23 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
     is_on = False
 
 
-@pytest.mark.parametrize(("form", "output_files"), [("csv", "one"), ("parquet", "mirror")])
+@pytest.mark.parametrize(
+    ("form", "output_files", "workers"), [("csv", "one", 1), ("csv", "one", 2), ("parquet", "mirror", 2)]
+)
 def test_what_a_name_stands_for_is_on_the_disk_before_anything_speaks_of_it(
-    form: str, output_files: str, inputs: Path, tmp_path: Path, run_here: Any, doubling: Path, steps: Any
+    form: str, output_files: str, workers: int, inputs: Path, tmp_path: Path, run_here: Any, doubling: Path, steps: Any
 ) -> None:
     """So that a power cut loses no more than what is scored again."""
     (inputs / "deep/er").mkdir(parents=True)
     (inputs / "c.csv").rename(inputs / "deep/er/c.csv")
     out = tmp_path / "out"
     steps.clear()
-    run_here(doubling, inputs, out, params={"answer": "v"}, format=form, output_files=output_files)
+    settings = {"format": form, "output_files": output_files, "workers": workers, "mini_batch_size": 1}
+    run_here(doubling, inputs, out, params={"answer": "v"}, **settings)
     places = {step: place for place, step in reversed(list(enumerate(steps)))}  # the first of each
     moved = [(one[1], other[1]) for one, other in pairwise(steps) if one[0] == "from"]
     for source, target in moved:
-        if "/.batchscore/parts/" in target:  # it counts once a receipt speaks of it
+        if workers > 1 and "/.batchscore/parts/" in target:  # it counts once a receipt speaks of it
             assert places["sync", target] < places["receipt", Path(target).name]
         elif not target.endswith(("inputs.jsonl", "run.json", "probe")):  # which may be lost
             assert places["sync", source] < places["from", source], target

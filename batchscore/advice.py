@@ -57,6 +57,8 @@ class Figures:
     """One call of predict for each file; a scoring script's run() too."""
     are_forked: bool
     """One process loads the model for all workers."""
+    uncut: str
+    """What can't be shared out among workers, in the plural; empty where smaller mini-batches could be made."""
 
     @property
     def stages(self) -> dict[str, float]:
@@ -165,6 +167,11 @@ def _enforcing(run: Figures) -> Iterator[str]:
 def _idle_cores(run: Figures) -> Iterator[str]:
     workers = run.shifts.workers
     at_work, more = workers * run.threads, run.cores // run.threads
+    used = f"{at_work} of {run.cores} cores"
+    if more > workers >= run.mini_batches and run.uncut:
+        number = counted(run.mini_batches, "mini-batch")
+        yield f"the run was on {used}, with but {number} to share out, since {run.uncut} aren't cut"
+        return
     if more <= workers or run.share("predict") < _MOST:
         return
     if run.mini_batches <= workers:
@@ -172,7 +179,6 @@ def _idle_cores(run: Figures) -> Iterator[str]:
         remedy = f"there were but {number} to share out: a smaller --mini-batch-size gives more of them work"
     else:
         remedy = f"--workers {more} would use more of them"
-    used = f"{at_work} of {run.cores} cores"
     yield f"{_percent(run.share('predict'))} of the workers' time is predict, on {used}; {remedy}"
 
 

@@ -13,6 +13,7 @@ from batchscore.stopwatch import Lap, Spent
 from batchscore.storage import is_remote
 
 _CSV = re.compile(r"\.[ct]sv(\.\w+)?$", re.IGNORECASE)
+_COMPRESSED = re.compile(r"\.(gz|zst)$", re.IGNORECASE)
 _PARQUET = re.compile(r"\.(parquet|pqt)$", re.IGNORECASE)
 
 
@@ -52,7 +53,16 @@ def figures(prepared: Prepared, rows: int, parent: dict[str, float]) -> Figures:
         threads=prepared.settings.threads,
         calls_whole_files=job.predicts_whole_files or job.script is not None,
         are_forked=(prepared.observed.workers or {}).get("start") == "loader",
+        uncut=_uncut(prepared),
     )
+
+
+def _uncut(prepared: Prepared) -> str:
+    """What of the job is one mini-batch however small these are to be."""
+    files = prepared.listing.files
+    if any(_COMPRESSED.search(file.name) for file in files):
+        return "compressed files"
+    return "files that --limit ends in" if prepared.job.limit else ""
 
 
 def _kind(files: tuple[InputFile, ...]) -> str:

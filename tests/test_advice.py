@@ -24,7 +24,7 @@ def run(*, workers: int = 2, parent: Any = None, kind: str = "CSV", tail: float 
     usual = {
         "rows": 1_000_000, "files": 4, "bytes": 400 << 20, "as_parquet": 0.33, "keeps_columns": False,
         "is_local": True, "is_whole": True, "mini_batches": 16, "cores": 2, "threads": 1, "calls_whole_files": False,
-        "are_forked": False,
+        "are_forked": False, "uncut": "",
     }  # fmt: skip
     return Figures(seconds=seconds, parent=parent or {"score": seconds}, shifts=shifts, kind=kind, **usual | more)
 
@@ -89,6 +89,10 @@ ADVICE: dict[str, tuple[dict[str, Any], str | None]] = {
             "more of them work"
         ),
     ),
+    "a compressed file": (
+        {"read": 18, "predict": 10, "workers": 1, "mini_batches": 1, "as_parquet": None, "uncut": "compressed files"},
+        ("the run was on 1 of 2 cores, with but 1 mini-batch to share out, since compressed files aren't cut"),
+    ),
     "a tail": (
         {"predict": 30, "tail": 9},
         (
@@ -128,6 +132,7 @@ def test_advice_is_given_where_the_figures_say_so(case: str) -> None:
         {"load": 7, "read": 0.5, "seconds": 4, "are_forked": True},  # the model was loaded once
         {"enforce": 20, "calls": 1000, "calls_whole_files": True},  # as Azure calls
         {"predict": 30, "cores": 2},
+        {"predict": 30, "cores": 2, "uncut": "compressed files"},
         {"predict": 30, "tail": 1.9},
         {"predict": 30, "parent": {"score": 14, "join": 6}},
         {"read": 20, "files": 20_000, "bytes": 20 << 20, "is_whole": False},  # which of them isn't known

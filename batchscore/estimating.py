@@ -10,28 +10,38 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchscore import engines
+from batchscore import engines, readers
 from batchscore.job import Job
+from batchscore.minibatch import InputFile
 from batchscore.nouns import counted
+from batchscore.readers.source import is_compressed
 from batchscore.report import Estimates, Finding, Sample, size_text, time_text
 from batchscore.sampling import Fitting
-from batchscore.settings import AUTO_FILE_BYTES
+from batchscore.settings import AUTO_CSV_BYTES, AUTO_CSV_ROWS, AUTO_FILE_BYTES
 from batchscore.splitting import auto_bytes
 
 COPIES = 4
 """Of a call's rows in a worker's memory: as read, as the model's frame, within the model, as predictions."""
 
 
-def estimate(
-    job: Job, fitting: Sequence[Fitting], sample: Sample, rows_per_call: int, load_seconds: float
-) -> Estimates:
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What is known of the model."""
+
+    rows_per_call: int
+    has_signature: bool
+    seconds: float
+    """That loading it takes."""
+
+
+def estimate(job: Job, fitting: Sequence[Fitting], sample: Sample, model: Loaded) -> Estimates:
     """Time, disk and memory of the whole job, in proportion to the sample."""
     rows = limited(job, sum(each.rows for each in fitting))
-    mini_batches = _mini_batches(job, fitting)
+    mini_batches = _mini_batches(job, fitting, cuts_csv=model.has_signature)
     cores = engines.cpu_count()
     workers = max(1, min(job.workers or cores, mini_batches))
     rate = sample.rows_per_second * min(workers, cores)
-    call = rows_of_a_call(job, fitting, rows_per_call)
+    call = rows_of_a_call(job, fitting, model.rows_per_call)
     row_bytes = sum(each.file.size for each in fitting) / max(sum(each.rows for each in fitting), 1)
     call_bytes = COPIES * max(call - sample.rows, 0) * row_bytes
     return Estimates(
@@ -43,7 +53,7 @@ def estimate(
         ),
         workers=workers,
         mini_batches=mini_batches,
-        seconds=round(load_seconds + rows / max(rate, 1e-9), 3),
+        seconds=round(model.seconds + rows / max(rate, 1e-9), 3),
         output_bytes=round(rows * sample.output_bytes_per_row),
         parts_bytes=round(rows * sample.part_bytes_per_row),
         memory_bytes=round(workers * (sample.peak_bytes + call_bytes)),
@@ -62,14 +72,32 @@ def limited(job: Job, rows: int) -> int:
     return rows if job.limit is None else min(rows, job.limit)
 
 
-def _mini_batches(job: Job, fitting: Sequence[Fitting]) -> int:
+def _mini_batches(job: Job, fitting: Sequence[Fitting], *, cuts_csv: bool) -> int:
     """About how many; to know it, every file would have to be read."""
-    files = [each.file for each in fitting]
     if job.mini_batch_size.files:
-        return math.ceil(len(files) / job.mini_batch_size.files)
+        return math.ceil(len(fitting) / job.mini_batch_size.files)
     overhead = 0 if job.mini_batch_size.bytes else AUTO_FILE_BYTES
-    weight = sum(file.size + overhead for file in files)
-    return max(1, math.ceil(weight / (job.mini_batch_size.bytes or auto_bytes(files))))
+    target = job.mini_batch_size.bytes or auto_bytes(each.file for each in fitting)
+    weight, before = 0.0, 0
+    for each in fitting:
+        if job.limit is not None and before >= job.limit:
+            break
+        before += each.rows
+        is_cut = (job.limit is None or before <= job.limit) and _is_cut(each.file, cuts_csv=cuts_csv)
+        pieces = each.file.size / (target if job.mini_batch_size.bytes else _piece_bytes(each, target))
+        weight += pieces if is_cut and pieces > 1 else min((each.file.size + overhead) / target, 1)
+    return max(1, math.ceil(weight))
+
+
+def _is_cut(file: InputFile, *, cuts_csv: bool) -> bool:
+    return not is_compressed(file) and (cuts_csv or readers.is_typed(file.name))
+
+
+def _piece_bytes(each: Fitting, target: int) -> float:
+    """Of a file's slices under `auto`; see splitting."""
+    if readers.is_typed(each.file.name):
+        return target
+    return min(target, max(AUTO_CSV_BYTES, AUTO_CSV_ROWS * each.file.size / max(each.rows, 1)))
 
 
 @dataclass(frozen=True, slots=True)

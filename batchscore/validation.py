@@ -11,7 +11,16 @@ from typing import TypeVar
 
 from batchscore.child import WorkerSpec
 from batchscore.errors import BatchscoreError, Stopped, UsageError
-from batchscore.estimating import Room, available_memory, estimate, free_disk, limited, rows_of_a_call, shortages
+from batchscore.estimating import (
+    Loaded,
+    Room,
+    available_memory,
+    estimate,
+    free_disk,
+    limited,
+    rows_of_a_call,
+    shortages,
+)
 from batchscore.examination import Examined, examine, grouped
 from batchscore.inputs import Listing
 from batchscore.interpreter import check_interpreter
@@ -225,8 +234,9 @@ class Draft:
     def weigh_up(self, sample: Sample, prepared: Prepared, examined: Examined) -> None:
         """What the job will take, and whether there is as much."""
         rows, load = prepared.settings.rows_per_call, float((self.facts or {}).get("load_seconds", 0))
+        model = Loaded(rows, prepared.model.folder.has_signature, load)
         self.sample = sample
-        self.estimates = estimate(self.job, examined.fitting, sample, rows, load)
+        self.estimates = estimate(self.job, examined.fitting, sample, model)
         self.room = Room(free_disk(self.glance.disk) if self.is_seen else None, available_memory())
         call = rows_of_a_call(self.job, examined.fitting, rows)
         self.findings += shortages(self.job, self.estimates, sample, call, self.room)

@@ -20,7 +20,7 @@ from conftest import ROOT
 
 from batchscore import errors, validate
 from batchscore.cli import main_group
-from batchscore.estimating import Room, estimate, rows_of_a_call, shortages
+from batchscore.estimating import Loaded, Room, estimate, rows_of_a_call, shortages
 from batchscore.job import Job
 from batchscore.minibatch import InputFile
 from batchscore.readers.checking import about_rows
@@ -28,7 +28,7 @@ from batchscore.report import Report, Sample
 from batchscore.runner import run_job
 from batchscore.sampling import Fitting
 from batchscore.schema import ColumnSpec
-from batchscore.settings import CsvOptions
+from batchscore.settings import CsvOptions, MiniBatchSize
 from batchscore.signature import convert, never_fits
 from batchscore.translating import job_of
 from batchscore.validation import validate_job
@@ -286,7 +286,7 @@ def test_a_call_that_may_take_too_long_is_a_warning():
     fitting = [Fitting(InputFile(name, name, 100, ""), 50, is_counted=True) for name in "ab"]
     assert rows_of_a_call(job, fitting, 1000) == 100
     assert rows_of_a_call(replace(job, predicts_whole_files=True), fitting, 1000) == 50
-    estimates = estimate(job, fitting, sample, 1000, load_seconds=2)
+    estimates = estimate(job, fitting, sample, Loaded(1000, has_signature=True, seconds=2))
     assert (estimates.output_bytes, estimates.seconds) == (100, 12)
     (warning,) = shortages(job, estimates, sample, 100, Room())
     assert (warning.check, warning.level) == ("time", "warning")
@@ -295,6 +295,27 @@ def test_a_call_that_may_take_too_long_is_a_warning():
         "disk",
         "memory",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "mini_batches"),
+    [
+        ("a.csv", {}, 50),  # of 8 MB
+        ("a.parquet", {}, 25),  # of 16 MB
+        ("a.csv.gz", {}, 1),
+        ("a.csv", {"limit": 900_000}, 1),
+        ("a.csv", {"limit": 1_000_000}, 50),
+        ("a.csv", {"mini_batch_size": MiniBatchSize(bytes=50 << 20)}, 8),
+        ("a.csv", {"mini_batch_size": MiniBatchSize(files=1)}, 1),
+    ],
+)
+def test_a_file_that_is_not_cut_is_one_mini_batch_and_one_workers(name, settings, mini_batches):
+    fitting = [Fitting(InputFile(name, name, 400 << 20, ""), 1_000_000, is_counted=True)]
+    job = Job(model="m", inputs=("i",), output="o", workers=2, **settings)
+    estimates = estimate(
+        job, fitting, Sample(10, 1.0, 10.0, (), (), 1.0, 1.0, 1), Loaded(1000, has_signature=True, seconds=2)
+    )
+    assert (estimates.mini_batches, estimates.workers) == (mini_batches, min(mini_batches, 2))
 
 
 def test_no_rows_are_scored_by_what_is_no_model(look, tmp_path):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -317,6 +318,11 @@ def _save_code(source: str, folder: Path, **options: Any) -> Path:
     module.write_text(source)
     mlflow.pyfunc.save_model(folder / "model", python_model=str(module), pip_requirements=["mlflow-skinny"], **options)
     return folder / "model"
+
+
+def pickled(save: Callable[..., Any]) -> dict[str, str]:
+    """What has MLflow's ``save_model`` of a flavour pickle the model, where it knows another way by now."""
+    return {"serialization_format": "cloudpickle"} if "serialization_format" in signature(save).parameters else {}
 
 
 def _save_estimator(estimator: Any, folder: Path, **options: Any) -> Path:

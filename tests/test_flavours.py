@@ -94,6 +94,7 @@ def test_a_flavour_predicts_the_same_on_both_ways_to_start_with_the_threads_it_i
     (tmp_path / "in").mkdir()
     for n in range(4):
         frame[n * 100 : (n + 1) * 100].to_csv(tmp_path / f"in/{n}.csv", index=False)
+    monkeypatch.chdir(tmp_path)  # in a git repository MLflow 3.0 keeps a process of git, which can't be shared
     monkeypatch.delenv("ORT_DISABLE_TELEMETRY")  # the workers' own affair
     written = []
     for start, workers in (("loader", 2), ("each", 1)):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import pickled
 
 from batchscore.errors import ModelLoadError, StorageError, UsageError
 from batchscore.model import load, resolve
@@ -177,7 +178,8 @@ def test_lightgbm_models_have_probabilities_and_threads_and_boosters_dont(tmp_pa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         options = {"signature": signature, "pip_requirements": []}
-        mlflow.lightgbm.save_model(classifier, tmp_path / "classifier", serialization_format="cloudpickle", **options)
+        save = mlflow.lightgbm.save_model
+        save(classifier, tmp_path / "classifier", **pickled(save), **options)
         mlflow.lightgbm.save_model(classifier.booster_, tmp_path / "booster", **options)
     model = load(str(tmp_path / "classifier"), predict_fn="predict_proba", threads=2)
     assert list(answered(model)) == ["probability_no", "probability_yes"]

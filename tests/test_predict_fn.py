@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from conftest import pickled
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the libraries' own, at import
@@ -124,7 +125,8 @@ def fitted(tmp_path_factory):
             elif module == "lightgbm":
                 import mlflow.lightgbm
 
-                mlflow.lightgbm.save_model(estimator, path, serialization_format="cloudpickle", **options)
+                save_lightgbm = mlflow.lightgbm.save_model
+                save_lightgbm(estimator, path, **pickled(save_lightgbm), **options)
             else:
                 import mlflow.sklearn
 

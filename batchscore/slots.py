@@ -115,8 +115,13 @@ class Slots:
     ) -> Outcome:
         """As Slot.ask, by any free slot; a model that can't be loaded is ModelLoadError and ends the job."""
         with self._taken() as slot:
-            self._made_ready(slot)
-            return slot.ask(mini_batch, timeout, on_progress, restarts_clock=restarts_clock)
+            for attempt in range(_LATER_LOADS):
+                self._made_ready(slot)
+                try:
+                    return slot.ask(mini_batch, timeout, on_progress, restarts_clock=restarts_clock)
+                except ModelNotLoaded as failure:  # of one in the place of a worker that died before it was asked
+                    self._count(failure, is_last=attempt == _LATER_LOADS - 1)
+        raise AssertionError("the last attempt returns or raises")
 
     @contextmanager
     def _taken(self) -> Iterator[Slot]:

@@ -1,5 +1,6 @@
 """The pool of slots, with real worker processes."""
 
+import socket
 import threading
 import time
 
@@ -97,3 +98,11 @@ def test_kill_all_frees_every_thread(tmp_path):
     assert len(ends) == 3
     assert max(ends) - started < PATIENCE
     slots.kill_all()
+
+
+def test_a_load_that_fails_in_the_place_of_a_worker_that_is_gone_by_its_turn_is_tried_again_too(tmp_path):
+    with Slots(spec(tmp_path, loads="SF"), 1, tmp_path) as slots:
+        slots.ready()
+        slots._slots[0].children[0].channel._socket.shutdown(socket.SHUT_RDWR)  # as if it died in this moment
+        assert isinstance(slots.ask(batch(), 5).slices[0], Scored)
+    assert (count(tmp_path, "loads"), count(tmp_path, "calls")) == (3, 1)

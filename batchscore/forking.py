@@ -66,7 +66,7 @@ def _doubts(own: Own) -> Iterator[str]:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         yield "the model uses CUDA"
-    if lifeline.descendants(os.getpid()):
+    if lifeline.has_children():
         yield "the model started processes"
     if opened := list(_opened(own)):
         more = f" and {len(opened) - 1} more" if len(opened) > 1 else ""

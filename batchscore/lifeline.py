@@ -22,6 +22,9 @@ _WATCHER = "read -r line; kill -s KILL $PPID 0"
 
 _OOM_SCORE = 800
 
+_watchers: set[int] = set()
+"""Shells that this process has started."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exit:
@@ -55,6 +58,7 @@ def die_with_parent(lifeline: int) -> None:
             ["/bin/sh", "-c", _WATCHER], stdin=lifeline, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         watcher.returncode = 0  # nobody waits for it: it dies with the group
+        _watchers.add(watcher.pid)
         return
     if select.select([lifeline], [], [], 0)[0]:  # the parent went before the signal was asked for
         os.killpg(0, signal.SIGKILL)
@@ -71,6 +75,11 @@ def _let_the_kernel_kill(lifeline: int) -> bool:
     except OSError:  # a sandbox without these calls
         return False
     return True
+
+
+def has_children() -> bool:
+    """Whether processes that somebody else's code started in this one are alive, as far as that can be told."""
+    return not _watchers.issuperset(descendants(os.getpid()))
 
 
 def die_first() -> None:

@@ -172,6 +172,13 @@ def test_what_can_not_be_shared_has_each_worker_load_and_the_first_has_loaded_al
     assert isinstance(slots.ask(batch(), 5).slices[0], Scored)
 
 
+def test_the_shell_that_watches_the_parent_is_no_process_of_the_models(forked, monkeypatch):
+    monkeypatch.setenv(lifeline.MODE_VARIABLE, "watcher")
+    slots = forked(start="auto")
+    slots.ready()
+    assert slots.origin.start == "loader", slots.origin.why
+
+
 def test_who_asks_for_the_loader_gets_it_with_a_note_of_what_speaks_against_it(forked, tmp_path):
     slots = forked(start="loader", loads="f" * 9)
     slots.ready()

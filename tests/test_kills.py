@@ -33,7 +33,7 @@ def test_jobs_that_are_killed_at_random_moments_are_finished_by_the_same_command
 
 
 def test_jobs_on_a_store_that_are_killed_are_finished_elsewhere_too(tmp_path: Path, s3_server: S3) -> None:
-    recipe = replace(quick_recipe(tmp_path, files=12), store=s3_server)
+    recipe = replace(quick_recipe(tmp_path, files=6), store=s3_server)
     assert disturb(recipe, tmp_path, lambda tally: min(tally.parents, tally.workers) >= 2).jobs
 
 

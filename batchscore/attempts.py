@@ -191,7 +191,7 @@ def _reason(fault: WorkerFault, policy: RetryPolicy) -> str:
     """What happened, and what may help."""
     match fault:
         case WorkerTimedOut():
-            return f"{fault.reason} ({policy.timeout_name})"
+            return f"{fault.reason} ({policy.timeout_name}){fault.hint}"
         case WorkerOutgrew():
             return fault.reason + _TOO_BIG
         case WorkerDied() if "SIGKILL" in fault.reason:

@@ -17,7 +17,7 @@ from batchscore import __version__
 from batchscore.errors import BatchscoreError, StorageError
 from batchscore.headings import GroupedCommand, option
 from batchscore.job import Job
-from batchscore.options import DATE_OPTION, STORAGE_OPTION, WATCHING, job_options, watching_options
+from batchscore.options import STORAGE_OPTION, WATCHING, job_options, watching_options
 from batchscore.placeholders import output_on, parse_date
 from batchscore.redaction import redact
 from batchscore.streams import flush_streams, prepare_streams, show, tell
@@ -125,10 +125,9 @@ def _print(report: Report, given: dict[str, Any]) -> None:
 @option(WATCHING, "--json", "as_json", is_flag=True, help="Print JSON.")
 @option(WATCHING, "--work-dir", type=click.Path(), default=None, metavar="DIR", help="That of the run, if it had one.")
 @STORAGE_OPTION
-@DATE_OPTION
-def show_job(
-    output: str, *, as_json: bool, work_dir: str | None, storage_options: tuple[tuple[str, str], ...], date: str
-) -> None:
+@option(WATCHING, "--date", default="today", show_default=True, metavar="DAY", help="What {date} in OUTPUT means.")
+@click.pass_context
+def show_job(context: click.Context, /, output: str, **given: Any) -> None:
     """Say what the job in OUTPUT did, or how far it has come.
 
     \b
@@ -144,8 +143,9 @@ def show_job(
     from batchscore.progress import printable
     from batchscore.showing import look, text
 
-    report = look(output_on(output, parse_date(date)), work_dir, storage_options)
-    if as_json:
+    _warn(context)
+    report = look(output_on(output, parse_date(given["date"])), given["work_dir"], given["storage_options"])
+    if given["as_json"]:
         show(_as_json(report.to_json()))
     else:
         show("\n".join(map(printable, text.lines(report))))
@@ -155,7 +155,7 @@ def _warn(context: click.Context) -> None:
     """Of environment variables that are misspelt."""
     from batchscore.progress import printable
 
-    if isinstance(context.command, GroupedCommand) and not context.params["quiet"]:
+    if isinstance(context.command, GroupedCommand) and not context.params.get("quiet"):
         for warning in context.command.unknown_variables():
             tell(printable(f"Warning: {warning}"))
 

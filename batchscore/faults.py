@@ -40,6 +40,9 @@ class ScoringRaised(WorkerFault):
 class WorkerTimedOut(WorkerFault):
     """No chunk was finished in time; the worker was killed."""
 
+    hint = ""
+    """What else than the model may have kept it from answering."""
+
 
 class WorkerOutgrew(WorkerFault):
     """The worker held more memory than it may; it was killed."""

@@ -42,6 +42,15 @@ class GroupedCommand(click.Command):
                 words = max(parameter.opts, key=len).lstrip("-")
                 parameter.envvar = f"BATCHSCORE_{self.name}_{words}".replace("-", "_").upper()
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does; a wrong use that a misspelt variable may explain says so."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if not (words := list(self.unknown_variables())):
+                raise
+            raise click.UsageError("; ".join([error.format_message().rstrip("."), *words]), ctx) from None
+
     def unknown_variables(self) -> Iterator[str]:
         """A warning of each environment variable that is named as if it were an option's, and isn't."""
         known = [parameter.envvar for parameter in self.params if isinstance(parameter, GroupedOption)]

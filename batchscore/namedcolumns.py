@@ -35,12 +35,12 @@ def kept_columns(listing: Listing, job: Job, model: ModelFolder) -> tuple[str, .
 def check_renamed(listing: Listing, job: Job, model: ModelFolder) -> None:
     """Raise UsageError for a --rename of a column that none of the first files has, or to one that the model lacks.
 
-    Of several columns that become the same one, the files need to have one.
+    Of the columns that become the same one, or are called so, these files need to have one.
     """
     schema = model.signature.inputs if job.rename else None
     wanted = [spec.name for spec in schema.specs if spec.name] if schema else []
     first = list(islice(_headers(listing, job, model), _LOOKED_AT)) if job.rename else []
-    there = {new for old, new in job.rename if _has(first, old)}
+    there = {new for old, new in job.rename if _has(first, old) or _has(first, new)}  # later files may have the other
     for old, new in job.rename:
         if wanted and new not in wanted:
             raise UsageError(f"--rename {old}={new}: the model has no input {new}, {_found(new, wanted)}")

@@ -24,15 +24,6 @@ STORAGE_OPTION = option(
     help="For stores, such as account_name=…; see also the environment variables they know.",
 )
 
-DATE_OPTION = option(
-    MAIN,
-    "--date",
-    default="today",
-    show_default=True,
-    metavar="DAY",
-    help="What {date} and {date:%Y/%m/%d} mean in -i, -o, --output-file-name and --add: 2026-11-03, today, yesterday.",
-)
-
 _JOB = (
     option(
         MAIN,
@@ -71,7 +62,15 @@ _JOB = (
         metavar="OUTPUT",
         help="Folder of the predictions, here or on a store.",
     ),
-    DATE_OPTION,
+    option(
+        MAIN,
+        "--date",
+        default="today",
+        show_default=True,
+        metavar="DAY",
+        help="What {date} and {date:%Y/%m/%d} mean in -i, -o, --output-file-name and --add: 2026-11-03, "
+        "today, yesterday.",
+    ),
     option(
         OUTPUT,
         "--layout",

@@ -157,8 +157,9 @@ class Slot:
                             raise BadMessage(f"unexpected kind {unexpected['kind']!r}")  # noqa: TRY301  # as below
             except ChannelTimeout:
                 finished = f"{what} was {'' if restarts_clock else 'not '}finished within {timeout:g} s"
-                finished += self._nursery.origin.suspicion
-                raise WorkerTimedOut(finished, child.stuck_frames()) from None
+                fault = WorkerTimedOut(finished, child.stuck_frames())
+                fault.hint = self._nursery.origin.suspicion
+                raise fault from None
             except ChannelClosed:
                 raise _death(child) from None
             except BadMessage as error:

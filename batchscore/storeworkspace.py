@@ -186,6 +186,8 @@ def remove_stale(folder: str) -> None:
     for mark in Path(folder).glob(f"{FOLDER}-*/{_MARK}"):
         path = mark.parent
         with contextlib.suppress(OSError):  # what is left does no harm
+            if path.is_symlink() or path.stat().st_uid != os.geteuid():
+                continue
             touched = max(each.stat().st_mtime for each in (path, *path.iterdir()))
             if time.time() - touched > _STALE_SECONDS:
                 remove_unlocked(str(path))

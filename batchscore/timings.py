@@ -60,6 +60,8 @@ def figures(prepared: Prepared, rows: int, parent: dict[str, float]) -> Figures:
 def _uncut(prepared: Prepared) -> str:
     """What of the job is one mini-batch however small these are to be."""
     files = prepared.listing.files
+    if prepared.observed.mini_batches < len(files):
+        return ""
     if any(_COMPRESSED.search(file.name) for file in files):
         return "compressed files"
     return "files that --limit ends in" if prepared.job.limit else ""

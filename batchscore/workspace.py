@@ -348,11 +348,17 @@ def _remove(folder: str) -> None:
 
 
 def remove_unlocked(folder: str) -> None:
-    """Remove a workspace's folder, unless a run holds its lock. Raises OSError."""
+    """Remove a workspace's folder, unless a run holds its lock. Raises OSError.
+
+    A run that begins meanwhile makes its own at once, instead of waiting for gigabytes to go.
+    """
+    aside = Path(folder).with_name(f"gone-{Path(folder).name}")
     handle = os.open(Path(folder, LOCK), os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if lock(handle) and is_at(Path(folder, LOCK), handle):
-            _remove(folder)
+            shutil.rmtree(aside, ignore_errors=True)  # of a removal that was cut short
+            Path(folder).rename(aside)
+            shutil.rmtree(aside)
     finally:
         os.close(handle)
 

@@ -253,4 +253,10 @@ def test_a_misspelt_variable_is_told_and_does_nothing(run_batchscore, tmp_path) 
     assert "KEP" not in told
     assert "SECRET" not in told
     assert "Warning" not in run_batchscore(*words, "--quiet", env=variables).stderr
+    missing = run_batchscore(*words[:-2], env={"BATCHSCORE_RUN_OUTPT": "out"})
+    assert missing.returncode == 2
+    assert "did you mean BATCHSCORE_RUN_OUTPUT?" in missing.stderr
+    assert (
+        "BATCHSCORE_SHOW_JSN has no effect" in run_batchscore("show", tmp_path, env={"BATCHSCORE_SHOW_JSN": "1"}).stderr
+    )
     assert "Warning" not in run_batchscore(*words, env={"BATCHSCORE_RUN_TIMEOUT": "3", "BATCHSCORE_CACHE": "/x"}).stderr

@@ -12,6 +12,8 @@ from batchscore.engines import cores
 def test_the_cores_are_those_that_joblib_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
     assert cores.cpu_count() == joblib.cpu_count()
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    assert cores.cpu_count() == joblib.cpu_count() == 1
 
 
 @pytest.mark.parametrize(

@@ -406,6 +406,13 @@ def test_hive_folders_feed_the_model_and_can_be_kept(doubled: Path, tmp_path: Pa
     assert frame["twice"].tolist() == [2.0, 4.0]
 
 
+def test_a_column_that_only_later_files_have_by_its_other_name_is_renamed_there(doubled: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name, column in zip("abcd", ("x", "x", "x", "value"), strict=True):
+        (tmp_path / f"in/{name}.csv").write_text(f"{column}\n1\n")
+    assert run(doubled, tmp_path / "in", tmp_path / "out", rename={"value": "x"}).read()["twice"].tolist() == [2.0] * 4
+
+
 def test_renamed_columns_reach_the_model(doubled: Path, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("value\n1\n")
     assert run(doubled, tmp_path / "a.csv", tmp_path / "out", rename={"value": "x"}).read()["twice"].tolist() == [2.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import quick
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore import splitting
+from batchscore import readers, splitting
 from batchscore.minibatch import InputFile, MiniBatch
 from batchscore.settings import CsvOptions, MiniBatchSize
 from batchscore.splitting import Cutting, split
@@ -85,6 +86,8 @@ def test_a_csv_makes_no_larger_slices_than_fill_a_call(tmp_path: Path, monkeypat
     assert first(200_000, 10, auto) == first(2_000_000, 10, auto) == pytest.approx(1 << 16, abs=20)
     assert first(20_000, 100, auto) == pytest.approx(100_000, rel=0.01)
     assert first(2_000, 2_000, auto) == pytest.approx(1 << 20, rel=0.01), "the target, which is less than that"
+    packed = input_file(tmp_path / "a.csv")
+    assert readers.bytes_of_rows(replace(packed, name="a.csv.gz"), 1000, CsvOptions()) == 0
     assert first(20_000, 100, MiniBatchSize(bytes=1 << 20)) == pytest.approx(1 << 20, rel=0.1)
 
 

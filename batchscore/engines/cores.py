@@ -9,9 +9,11 @@ CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 
 def cpu_count() -> int:
-    """Cores that this process may use, by affinity and container limits; at least one."""
+    """Cores that this process may use, by affinity, container limits and LOKY_MAX_CPU_COUNT; at least one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(min(cores, limit_of(CONTROL_GROUPS) or cores), 1)
+    stated = os.environ.get("LOKY_MAX_CPU_COUNT", "")
+    limits = limit_of(CONTROL_GROUPS), int(stated) if stated.isdecimal() else None
+    return max(min(limit or cores for limit in (cores, *limits)), 1)
 
 
 def limit_of(groups: Path) -> int | None:

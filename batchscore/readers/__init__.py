@@ -114,11 +114,11 @@ def count_rows(file: InputFile, csv: CsvOptions, most: int | None = None) -> int
 
 
 def bytes_of_rows(file: InputFile, rows: int, csv: CsvOptions) -> int:
-    """About how many bytes so many rows of a CSV take, by its first ones; 0 for files of other types.
+    """About how many bytes so many rows of a CSV take, by its first ones; 0 for what is no CSV that can be cut.
 
     Raises FileRefused.
     """
-    if _READERS[_suffix_of(file)] != "batchscore.readers.csv":
+    if _READERS[_suffix_of(file)] != "batchscore.readers.csv" or not can_be_cut(file.path):
         return 0
     from batchscore.readers import csv as reader
 

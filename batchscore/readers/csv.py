@@ -89,8 +89,10 @@ def cut(file: InputFile, size: int, csv: CsvOptions, apart: int | None = None) -
 
 
 def bytes_of_rows(file: InputFile, rows: int, csv: CsvOptions) -> int:
-    """About how many bytes so many records take, by those of the first block; 0 where it holds none."""
-    block = next(read_blocks(file, 0, BLOCK_BYTES), b"")
+    """About how many bytes so many records take, by those of the first block; 0 for a file that isn't cut."""
+    if is_compressed(file):
+        return 0
+    block = b"".join(read_blocks(file, 0, BLOCK_BYTES))  # whole: a mounted store may give less at a time
     records = len(record_offsets(block, delimiter_of(file, csv))) - 1
     return rows * len(block) // max(records, 1)
 

@@ -127,7 +127,7 @@ class AzureObjects(InBlocks):
 
         async def look() -> None:
             async with self._fs.service_client.get_container_client(container) as client:
-                async for _ in client.list_blobs(name_starts_with=name, results_per_page=1):
+                async for _ in client.list_blobs(name_starts_with=name and f"{name}/", results_per_page=1):
                     break
 
         sync(self._fs.loop, look)
@@ -173,7 +173,7 @@ class S3Objects(InBlocks):
     def look(self, folder: str) -> None:
         """See Objects."""
         bucket, _, name = folder.partition("/")
-        self._fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=name, MaxKeys=1)
+        self._fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=name and f"{name}/", MaxKeys=1)
 
     def put(self, key: str, content: bytes, only_if: str | None) -> None:
         """See Objects; where the library or the store knows no conditions, without one."""
@@ -227,7 +227,7 @@ class GsObjects:
     def look(self, folder: str) -> None:
         """See Objects."""
         bucket, _, name = folder.partition("/")
-        self._fs.call("GET", "b/{}/o", bucket, prefix=name, maxResults=1)
+        self._fs.call("GET", "b/{}/o", bucket, prefix=name and f"{name}/", maxResults=1)
 
     def put(self, key: str, content: bytes, only_if: str | None) -> None:
         """See Objects."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from batchscore import readers
@@ -35,20 +35,23 @@ def kept_columns(listing: Listing, job: Job, model: ModelFolder) -> tuple[str, .
 def check_renamed(listing: Listing, job: Job, model: ModelFolder) -> None:
     """Raise UsageError for a --rename of a column that none of the first files has, or to one that the model lacks.
 
-    Of the columns that become the same one, or are called so, these files need to have one.
+    Of several columns that become the same one, the files need to have one. Where the first files have it by the
+    model's name, the others are looked at, too.
     """
     schema = model.signature.inputs if job.rename else None
     wanted = [spec.name for spec in schema.specs if spec.name] if schema else []
     first = list(islice(_headers(listing, job, model), _LOOKED_AT)) if job.rename else []
-    there = {new for old, new in job.rename if _has(first, old) or _has(first, new)}  # later files may have the other
+    there = {new for old, new in job.rename if _has(first, old)}
     for old, new in job.rename:
         if wanted and new not in wanted:
             raise UsageError(f"--rename {old}={new}: the model has no input {new}, {_found(new, wanted)}")
-        if first and new not in there:
+        if not first or new in there:
+            continue
+        if not (_has(first, new) and _has(_headers(listing, job, model), old)):  # in a file after the first ones
             raise UsageError(f"--rename {old}={new}: there is no column {old}, {_found(old, first[0])}")
 
 
-def _has(headers: Sequence[Sequence[str]], name: str) -> bool:
+def _has(headers: Iterable[Sequence[str]], name: str) -> bool:
     return any(name.strip() in header for header in headers)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from batchscore.sharedwork import SharedWork
 from batchscore.sharing import Sharing, StoreSharing
 from batchscore.storage import Changed, StorePlace, in_use, is_remote, local_path, public, storage_errors
 from batchscore.storelock import StoreLock, holder_of
-from batchscore.workspace import FOLDER, Glance, Workspace, obstacle_at, refuse_file, remove_unlocked
+from batchscore.workspace import FOLDER, GONE, Glance, Workspace, obstacle_at, refuse_file, remove_unlocked
 
 _NAMES = {".batchscore", "logs", "failures.jsonl", "job.json"}
 """What a job has in OUTPUT beside its prediction files."""
@@ -186,11 +187,18 @@ def remove_stale(folder: str) -> None:
     for mark in Path(folder).glob(f"{FOLDER}-*/{_MARK}"):
         path = mark.parent
         with contextlib.suppress(OSError):  # what is left does no harm
-            if path.is_symlink() or path.stat().st_uid != os.geteuid():
-                continue
             touched = max(each.stat().st_mtime for each in (path, *path.iterdir()))
-            if time.time() - touched > _STALE_SECONDS:
+            if _is_own(path) and time.time() - touched > _STALE_SECONDS:
                 remove_unlocked(str(path))
+    for path in Path(folder).glob(f"{GONE}{FOLDER}-*"):  # of removals that were cut short
+        with contextlib.suppress(OSError):
+            if _is_own(path):
+                shutil.rmtree(path)
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a folder is this user's and no link. Raises OSError."""
+    return not path.is_symlink() and path.stat().st_uid == os.geteuid()
 
 
 def _brought(store: StorePlace, scratch: str) -> SharedWork:

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -60,6 +61,7 @@ def main() -> NoReturn:
     lifeline.die_first()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     _leave_termination_to_the_parent()
+    _let_forks_be_terminated()
     os.set_inheritable(own.frames, False)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, file=own.frames, all_threads=True)
@@ -74,18 +76,37 @@ def main() -> NoReturn:
 
 
 def _leave_termination_to_the_parent() -> None:
-    """Survive a SIGTERM, which service managers send to all processes of a job, until the parent has decided.
+    """Survive a SIGTERM, which service managers send to all processes of a job, until the parent has decided."""
+    signal.signal(signal.SIGTERM, _survive)
 
-    The processes that a model forks or starts die of it all the same.
+
+def _survive(_number: int, _frame: object) -> None:
+    pass
+
+
+_TERMINATION = (signal.SIGTERM,)
+_forking = threading.local()
+
+
+def _let_forks_be_terminated() -> None:
+    """Have the processes that a model forks die of a SIGTERM all the same, as those that it starts do.
+
+    The kernel has to end them: a handler of Python's can wait for ever in a process that is about to block, as those
+    of a multiprocessing pool are when it terminates them. A signal that comes while the process is copied is kept.
     """
-    pid = os.getpid()
 
-    def ignore(number: int, _frame: object) -> None:
-        if os.getpid() != pid:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+    def before() -> None:
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINATION)
 
-    signal.signal(signal.SIGTERM, ignore)
+    def after() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+    def in_child() -> None:
+        if signal.getsignal(signal.SIGTERM) is _survive:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        after()
+
+    os.register_at_fork(before=before, after_in_parent=after, after_in_child=in_child)
 
 
 def serve(channel: Channel, load: Load | None = None, own: Own | None = None) -> None:

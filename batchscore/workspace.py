@@ -336,6 +336,10 @@ def obstacle_at(what: str, path: str) -> str | None:
     return None
 
 
+GONE = "gone-"
+"""How the names of folders begin that were set aside to be removed."""
+
+
 def _remove(folder: str) -> None:
     """Remove a workspace's folder, the lock last: from then on the next run may make its own."""
     for entry in os.scandir(folder):
@@ -352,7 +356,7 @@ def remove_unlocked(folder: str) -> None:
 
     A run that begins meanwhile makes its own at once, instead of waiting for gigabytes to go.
     """
-    aside = Path(folder).with_name(f"gone-{Path(folder).name}")
+    aside = Path(folder).with_name(f"{GONE}{Path(folder).name}")
     handle = os.open(Path(folder, LOCK), os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if lock(handle) and is_at(Path(folder, LOCK), handle):

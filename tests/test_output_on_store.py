@@ -309,13 +309,15 @@ def test_old_work_in_the_cache_goes_unless_a_run_holds_it(
     for path in (elsewhere / "store", elsewhere):
         os.utime(path, (1, 1))
     (cache / ".batchscore-link").symlink_to(elsewhere)
+    (cache / "gone-.batchscore-half/parts").mkdir(parents=True)  # a removal was killed
+    (cache / "gone-.batchscore-link").symlink_to(elsewhere)
     (held,) = [path for path in cache.iterdir() if kept.get(path.name) == "held"]
     with (held / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         quick.write(folder, d="4")
         assert run_job(quick.job(folder, output=f"{shop.url}/new")).status == "Completed"
     left = {kept.get(path.name, path.name) for path in cache.iterdir()}
-    assert left == {"held", "fresh", local, ".batchscore-link"}
+    assert left == {"held", "fresh", local, ".batchscore-link", "gone-.batchscore-link"}
     assert (elsewhere / "store").exists()
     assert run_job(quick.job(folder, output=f"{shop.url}/old")).counts.rows_scored == 4
 

@@ -335,6 +335,37 @@ def test_a_script_may_have_processes_of_its_own(project: Project, method: str) -
     assert project.text == "1\n2\n"
 
 
+def test_the_kernel_ends_what_a_script_forks_and_a_handler_of_its_own_stays(project: Project) -> None:
+    """A handler of Python's can miss a signal for ever, and a pool that is to end then hangs."""
+    project.script(
+        """
+        import os, signal
+
+        def of_its_own(number, frame):
+            pass
+
+        def in_child(handler):
+            pid = os.fork()
+            if not pid:
+                if signal.getsignal(signal.SIGTERM) is not handler:
+                    os._exit(3)
+                os.kill(os.getpid(), signal.SIGTERM)
+                os._exit(4 if signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, []) else 0)
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+        def run(mini_batch):
+            forked = in_child(signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)  # the parent is to decide
+            blocked = signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+            signal.signal(signal.SIGTERM, of_its_own)
+            return [forked, blocked, in_child(of_its_own)]
+        """
+    )
+    project.inputs(a="1")
+    project.run()
+    assert project.text == f"{-signal.SIGTERM}\nFalse\n0\n"
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -182,7 +182,8 @@ def test_a_running_job_is_watched_from_outside_and_then_killed(tmp_path: Path, r
         assert (progress["rows_scored"], progress["percent"]) == (5, 100 * 21 // 25)
         assert progress["bytes"] == sum(path.stat().st_size for path in (tmp_path / "in").iterdir())
         assert progress["rows_per_second"] > 0
-        assert progress["seconds_left"] >= 0
+        elapsed = 5 / progress["rows_per_second"]  # 21 bytes took so long, 4 are left
+        assert progress["seconds_left"] == pytest.approx(elapsed * 4 / 21, rel=0.1, abs=0.001)
         assert report["counts"]["files_failed"] == 1
         assert report["counts"]["rows_scored"] == 5
         assert report["reasons"][0]["examples"][0]["file"] == "b.csv"

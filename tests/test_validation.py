@@ -190,6 +190,14 @@ def test_an_output_that_cant_be_written_is_a_problem(look, tmp_path, monkeypatch
     assert "is a file" in found(report, "output")[0]
 
 
+def test_a_work_directory_that_cant_be_written_is_a_problem(look, tmp_path, monkeypatch):
+    quick.write(tmp_path, a="1")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.setattr("batchscore.workspace.os.access", lambda path, _: Path(path) != work)  # root may write anywhere
+    assert found(look(work_dir=str(work)), "output") == [f"can't write to {work}: permission denied or read-only"]
+
+
 @pytest.mark.parametrize(
     ("output", "message"),
     [

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batchscore.storeworkspace import remove_stale
-from batchscore.workspace import lock
+from batchscore.locking import lock
 
 DAY = 24 * 3600
 
@@ -62,6 +62,6 @@ def test_a_run_that_begins_this_moment_keeps_its_work(work: Path, monkeypatch: p
         return lock(handle)
 
     touched(work, 15)
-    monkeypatch.setattr("batchscore.workspace.lock", taken_over)
+    monkeypatch.setattr("batchscore.workfolder.lock", taken_over)
     remove_stale(str(work.parent))
     assert work.exists()

@@ -194,7 +194,7 @@ def test_a_work_directory_that_cant_be_written_is_a_problem(look, tmp_path, monk
     quick.write(tmp_path, a="1")
     work = tmp_path / "work"
     work.mkdir()
-    monkeypatch.setattr("batchscore.workspace.os.access", lambda path, _: Path(path) != work)  # root may write anywhere
+    monkeypatch.setattr("batchscore.glance.os.access", lambda path, _: Path(path) != work)  # root may write anywhere
     assert found(look(work_dir=str(work)), "output") == [f"can't write to {work}: permission denied or read-only"]
 
 

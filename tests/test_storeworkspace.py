@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from batchscore.storeworkspace import remove_stale
 from batchscore.locking import lock
+from batchscore.storeworkspace import remove_stale
 
 DAY = 24 * 3600
 

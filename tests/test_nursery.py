@@ -145,6 +145,11 @@ def test_a_forked_worker_survives_a_signal_to_all_processes_and_what_it_forks_do
     assert (tmp_path / "ends").read_text() == f"{-signal.SIGTERM} {-signal.SIGTERM}"
 
 
+def test_a_worker_that_is_told_to_end_in_the_moment_in_which_it_is_forked_goes_on(forked):
+    outcome = forked(loads="a").ask(batch(), 20)
+    assert outcome.slices
+
+
 def test_nothing_is_left(tmp_path):
     with Slots(spec(tmp_path, start="loader", grace=60.0), 3, tmp_path) as slots:
         pids = [slot.ready()["pid"] for slot in slots._slots] + [loader_of(slots)]

@@ -183,7 +183,7 @@ def test_what_is_in_output_is_said(look, tmp_path, monkeypatch):
 
 def test_an_output_that_cant_be_written_is_a_problem(look, tmp_path, monkeypatch):
     quick.write(tmp_path, a="1")
-    monkeypatch.setattr("batchscore.workspace.os.access", lambda *_: False)  # root may write anywhere
+    monkeypatch.setattr("batchscore.glance.os.access", lambda *_: False)  # root may write anywhere
     assert "can't write to" in found(look(), "output")[0]
     (tmp_path / "file").write_text("")
     report = validate_job(quick.job(tmp_path, output=str(tmp_path / "file/out")))

@@ -27,6 +27,7 @@ __all__ = [
     "columns",
     "count_rows",
     "cut",
+    "is_csv",
     "is_payload",
     "is_readable",
     "is_typed",
@@ -51,6 +52,7 @@ _READERS = {
     **dict.fromkeys(IMAGES, "batchscore.readers.image"),
 }
 SUFFIXES = tuple(_READERS)
+_CSV = tuple(suffix for suffix, module in _READERS.items() if module == "batchscore.readers.csv")
 
 
 class Reader(Protocol):
@@ -118,7 +120,7 @@ def bytes_of_rows(file: InputFile, rows: int, csv: CsvOptions) -> int:
 
     Raises FileRefused.
     """
-    if _READERS[_suffix_of(file)] != "batchscore.readers.csv" or not can_be_cut(file.path):
+    if not is_csv(file.name) or not can_be_cut(file.path):
         return 0
     from batchscore.readers import csv as reader
 
@@ -128,6 +130,11 @@ def bytes_of_rows(file: InputFile, rows: int, csv: CsvOptions) -> int:
 def is_readable(name: str) -> bool:
     """Whether a file of this name has a reader, by its suffix in any case."""
     return name.lower().endswith(SUFFIXES)
+
+
+def is_csv(name: str) -> bool:
+    """Whether files of this name are CSV, with whatever delimiter, compressed or not."""
+    return name.lower().endswith(_CSV)
 
 
 def is_typed(name: str) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
-from batchscore.errors import OutputLocked, StorageError, StoreUnfit, UsageError
+from batchscore.errors import BatchscoreError, OutputLocked, StorageError, StoreUnfit, UsageError
 from batchscore.locking import LOCK, Holder, held_by, is_at, lock, utc
 from batchscore.minibatch import Json, compact
 from batchscore.sharing import Sharing
@@ -207,7 +207,16 @@ class Workspace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, StorageError):
+            self.explain(error)
         self._leave()
+
+    def explain(self, error: BatchscoreError) -> None:
+        """Have the message of a full disk say whose it is, and what to do: the path may be one that nobody knows."""
+        text = str(error.args[0]) if error.args else ""
+        if text.endswith(tuple(map(os.strerror, _FULL))):
+            place = f"OUTPUT {self.root}" if f"{self.root}/" in text.replace(self.folder, "") else self._place
+            error.args = (f"{text}; make room on the disk of {place}, and run the same command again",)
 
     def _leave(self) -> None:
         """Let go of the lock; where nothing is to be kept, remove the folder and what was made for it."""

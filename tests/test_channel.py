@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import signal
 import socket
 import struct
 import threading
@@ -12,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchscore.channel import MAX_MESSAGE, BadMessage, Channel, ChannelClosed, ChannelTimeout, frame
+from batchscore.errors import Stopped
+from batchscore.signals import StopSignals
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(categories=None)),
@@ -135,6 +139,26 @@ def test_what_can_not_be_sent_leaves_the_stream_whole(ends, monkeypatch):
             channel.send(message)
     channel.send({"kind": "x"})
     assert json.loads(there.recv(100)[4:]) == {"kind": "x"}
+
+
+def test_a_signal_that_does_not_end_a_wait_is_heard_soon_all_the_same(ends):
+    """One that comes just before the wait, or to another thread, as here, doesn't end it."""
+    channel, _ = ends
+
+    def kill():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    started = time.monotonic()
+    try:
+        with StopSignals():
+            threading.Timer(0.2, kill).start()
+            with pytest.raises(Stopped):
+                channel.receive(60)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize("method", ["interrupt", "close"])

@@ -1,11 +1,13 @@
 """Slots, with real worker processes."""
 
 import contextlib
+import itertools
 import os
 import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fake_worker import PATIENCE, batch, comes_true, count, gone, is_running, spec
@@ -279,6 +281,33 @@ def test_a_log_that_cannot_be_written_stops_no_worker_and_is_told(slot, tmp_path
     assert "last words" in fault.value.detail
     slot.kill()
     assert {("process000.stdout.txt", "Not a directory"), ("process000.stderr.txt", "Not a directory")} <= set(told)
+
+
+def test_who_says_slowly_where_it_hangs_is_heard_to_the_end(slot):
+    with pytest.raises(WorkerTimedOut) as fault:
+        slot("h").ask(batch(), 0.5)
+    assert "in the second frame" in fault.value.detail
+
+
+def test_how_a_worker_died_is_told_on_a_machine_that_stood_still_meanwhile(slot, monkeypatch):
+    slot = slot("SX")
+    slot.ask(batch(), 5)
+    hours = itertools.count(0, 3600)
+    monkeypatch.setattr("batchscore.child.time", SimpleNamespace(sleep=time.sleep, monotonic=lambda: next(hours)))
+    with pytest.raises(WorkerDied, match="exited with code 3"):
+        slot.ask(batch(), 30)
+
+
+def test_a_worker_that_was_killed_is_replaced_before_its_end_is_noticed(slot, start, monkeypatch):
+    kind = {"each": "batchscore.spawning.Spawned", "loader": "batchscore.loader.Forked"}[start]
+    slot = slot("HS")
+    slot.ready()
+    with monkeypatch.context() as slow:
+        slow.setattr(f"{kind}.collect", lambda _: None)
+        slow.setattr("batchscore.child.Child._ended_within", lambda *_: None)
+        with pytest.raises(WorkerTimedOut):
+            slot.ask(batch(), 0.5)
+        assert slot.ask(batch(), 20).slices
 
 
 @pytest.mark.usefixtures("platform")

@@ -91,6 +91,7 @@ class JobLog:
         self._noted: set[str] = set()
         self._mini_batches = self._done = self._before = 0
         self._begun = self._said = self._finished = time.monotonic()
+        self._is_over = False
         self._status: Status | None = None
         """What the job was said to have ended with."""
         self._counts = Counts()
@@ -119,14 +120,14 @@ class JobLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._workspace.is_done and isinstance(error, UsageError):
-            self._close()
+            self._end()
             shutil.rmtree(self.folder, ignore_errors=True)  # a job that never was leaves nothing
         elif error is not None and self._status in {None, "Completed"}:  # job.json may be what can't be written
             known = error if isinstance(error, BatchscoreError) else None
             message = str(known) if known else f"{type(error).__name__}: {error}"
             status: Status = "Canceled" if isinstance(error, (Stopped, KeyboardInterrupt)) else "Failed"
             self.conclude(status, message, self._counts, known.exit_code if known else 1, known)
-        self._close()
+        self._end()
 
     # What the runner tells
 
@@ -251,11 +252,15 @@ class JobLog:
 
     def _append(self, name: str, line: str) -> None:
         with self._lock:
+            if self._is_over:
+                return
             file = self._files.setdefault(name, CappedFile(self.folder / name))
             file.write(without(self._secrets, f"{line}\n").encode("utf-8", "backslashreplace"))
 
     def _report(self, row: bytes) -> None:
         with self._lock:
+            if self._is_over:
+                return
             path = self.folder / REPORT
             file = self._files.setdefault(REPORT, CappedFile(path, capped=False))
             text = without(self._secrets, row.decode()).encode()
@@ -292,6 +297,12 @@ class JobLog:
             self.incomplete(self._place, error)
         except StorageError as error:
             self._watch.note(f"the logs are incomplete: {error}")
+
+    def _end(self) -> None:
+        """Write nothing any more: a thread that outlasts the job would make files where there are to be none."""
+        with self._lock:
+            self._is_over = True
+            self._close()
 
     def _close(self) -> None:
         with self._lock:

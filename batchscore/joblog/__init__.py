@@ -37,7 +37,7 @@ class JobLog:
 
     def __init__(self, job: Job, workspace: Workspace, name: str, watch: Watcher) -> None:
         """``name``: the job's own. Raises UsageError where OUTPUT/logs is no job's and may not be overwritten."""
-        self._job, self._workspace, self._name, self._watch = job, workspace, name, watch
+        self._job, self._workspace, self._watch = job, workspace, watch
         self._secrets = secret_values({**os.environ, **dict(job.environment)})
         self._files = LogFiles(workspace, name, self._secrets, watch, overwrites=job.overwrite)
         self._lock = threading.RLock()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PLAIN, _LARGE = 1e10, 1e16
 """pyarrow writes numbers from the first on with an exponent, Python (so pandas) from the second on."""
@@ -67,7 +70,7 @@ def json_text(array: pa.Array) -> pa.Array:
 
 def json_strings(array: pa.Array) -> pa.Array:
     """Strings in quotes with JSON's escapes; characters beyond ASCII stand as they are."""
-    if _has_any(array, lambda data: (data < 0x20) | (data == 0x22) | (data == 0x5C)):  # noqa: PLR2004  # control characters, quote and backslash
+    if _has_any(array, lambda data: bool(((data < 0x20) | (data == 0x22) | (data == 0x5C)).any())):  # noqa: PLR2004  # control characters, quote and backslash
         needy = pc.match_substring_regex(array, r'[\x00-\x1f"\\]')
         escaped = [json.dumps(text, ensure_ascii=False)[1:-1] for text in array.filter(needy).to_pylist()]
         array = pc.replace_with_mask(array, pc.fill_null(needy, False), pa.array(escaped, pa.string()))
@@ -76,13 +79,18 @@ def json_strings(array: pa.Array) -> pa.Array:
 
 def quoted(array: pa.Array) -> pa.Array:
     """CSV fields: quotes only around text with a comma, a quote or a line end, and around empty text."""
-    if _has_any(array, lambda data: np.isin(data, list(b',"\r\n'))):
+    if _has_any(array, _has_special):
         needy = pc.match_substring_regex(array, '[,"\r\n]')
         doubled = pc.binary_join_element_wise('"', pc.replace_substring(array, '"', '""'), '"', "")
         array = pc.if_else(pc.fill_null(needy, False), doubled, array)
     if pc.min(pc.binary_length(array)).as_py() == 0:
         array = pc.if_else(pc.equal(array, ""), '""', array)
     return array
+
+
+def _has_special(data: Any) -> bool:
+    text = data.tobytes()
+    return any(mark in text for mark in (b",", b'"', b"\r", b"\n"))
 
 
 def is_plain(kind: pa.DataType) -> bool:
@@ -117,14 +125,14 @@ def lines(fields: list[Any], separator: str) -> pa.Buffer:
     return data[int(bounds[0]) : int(bounds[-1])]
 
 
-def _has_any(array: pa.Array, test: Any) -> bool:
-    """Whether a byte of the strings passes the test: one look at the buffer instead of one at each string."""
+def _has_any(array: pa.Array, test: Callable[[Any], bool]) -> bool:
+    """Whether the strings' bytes pass the test: one look at the buffer instead of one at each string."""
     _, offsets, data = array.buffers()
     if data is None or len(array) == 0:
         return False
     bounds = np.frombuffer(offsets, np.int32)
     used = np.frombuffer(data, np.uint8)[bounds[array.offset] : bounds[array.offset + len(array)]]
-    return bool(test(used).any())
+    return test(used)
 
 
 def _float_text(array: pa.Array) -> pa.Array:

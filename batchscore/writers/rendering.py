@@ -93,14 +93,16 @@ def _has_special(data: Any) -> bool:
     return any(mark in text for mark in (b",", b'"', b"\r", b"\n"))
 
 
-def is_plain(kind: pa.DataType) -> bool:
-    """Whether no value's text can need quotes."""
-    types = pa.types
-    return not (types.is_string(kind) or types.is_list(kind))
+def csv_field(array: pa.Array) -> pa.Array:
+    """What `records` takes of a column: text that is quoted where it needs it, or whole numbers."""
+    types, kind = pa.types, array.type
+    if types.is_integer(kind):
+        return array
+    return quoted(csv_text(array)) if types.is_string(kind) or types.is_list(kind) else csv_text(array)
 
 
 def records(fields: list[pa.Array]) -> pa.Buffer:
-    """CSV records of the fields, which are quoted where they need it.
+    """CSV records of fields that `csv_field` made.
 
     Arrow's own writer joins fields in half the time, but refuses to where one has quotes.
     """
@@ -110,7 +112,7 @@ def records(fields: list[pa.Array]) -> pa.Buffer:
     try:
         pacsv.write_csv(batch, sink, options)
     except pa.ArrowInvalid:
-        return lines(fields, ",")
+        return lines([csv_text(field) for field in fields], ",")
     return sink.getvalue()
 
 

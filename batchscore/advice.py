@@ -16,6 +16,8 @@ _SMALL_FILE = 64 << 10
 _MANY_FILES = 1000
 _FEW_ROWS = 8192
 """In a call of predict: below, MLflow's checks of each call show."""
+_AT_WORK = 0.25
+"""Of predict's time that is CPU time; below, it waits for something else."""
 _WORDS = {
     "load": "starting workers and loading the model",
     "read": "reading {kind}",
@@ -78,7 +80,8 @@ def words(run: Figures) -> Iterator[str]:
         return
     yield _headline(run)
     if run.seconds >= _LEAST_SECONDS:
-        for advice in (_failed, _start_up, _small_files, _csv, _enforcing, _idle_cores, _tail, _joining):
+        predict = _waiting if _waits(run) else _idle_cores
+        for advice in (_failed, _start_up, _small_files, _csv, _enforcing, predict, _tail, _joining):
             yield from advice(run)
 
 
@@ -162,6 +165,26 @@ def _enforcing(run: Figures) -> Iterator[str]:
             f"{_percent(run.share('enforce'))} of the workers' time is making the model's input and checking it, for "
             f"{rows:,.0f} rows a call: more of them share the cost (--rows-per-call, --mini-batch-size)"
         )
+
+
+def _waits(run: Figures) -> bool:
+    """Whether predict waits, for a service or a disk, and not for a core that others have."""
+    predict = run.shifts.spent.predict
+    return (
+        run.share("predict") >= _MOST
+        and predict.cpu_seconds < _AT_WORK * predict.seconds
+        and run.shifts.workers <= run.cores
+        and run.shifts.workers < run.mini_batches
+    )
+
+
+def _waiting(run: Figures) -> Iterator[str]:
+    predict = run.shifts.spent.predict
+    yield (
+        f"{_percent(run.share('predict'))} of the workers' time is predict, which waits, with "
+        f"{_percent(predict.cpu_seconds / predict.seconds)} of that CPU time: more --workers would wait side by side, "
+        "more of them than there are cores, too"
+    )
 
 
 def _idle_cores(run: Figures) -> Iterator[str]:

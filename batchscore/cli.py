@@ -183,9 +183,9 @@ def _say(summary: JobSummary, given: dict[str, Any]) -> None:
         for line in summary.headlines(SHOWN_FAILURES):
             tell(printable(line))
     if given["as_json"]:
-        show(_as_json(summary.manifest))
+        show(_as_json(summary.manifest), "job.json")
     elif not given["quiet"]:
-        show(printable(f"{summary.status}: {summary.message}"))
+        show(printable(f"{summary.status}: {summary.message}"), "job.json")
     if summary.exit_code and given["quiet"]:
         tell(printable(f"{summary.status}: {summary.message}"))
         tell(f"More about it: batchscore show {_quoted(summary.output)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -37,6 +38,21 @@ class Holder:
 
     def __str__(self) -> str:
         return "another process" if self.pid is None else f"process {self.pid} on {self.host}"
+
+    def refusal(self, output: str, *, is_here: bool) -> str:
+        """Why OUTPUT can't be had, and what to do; ``is_here``: this machine, on which it runs, knows when it ends."""
+        who = "" if self.pid is None and self.seen is None else f" ({self}{self._last_sign if not is_here else ''})"
+        remedy = "" if is_here else ", or give --break-lock if that process or its machine is gone"
+        return f"another run holds {output}{who}; wait for it or stop it{remedy}"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs on a machine of this one's name."""
+        return self.host == socket.gethostname()
+
+    @property
+    def _last_sign(self) -> str:
+        return f", last sign of life {self.seen}" if self.seen else ""
 
 
 def utc(seconds: float) -> str:

@@ -127,8 +127,9 @@ def failed(job: Job, counts: Counts, *, is_whole: bool, is_of_rows: bool = False
         message = f"{_bad(counts)} and no row was scored, see failures.jsonl"
     else:
         message = f"{_excess(job, counts)}; {_scored(counts)} but not published, see failures.jsonl"
-    hint = "; with --on-bad-row quarantine a bad row fails alone, and not its file" if is_of_rows else ""
-    return Ending("Failed", f"{message}{hint}", counts, exit_code=1, is_whole=is_whole)
+    if is_of_rows:
+        message += "; --on-bad-row quarantine, in another OUTPUT, fails bad rows alone and not their files"
+    return Ending("Failed", message, counts, exit_code=1, is_whole=is_whole)
 
 
 def judged_again(place: Place, manifest: Json, job: Job) -> JobSummary:

@@ -126,6 +126,8 @@ class Lines(Notes):
         super().__init__(stream)
         self._total = self._done = self._before = 0
         self._said = self._begun
+        self._first: float | None = None
+        """When the first rows were scored: what is left doesn't wait for the model to be loaded."""
 
     def opened(self, files: int, folders: int, skipped: int, notes: tuple[str, ...]) -> None:
         self._say(opening_line(files, folders, skipped))
@@ -138,6 +140,7 @@ class Lines(Notes):
     def scored(self, rows: int) -> None:
         with self._lock:
             self._rows += rows
+            self._first = self._first or time.monotonic()
 
     def finished(self, size: int) -> None:
         with self._lock:
@@ -148,9 +151,10 @@ class Lines(Notes):
             self._said = now
         elapsed = now - self._begun
         todo = self._total - self._done
-        left = elapsed * todo / max(self._done - self._before, 1)
+        left = (now - (self._first or self._begun)) * todo / max(self._done - self._before, 1)
+        since = " by this run" if self._before else ""
         self._say(
-            f"{100 * self._done // max(self._total, 1)} % of the input, {self._rows:,} rows, "
+            f"{100 * self._done // max(self._total, 1)} % of the input, {self._rows:,} rows{since}, "
             f"{self._rows / elapsed:,.0f} rows/s{f', {left:,.0f} s left' if todo > 0 else ''}"
         )
 

@@ -107,7 +107,7 @@ class StoreLock:
             if found and found[0].token != self._token:
                 claim = found[0]
                 if not (claim.is_dead or (breaks and not claim.is_here)):
-                    raise OutputLocked(_held(self._place.path, claim))
+                    raise OutputLocked(claim.holder.refusal(f"OUTPUT {self._place.path}", is_here=claim.is_here))
             self._is_written = True  # from now on it may be, whatever the answer
             self._place.write_if(NAME, self._claim(), found[1] if found else NEW)
             found = claim_on(self._place)
@@ -157,12 +157,3 @@ class StoreLock:
             found = claim_on(self._place)
             if found and found[0].token == self._token:
                 self._place.remove_objects([self._place.location(NAME)])
-
-
-def _held(output: str, claim: Claim) -> str:
-    if claim.is_here:
-        return f"another run holds OUTPUT {output} ({claim.holder}); wait for it or stop it"
-    return (
-        f"another run holds OUTPUT {output} ({claim.holder}, last sign of life {claim.seen or 'unknown'}); wait for "
-        "it or stop it, or give --break-lock if that process or its machine is gone"
-    )

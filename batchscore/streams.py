@@ -33,15 +33,19 @@ def flush_streams() -> None:
                 os.dup2(nowhere.fileno(), stream.fileno())
 
 
-def show(result: str) -> None:
-    """Print the result on stdout. That a reader has gone is no failure; StorageError where a disk is full."""
+def show(result: str, elsewhere: str = "") -> None:
+    """Print the result on stdout. That a reader has gone is no failure; StorageError where a disk is full.
+
+    ``elsewhere`` is where it can be read too.
+    """
     try:
         sys.stdout.write(f"{result}\n")
         sys.stdout.flush()
     except BrokenPipeError:
         pass
     except OSError as error:
-        raise StorageError(f"the result can't be written to stdout: {error.strerror}; job.json has it too") from error
+        too = f"; {elsewhere} has it too" if elsewhere else ""
+        raise StorageError(f"the result can't be written to stdout: {error.strerror}{too}") from error
 
 
 def tell(line: str) -> None:

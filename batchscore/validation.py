@@ -139,7 +139,7 @@ class Draft:
         if not self.is_seen:
             return
         if self.glance.holder is not None:
-            self.problem("output", f"another run holds OUTPUT ({self.glance.holder}); wait for it or stop it")
+            self.problem("output", self.glance.holder.refusal("OUTPUT", is_here=self.glance.holder.is_here))
         if obstacle := self.glance.obstacle():
             self.problem("output", obstacle)
 

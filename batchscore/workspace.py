@@ -80,7 +80,7 @@ class Workspace:
             with storage_errors(f"can't create OUTPUT {self.root}"):
                 if self._here:
                     Path(self._here).mkdir(parents=True, exist_ok=True)
-            with storage_errors(f"can't create {self._place}"):
+            with storage_errors(f"can't write to {self._place}"):
                 self._acquire()
                 for folder in (self.parts, self.ready, self.logs):
                     Path(folder).mkdir(mode=0o700, exist_ok=True)
@@ -174,14 +174,8 @@ class Workspace:
         The kernel frees the locks of processes that have ended. Only another machine's lock can be left, on a disk that
         is shared. Raises OutputLocked.
         """
-        who = "" if holder.pid is None else f" ({holder})"
-        if holder.host == socket.gethostname():
-            raise OutputLocked(f"another run holds OUTPUT {self.root}{who}; wait for it or stop it")
-        if not self._breaks_lock:
-            raise OutputLocked(
-                f"another run holds OUTPUT {self.root}{who}; wait for it or stop it, or give --break-lock if that "
-                "process or its machine is gone"
-            )
+        if holder.is_here or not self._breaks_lock:
+            raise OutputLocked(holder.refusal(f"OUTPUT {self.root}", is_here=holder.is_here))
         path.unlink(missing_ok=True)
         self._breaks_lock = False
 

@@ -15,6 +15,7 @@ def run(*, workers: int = 2, parent: Any = None, kind: str = "CSV", tail: float 
     """A run of 20 s with two workers on two cores; a stage's seconds are those of both."""
     stages = {name: more.pop(name, 0.0) for name in ("load", "read", "enforce", "predict", "write", "failed")}
     laps = {name: Lap(stages[name], stages[name]) for name in ("read", "enforce", "predict", "write")}
+    laps["predict"] = Lap(stages["predict"], more.pop("predict_cpu", stages["predict"]))
     seconds = more.pop("seconds", 20.0)
     shifts = Shifts(
         workers=workers, seconds=workers * seconds, load=Lap(stages["load"], stages["load"]),
@@ -73,6 +74,19 @@ ADVICE: dict[str, tuple[dict[str, Any], str | None]] = {
     "more workers": (
         {"predict": 30, "cores": 8},
         ("75 % of the workers' time is predict, on 2 of 8 cores; --workers 8 would use more of them"),
+    ),
+    "predict that waits": (
+        {"predict": 30, "predict_cpu": 3},
+        (
+            "75 % of the workers' time is predict, which waits, with 10 % of that CPU time: more --workers would wait "
+            "side by side, more of them than there are cores, too"
+        ),
+    ),
+    "predict that waits, on one of many cores": ({"predict": 30, "predict_cpu": 3, "cores": 8}, "waits, with 10 %"),
+    "predict that waits for a core": ({"predict": 30, "predict_cpu": 3, "workers": 4}, None),
+    "predict that waits, with nothing more to share out": (
+        {"predict": 30, "predict_cpu": 3, "mini_batches": 2},
+        None,
     ),
     "more workers of two threads": (
         {"predict": 30, "cores": 8, "threads": 2},

@@ -75,6 +75,21 @@ def test_time_that_is_left_is_told_only_while_there_is_something_to_score(monkey
     ]
 
 
+def test_loading_the_model_is_no_measure_of_what_is_left_and_rows_are_those_of_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    stream = io.StringIO()
+    watch = watcher(stream, quiet=False, colour=False)
+    watch.planned(6000, 5000)
+    now = 60.0
+    watch.scored(500)
+    now = 80.0
+    watch.finished(1000)
+    assert stream.getvalue() == "33 % of the input, 500 rows by this run, 6 rows/s, 80 s left\n"
+
+
 def test_a_bar_begins_where_the_run_before_stopped_and_leaves_nothing() -> None:
     shown = run(Terminal())
     assert " 50%" in shown

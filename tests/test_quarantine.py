@@ -319,7 +319,7 @@ def test_a_job_that_failed_of_bad_rows_says_that_they_can_be_put_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not where whole files are the cause, and not where they are put aside already."""
-    hint = "; with --on-bad-row quarantine a bad row fails alone, and not its file"
+    hint = "; --on-bad-row quarantine, in another OUTPUT, fails bad rows alone and not their files"
     quick.use(monkeypatch)
     quick.write(tmp_path, a="1", b="2 oops")
     summary = run_job(quick.job(tmp_path))

@@ -145,7 +145,7 @@ def test_a_work_directory_in_the_model_is_refused(run_here: RunHere, model: Path
 
 
 def test_a_work_directory_that_cannot_be_made_is_a_storage_error_and_leaves_no_output(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="can't create the work directory /proc/batchscore"):
+    with pytest.raises(StorageError, match="can't write to the work directory /proc/batchscore"):
         Workspace(str(tmp_path / "out"), "/proc/batchscore").__enter__()
     assert not (tmp_path / "out").exists()
 

@@ -24,7 +24,7 @@ from batchscore.showing.unfinished import Tally, tally
 from batchscore.storage import access_of, storage_errors, using
 from batchscore.workspace import Workspace
 
-_SILENT_SECONDS = 150.0
+_SILENT_SECONDS = 90.0
 """Without a sign of life from who holds an OUTPUT on a store: it gives one every half a minute."""
 _LOOKS = 3
 """A job that ends while it is looked at is looked at again."""

@@ -26,6 +26,8 @@ class _Run:
     """Of its mini-batches."""
     rows: int = 0
     bytes: int = 0
+    seconds: float = 0.0
+    """Of its workers, in the attempts that ended the mini-batches."""
     last: float | None = None
     """When its last receipt came, seconds since the epoch."""
 
@@ -63,6 +65,7 @@ class Tally:
                 self.forget_retried()
             self.run.numbers.add(outcome.number)
             self.run.rows += outcome.rows
+            self.run.seconds += outcome.seconds
             self.run.bytes += sum(entry.slice.bytes for entry in outcome.slices)
         self._shortfalls.pop(outcome.number, None)
         if outcome.shortfall:
@@ -125,7 +128,8 @@ class Tally:
         elapsed = max((now if is_running else run.last or begun) - begun, 0.0)
         done = plan.bytes - plan.bytes_todo + run.bytes
         left = plan.mini_batches_todo - len(run.numbers)
-        seconds_left = elapsed * (plan.bytes_todo - run.bytes) / run.bytes if run.bytes and is_running else None
+        todo = plan.bytes_todo - run.bytes
+        seconds_left = run.seconds / max(plan.workers, 1) * todo / run.bytes if run.bytes and is_running else None
         return Progress(
             percent=100 * done // plan.bytes if plan.bytes else 100 * (not left),
             mini_batches=plan.mini_batches,

@@ -39,7 +39,7 @@ def test_a_lock_whose_file_a_run_before_removes_this_moment_is_taken_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between opening the file and locking it: a lock on a file that nobody finds would keep nobody out."""
-    removals = [lambda: (tmp_path / "out/.batchscore/lock").unlink()]
+    removals = [(tmp_path / "out/.batchscore/lock").unlink]
 
     def late(handle: int) -> bool:
         if removals:

@@ -113,8 +113,8 @@ def sample_models() -> Path:
 def clean_environment() -> Mapping[str, str]:
     """The environment for a batchscore process: what a user has, with nothing of this session in it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
-    environment.pop("PYTHONPATH", None)
-    environment.pop("MLFLOW_TRACKING_URI", None)
+    for name in ("PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "MLFLOW_TRACKING_URI"):
+        environment.pop(name, None)
     if not _is_installed():
         environment["PYTHONPATH"] = str(ROOT)
     environment["NO_COLOR"] = "1"

@@ -75,8 +75,8 @@ def descendants(pid):
 @MODES
 @pytest.mark.parametrize(
     ("letters", "sign", "number"),
-    [("SS", "idle", 0), ("HH", "calls", 2), ("GG", "hanging", 1)],
-    ids=["idle", "sleeping", "hanging in C with the GIL"],
+    [("SS", "idle", 0), ("HH", "calls", 2), ("GG", "hanging", 1), ("66", "hanging", 1)],
+    ids=["idle", "sleeping", "hanging in C with the GIL", "blocking signals"],
 )
 def test_workers_and_their_children_die_with_a_killed_parent(parent, mode, letters, sign, number, way):
     process = parent(mode, letters, sign, number)

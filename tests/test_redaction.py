@@ -10,9 +10,11 @@ import quick
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchscore.errors import ModelLoadError, UsageError
+from batchscore.errors import FileRefused, ModelLoadError, UsageError
+from batchscore.minibatch import FileSlice, InputFile
 from batchscore.redaction import redact, secret_values, without
 from batchscore.runner import run_job
+from batchscore.setaside import failure_of
 
 
 @pytest.mark.parametrize(
@@ -82,6 +84,16 @@ def test_what_a_model_raises_loses_secrets_before_it_is_written(secretive: Path)
     assert failure["reason"] == "ValueError: no luck with 1 at https://host/x?… with …"
     assert "open-sesame" not in told(secretive)
     assert "sig=" not in told(secretive)
+
+
+def test_a_refusal_of_a_row_loses_secrets_before_it_is_written() -> None:
+    """But for the row's own value and text, which are data."""
+    refused = FileRefused(
+        "found 'open-sesame' by https://h/x?sig=1", row=3, column="x", value="open-sesame", record="r"
+    )
+    failure = failure_of(FileSlice(InputFile("a.csv", "/in/a.csv", 1, "v")), refused, ["open-sesame"])
+    assert failure.reason == "found '…' by https://h/x?…"
+    assert (failure.row, failure.column, failure.value, failure.record) == (3, "x", "open-sesame", "r")
 
 
 def test_so_does_what_a_model_says_that_cannot_be_loaded(secretive: Path) -> None:

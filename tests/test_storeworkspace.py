@@ -53,6 +53,16 @@ def test_what_a_removal_that_was_cut_short_left_stands_in_no_ones_way(work: Path
     assert list(work.parent.iterdir()) == []
 
 
+def test_it_goes_by_itself_too_unless_it_is_somebody_elses(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    cache = tmp_path / "cache"
+    (cache / "gone-.batchscore-0123/parts").mkdir(parents=True)
+    (cache / "gone-.batchscore-4567").symlink_to(elsewhere)
+    remove_stale(str(cache))
+    assert [path.name for path in cache.iterdir()] == ["gone-.batchscore-4567"]
+
+
 def test_a_run_that_begins_this_moment_keeps_its_work(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process removed the folder between the look at the lock's file and the lock, and a run made it anew."""
 

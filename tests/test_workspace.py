@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from batchscore.errors import OutputLocked, StorageError, UsageError
+from batchscore.locking import lock
 from batchscore.workspace import Workspace
 
 
@@ -32,6 +33,24 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
         process.kill()
     with Workspace(str(tmp_path / "out")):
         pass
+
+
+def test_a_lock_whose_file_a_run_before_removes_this_moment_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between opening the file and locking it: a lock on a file that nobody finds would keep nobody out."""
+    removals = [(tmp_path / "out/.batchscore/lock").unlink]
+
+    def late(handle: int) -> bool:
+        if removals:
+            removals.pop()()
+        return lock(handle)
+
+    monkeypatch.setattr("batchscore.workspace.lock", late)
+    with Workspace(str(tmp_path / "out")):
+        assert not removals
+        with pytest.raises(OutputLocked):
+            Workspace(str(tmp_path / "out")).__enter__()
 
 
 def test_a_job_that_never_began_leaves_nothing(tmp_path: Path) -> None:

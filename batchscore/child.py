@@ -23,7 +23,7 @@ from batchscore.storage import storage_errors
 __all__ = ["Child", "Outgrown", "WorkerSpec"]
 
 _MAX_FRAMES = 20_000
-_FRAMES_PATIENCE = 0.1
+_FRAMES_PATIENCE = 0.2
 """Seconds in which a worker that takes ever more memory may say where it is."""
 _POLL = 0.02
 """Seconds between looks at a worker whose end can't be awaited, or that is to say where it is."""

@@ -31,6 +31,10 @@ HERE = Path(__file__).resolve().parent
 MARK = "BATCHSCORE_SOAK"
 """An environment variable that tells the processes of a job from all others."""
 
+LOOKS = 100
+"""At the processes of a job that was killed, of which none may be left after a second; a machine that stands still
+takes none of them away."""
+
 MODEL_NOT_LOADED = 3
 """How a job ends two of whose workers were killed while they loaded the model, before any had loaded it."""
 
@@ -203,7 +207,7 @@ class Disturbed:
             ended = self._disturb(process, kills, self.seconds * (1 + restarts / 10))
             if ended is not None and not (ended == MODEL_NOT_LOADED and self.tally.workers >= before + 2):
                 break
-            self._assert_gone(process)
+            self._assert_gone()
         else:
             raise AssertionError("the job never ends")
         assert ended == 0, (ended, self._said())
@@ -239,11 +243,12 @@ class Disturbed:
         """The living processes of the job, of this run and of those before."""
         return [pid for pid in processes() if mark_of(pid) == self.mark]
 
-    def _assert_gone(self, parent: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + 1
-        while left := self._processes():
-            assert time.monotonic() < deadline, f"left of process {parent.pid} after a second: {left}"
+    def _assert_gone(self) -> None:
+        for _ in range(LOOKS):
+            if not (left := self._processes()):
+                return
             time.sleep(0.01)
+        raise AssertionError(f"left after a second: {left}")
 
     def _look_at(self, expected: dict[str, bytes]) -> None:
         if self.recipe.store:
@@ -261,10 +266,7 @@ class Disturbed:
         assert counts["rows"] == counts["rows_scored"] + counts["rows_failed"] == self.recipe.rows, counts
         assert (counts["rows_failed"], counts["files_failed"]) == (self.recipe.rows_aside, 0), counts
         assert not (self.folder / "out/.batchscore").exists()
-        deadline = time.monotonic() + 1
-        while left := self._processes():
-            assert time.monotonic() < deadline, left
-            time.sleep(0.01)
+        self._assert_gone()
 
 
 def content(output: Path) -> dict[str, bytes]:

@@ -213,7 +213,7 @@ def fails(kind):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         ctypes.PyDLL(None).sleep(600)
     if kind == 13: os.closerange(3, 256); time.sleep(600)
-    if kind == 14: hoard = [bytearray(b"x" * (20 << 20)) for _ in iter(lambda: time.sleep(0.01), 1)]
+    if kind == 14: hoard = [b"x" * (100 << 20) for _ in range(10)]; time.sleep(600)
     if kind == 15:
         while True: os.write(1, b"x" * 65536)
     if kind == 16: print("flood " * 1_000_000)
@@ -233,9 +233,9 @@ set_model(Faulty())
 OF_MODELS = {
     1: "ValueError: boom", 2: "UnpicklableError: with a lock", 3: "UnspeakableError: (its text", 4: "MemoryError",
     5: "KeyboardInterrupt", 6: "SystemExit: goodbye", 7: "exited with code 0", 8: "exited with code 3",
-    9: "was killed by SIGKILL", 10: "was killed by SIGSEGV", 11: "no chunk was finished within 3 s (--timeout)",
-    12: "no chunk was finished within 3 s (--timeout)", 13: "closed its connection",
-    14: "of memory, more than the 900 MB that it may (--memory-limit)", 15: "no chunk was finished within 3 s",
+    9: "was killed by SIGKILL", 10: "was killed by SIGSEGV", 11: "no chunk was finished within 5 s (--timeout)",
+    12: "no chunk was finished within 5 s (--timeout)", 13: "closed its connection",
+    14: "of memory, more than the 900 MB that it may (--memory-limit)", 15: "no chunk was finished within 5 s",
 }  # fmt: skip
 """What is said of each kind; 16 and 17 score."""
 
@@ -251,7 +251,7 @@ def test_a_real_model_that_does_all_of_it(tmp_path: Path, save_model: Any) -> No
         (tmp_path / f"in/f{kind:02d}.csv").write_text(f"x\n{kind}\n")
         (tmp_path / f"in/f{kind:02d}-innocent.csv").write_text(f"x\n-{kind}\n-1\n")
     summary = run(
-        model, tmp_path / "in", tmp_path / "out", workers=2, mini_batch_size=1, timeout=3, memory_limit="900MB",
+        model, tmp_path / "in", tmp_path / "out", workers=2, mini_batch_size=1, timeout=5, memory_limit="900MB",
         max_retries=0, error_threshold=-1,
     )  # fmt: skip
     assert summary.status == "Completed"

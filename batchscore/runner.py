@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from batchscore import attempts, engines, halving, runplan
 from batchscore.attempts import RetryPolicy
+from batchscore.endings import Ending, judged_again
 from batchscore.errors import BatchscoreError
 from batchscore.faults import Abandoned
 from batchscore.grace import Grace
@@ -21,7 +22,6 @@ from batchscore.joblog import JobLog
 from batchscore.journal import Journal
 from batchscore.limits import allows
 from batchscore.locking import utc
-from batchscore.manifest import Ending, judged_again
 from batchscore.minibatch import Json, MiniBatch
 from batchscore.nursery import HeadStart
 from batchscore.observed import Observed

@@ -291,7 +291,7 @@ def test_every_stage_of_a_run_can_be_looked_at(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(runner, "find_model", looking("model", runner.find_model))
     monkeypatch.setattr(runner, "split", looking("split", runner.split))
     monkeypatch.setattr(runner, "conclude", looking("conclude", runner.conclude))
-    monkeypatch.setattr(workspace, "_remove", looking("remove", workspace._remove))
+    monkeypatch.setattr(workspace, "remove", looking("remove", workspace.remove))
     run_job(quick.job(tmp_path))
     assert [(name, report.status) for name, report in seen.items()] == [
         ("model", "Running"), ("split", "Running"), ("conclude", "Running"), ("remove", "Completed"),

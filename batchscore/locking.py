@@ -7,7 +7,6 @@ import json
 import os
 import time
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 LOCK = "lock"
@@ -37,11 +36,6 @@ class Holder:
 
     def __str__(self) -> str:
         return "another process" if self.pid is None else f"process {self.pid} on {self.host}"
-
-
-def utc(seconds: float) -> str:
-    """A time as it is written everywhere: `2026-11-03T06:15:02.123Z`."""
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def held_by(folder: str) -> Holder | None:

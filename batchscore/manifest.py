@@ -11,8 +11,8 @@ from itertools import repeat
 from batchscore import __version__, limits
 from batchscore.endings import Ending
 from batchscore.highlights import Highlights
-from batchscore.locking import utc
 from batchscore.minibatch import Json
+from batchscore.moments import utc
 from batchscore.outcome import Column
 from batchscore.planning import Prepared
 from batchscore.redaction import redact

@@ -21,8 +21,8 @@ from batchscore.job import Job
 from batchscore.joblog import JobLog
 from batchscore.journal import Journal
 from batchscore.limits import allows
-from batchscore.locking import utc
 from batchscore.minibatch import Json, MiniBatch
+from batchscore.moments import utc
 from batchscore.nursery import HeadStart
 from batchscore.observed import Observed
 from batchscore.outcome import Outcome

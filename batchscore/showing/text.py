@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 
 from batchscore.minibatch import Json
+from batchscore.moments import seconds_of
 from batchscore.nouns import counted
 from batchscore.redaction import redact
 from batchscore.showing.report import Progress, Reason, Report
@@ -115,7 +116,7 @@ def _local(utc: str | None) -> str:
     """The time of the clock on this machine's wall."""
     if utc is None:
         return ""
-    return datetime.fromisoformat(utc.replace("Z", "+00:00")).astimezone().isoformat(" ", "seconds")
+    return datetime.fromtimestamp(seconds_of(utc), timezone.utc).astimezone().isoformat(" ", "seconds")
 
 
 def _duration(seconds: float) -> str:

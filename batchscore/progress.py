@@ -210,9 +210,10 @@ class Bar(Notes):
                     self._bar.refresh()
 
     def closed(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        with self._lock:  # a thread that outlasts the scoring may be about to tell of rows
+            if self._bar is not None:
+                self._bar.close()
+                self._bar = None
 
 
 def _width(stream: TextIO) -> dict[str, Any]:

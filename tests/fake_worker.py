@@ -78,6 +78,8 @@ def load(setup):  # noqa: C901, PLR0912  # a table of what may go wrong
             hangs_in_c(setup["folder"])
         case "t":
             threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+        case "a":
+            os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
         case "s":
             KEPT.extend(socket.socketpair())
         case "f":

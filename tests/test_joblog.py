@@ -204,7 +204,7 @@ def test_a_file_that_is_opened_again_goes_on_where_it_ended(tmp_path: Path, monk
 
 def test_failed_attempts_have_their_traces_rows_and_lines(folder: Path) -> None:
     quick.write(folder, a="1", crashes="2", fails="3", hangs="4", oops="oops 5")
-    summary = run_job(quick.job(folder, error_threshold=-1, max_retries=1, timeout=1.5))
+    summary = run_job(quick.job(folder, error_threshold=-1, max_retries=1, timeout=3))
     assert summary.counts.files_failed == 4
     errors = printed(folder, "error").split("--- TIME ")[1:]
     assert [error.partition(" ---")[0] for error in errors] == [
@@ -237,8 +237,8 @@ def test_failed_attempts_have_their_traces_rows_and_lines(folder: Path) -> None:
     assert (table[1]["Error Category"], table[1]["Process Seconds"]) == ("WorkerDied", "N/A")
     assert json.loads(table[4]["Mini-batch Detail"]) == [{"file": "fails.csv"}]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}", table[0]["Process Start Time"])
-    assert 0 <= float(table[0]["Process Seconds"]) < 5
-    assert float(table[0]["Run Method Seconds"]) <= float(table[0]["Elapsed Seconds"]) < 5
+    assert 0 <= float(table[0]["Process Seconds"]) < 60
+    assert float(table[0]["Run Method Seconds"]) <= float(table[0]["Elapsed Seconds"]) < 60
 
 
 def test_files_tried_one_by_one_are_further_picks_of_their_mini_batch(folder: Path) -> None:

@@ -13,7 +13,7 @@ from batchscore.readers.payload_forms import is_payload
 from batchscore.storage import can_be_cut
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from batchscore.minibatch import InputFile
     from batchscore.schema import Schema
@@ -31,8 +31,10 @@ __all__ = [
     "is_payload",
     "is_readable",
     "is_typed",
+    "open_libraries",
     "read",
     "record_texts",
+    "suffixes",
 ]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tiff", ".tif", ".bmp", ".gif")
@@ -53,6 +55,11 @@ _READERS = {
 }
 SUFFIXES = tuple(_READERS)
 _CSV = tuple(suffix for suffix, module in _READERS.items() if module == "batchscore.readers.csv")
+_OF_ROWS = {
+    "batchscore.readers.csv": ("batchscore.readers.csv_typed",),
+    "batchscore.readers.parquet": ("batchscore.readers.parquet_rows",),
+}
+"""What these modules open when rows are read by a signature."""
 
 
 class Reader(Protocol):
@@ -142,13 +149,28 @@ def is_typed(name: str) -> bool:
     return name.lower().endswith((".parquet", ".pqt"))
 
 
+def suffixes(files: Iterable[InputFile]) -> list[str]:
+    """Those of the files that have readers, as `open_libraries` takes them."""
+    return sorted({suffix for file in files if (suffix := _known_suffix(file.name))})
+
+
+def open_libraries(suffixes: Iterable[str], *, typed: bool) -> None:
+    """Import what reading such files takes: once, where workers are forked afterwards."""
+    for module in dict.fromkeys(_READERS[suffix] for suffix in suffixes):
+        for name in (module, *_OF_ROWS.get(module, ())) if typed else (module,):
+            import_module(name)
+
+
 def _reader(file: InputFile) -> Reader:
     return cast("Reader", import_module(_READERS[_suffix_of(file)]))
 
 
 def _suffix_of(file: InputFile) -> str:
-    for suffix in _READERS:
-        if file.name.lower().endswith(suffix):
-            return suffix
+    if suffix := _known_suffix(file.name):
+        return suffix
     kind = PurePosixPath(file.name).suffix or "without suffix"
     raise FileRefused(f"file type {kind} is not supported; supported are {', '.join(SUFFIXES)}")
+
+
+def _known_suffix(name: str) -> str | None:
+    return next((suffix for suffix in _READERS if name.lower().endswith(suffix)), None)

@@ -268,10 +268,10 @@ def _fan_out(crew: _Crew, todo: tuple[MiniBatch, ...], books: _Books) -> None:
 def _retry_policy(job: Job) -> RetryPolicy:
     """How a mini-batch is tried: a scoring script's as often as stated, and as a whole."""
     return RetryPolicy(
-        job.max_retries,
-        job.timeout,
-        not job.times_mini_batches,
-        job.timeout_name,
+        max_retries=job.max_retries,
+        timeout=job.timeout,
+        restarts_clock=not job.times_mini_batches,
+        timeout_name=job.timeout_name,
         stops_repeating=job.script is None,
         splits_files=job.script is None,
         halvings=halving.MOST if job.on_bad_row == "quarantine" else 0,

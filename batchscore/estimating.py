@@ -90,12 +90,13 @@ def _mini_batches(job: Job, fitting: Sequence[Fitting], *, cuts_csv: bool) -> in
 
 
 def _is_cut(file: InputFile, *, cuts_csv: bool) -> bool:
-    return not is_compressed(file) and (cuts_csv or readers.is_typed(file.name))
+    is_text = readers.is_csv(file.name) or readers.is_jsonl(file.name)
+    return not is_compressed(file) and (readers.is_typed(file.name) or (is_text and cuts_csv))
 
 
 def _piece_bytes(each: Fitting, target: int) -> int:
     """Of a file's slices under `auto`; see splitting."""
-    if readers.is_typed(each.file.name):
+    if not readers.is_csv(each.file.name):
         return target
     return auto_csv_bytes(target, AUTO_CSV_ROWS * each.file.size // max(each.rows, 1))
 

@@ -8,7 +8,6 @@ import os
 import socket
 import time
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 LOCK = "lock"
@@ -53,11 +52,6 @@ class Holder:
     @property
     def _last_sign(self) -> str:
         return f", last sign of life {self.seen}" if self.seen else ""
-
-
-def utc(seconds: float) -> str:
-    """A time as it is written everywhere: `2026-11-03T06:15:02.123Z`."""
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def held_by(folder: str) -> Holder | None:

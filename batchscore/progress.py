@@ -146,8 +146,8 @@ class Lines(Notes):
         with self._lock:
             self._done += size
             now = time.monotonic()
-            if now - self._said < LINE_SECONDS:
-                return
+            if now - self._said < LINE_SECONDS or self._done >= self._total:
+                return  # when all is done, the job's result has the next word
             self._said = now
         elapsed = now - self._begun
         todo = self._total - self._done
@@ -155,7 +155,7 @@ class Lines(Notes):
         since = " by this run" if self._before else ""
         self._say(
             f"{100 * self._done // max(self._total, 1)} % of the input, {self._rows:,} rows{since}, "
-            f"{self._rows / elapsed:,.0f} rows/s{f', {left:,.0f} s left' if todo > 0 else ''}"
+            f"{self._rows / elapsed:,.0f} rows/s, {left:,.0f} s left"
         )
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
 from typing import BinaryIO
 
-from batchscore import manifest, writers
+from batchscore import endings, manifest, writers
+from batchscore.endings import Ending
 from batchscore.errors import BatchscoreError, OutputLocked, Stopped, StorageError, UsageError
 from batchscore.job import Job
-from batchscore.manifest import Ending
 from batchscore.minibatch import Json
 from batchscore.outcome import Column, Failure, Quarantined
 from batchscore.planning import Prepared
@@ -146,14 +146,14 @@ def failure_lines(workspace: Workspace, failures: Iterable[Failure | Quarantined
 def conclude(prepared: Prepared, verdicts: Verdicts) -> Ending:
     """Judge the job and publish predictions, where it completed, and failures.jsonl."""
     prepared.workspace.check_lock()
-    job, counts = prepared.job, manifest.count(prepared, verdicts)
+    job, counts = prepared.job, endings.count(prepared, verdicts)
     is_whole = not any(verdict.is_pending for verdict in verdicts)
     if is_whole and _judged(job, counts, verdicts) == "Completed":
         columns = verdicts.columns or manifest.empty_columns(prepared)
         outputs, files = publish_outputs(prepared, verdicts, columns)
-        ending = manifest.completed(counts, outputs, columns, files)
+        ending = endings.completed(counts, outputs, columns, files)
     else:
-        ending = manifest.failed(job, counts, is_whole=is_whole, is_of_rows=_is_of_rows(job, verdicts))
+        ending = endings.failed(job, counts, is_whole=is_whole, is_of_rows=_is_of_rows(job, verdicts))
     publish_failures(prepared.workspace, verdicts.failures())
     return _with_highlights(ending, prepared, verdicts)
 
@@ -172,7 +172,7 @@ def _judged(job: Job, counts: Counts, verdicts: Verdicts) -> Status:
 
 def _with_highlights(ending: Ending, prepared: Prepared, verdicts: Verdicts) -> Ending:
     return replace(
-        manifest.warned(ending, prepared.job, len(verdicts.receipts.slow)),
+        endings.warned(ending, prepared.job, len(verdicts.receipts.slow)),
         rows_recorded=verdicts.receipts.rows_recorded,
         spent=verdicts.receipts.spent,
         standing_out=manifest.standing_out(prepared, verdicts),
@@ -199,7 +199,7 @@ def cut_short(prepared: Prepared, verdicts: Verdicts, error: BatchscoreError) ->
     if isinstance(error, UsageError) or (isinstance(error, Stopped) and not verdicts.plan):
         workspace.is_done = earlier.is_new and not earlier.header.replaces and verdicts.receipts.is_empty
         raise error
-    ending = manifest.cut_short(error, manifest.count(prepared, verdicts))
+    ending = endings.cut_short(error, endings.count(prepared, verdicts))
     with contextlib.suppress(StorageError):  # a full disk is told by the error at hand
         workspace.check_lock()  # what is in OUTPUT may be another run's by now
         workspace.clear_ready()

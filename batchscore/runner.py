@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from batchscore import attempts, engines, halving, runplan
 from batchscore.attempts import RetryPolicy
+from batchscore.endings import Ending, judged_again
 from batchscore.errors import BatchscoreError
 from batchscore.faults import Abandoned
 from batchscore.grace import Grace
@@ -20,9 +21,8 @@ from batchscore.job import Job
 from batchscore.joblog import JobLog
 from batchscore.journal import Journal
 from batchscore.limits import allows
-from batchscore.locking import utc
-from batchscore.manifest import Ending, judged_again
 from batchscore.minibatch import Json, MiniBatch
+from batchscore.moments import utc
 from batchscore.nursery import HeadStart
 from batchscore.observed import Observed
 from batchscore.outcome import Outcome
@@ -268,10 +268,10 @@ def _fan_out(crew: _Crew, todo: tuple[MiniBatch, ...], books: _Books) -> None:
 def _retry_policy(job: Job) -> RetryPolicy:
     """How a mini-batch is tried: a scoring script's as often as stated, and as a whole."""
     return RetryPolicy(
-        job.max_retries,
-        job.timeout,
-        not job.times_mini_batches,
-        job.timeout_name,
+        max_retries=job.max_retries,
+        timeout=job.timeout,
+        restarts_clock=not job.times_mini_batches,
+        timeout_name=job.timeout_name,
         stops_repeating=job.script is None,
         splits_files=job.script is None,
         halvings=halving.MOST if job.on_bad_row == "quarantine" else 0,

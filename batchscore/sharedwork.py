@@ -7,11 +7,11 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from batchscore.errors import StorageError
 from batchscore.minibatch import Json, MiniBatch, compact
+from batchscore.moments import seconds_of
 from batchscore.outcome import Outcome, Scored
 from batchscore.storage import Facts, StoredFile, StorePlace, storage_errors
 
@@ -113,7 +113,7 @@ class SharedWork:
                 stream.writelines(compact(outcome).encode() + b"\n" for outcome in record["outcomes"])
         temporary.replace(journal)
         if last:
-            seconds = datetime.fromisoformat(last.replace("Z", "+00:00")).timestamp()
+            seconds = seconds_of(last)
             os.utime(journal, (seconds, seconds))  # for who looks on
         for file in self._place.find(ROOT):
             if file.name in _SMALL:

@@ -9,8 +9,8 @@ from contextvars import copy_context
 from pathlib import Path
 from types import TracebackType
 
-from batchscore.locking import utc
 from batchscore.minibatch import compact
+from batchscore.moments import utc
 from batchscore.outcome import Outcome, Scored
 from batchscore.sharedwork import ROOT, SharedWork, files_of, sha256_of
 from batchscore.storage import StorePlace, storage_errors, sync_file

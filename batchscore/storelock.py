@@ -11,8 +11,9 @@ from contextvars import copy_context
 from dataclasses import dataclass
 
 from batchscore.errors import BatchscoreError, OutputLocked
-from batchscore.locking import Holder, utc
+from batchscore.locking import Holder
 from batchscore.minibatch import Json, compact
+from batchscore.moments import utc
 from batchscore.processes import Process
 from batchscore.storage import NEW, Changed, StoredFile, StorePlace
 

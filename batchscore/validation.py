@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from batchscore.child import WorkerSpec
+from batchscore.endings import judged_again
 from batchscore.errors import BatchscoreError, Stopped, UsageError
 from batchscore.estimating import (
     Loaded,
@@ -26,7 +27,6 @@ from batchscore.glance import Glance, glance_at, unseen
 from batchscore.inputs import Listing
 from batchscore.interpreter import check_interpreter
 from batchscore.job import Job
-from batchscore.manifest import judged_again
 from batchscore.minibatch import Json
 from batchscore.planning import (
     NO_MODEL,

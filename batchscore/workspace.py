@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 
 from batchscore.errors import BatchscoreError, OutputLocked, StorageError, StoreUnfit, UsageError
-from batchscore.locking import LOCK, Holder, held_by, is_at, lock, utc
+from batchscore.locking import LOCK, Holder, held_by, is_at, lock
 from batchscore.minibatch import Json, compact
+from batchscore.moments import utc
 from batchscore.sharing import Sharing
 from batchscore.storage import Folder, Place, local_path, storage_errors
 from batchscore.workfolder import refuse_file, refuse_work_dir, remove, work_folder

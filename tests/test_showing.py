@@ -94,6 +94,9 @@ def test_a_failed_job_names_its_mini_batches_and_groups_their_reasons(
     ]
     assert [example["file"] for example in report.reasons[0].examples] == ["c.csv", "d.csv", "e.csv"]
     assert "\n  3  ValueError: no luck with #\n       c.csv: ValueError: no luck with 7\n" in shown(report)
+    slowest, failed = shown(report).split("\nSlowest mini-batches\n")[1].split("\nFailed mini-batches (4)\n")
+    assert (slowest.count("c.csv: failed, see below\n"), slowest.count("no luck")) == (1, 0)
+    assert "  c.csv: ValueError: no luck with 7\n" in failed
     assert "to go on      the same command again keeps what was scored" in shown(report)
     run_job(quick.job(tmp_path, error_threshold=-1))
     accepted = look(str(tmp_path / "out"))
@@ -302,7 +305,7 @@ def test_every_stage_of_a_run_can_be_looked_at(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(runner, "find_model", looking("model", runner.find_model))
     monkeypatch.setattr(runner, "split", looking("split", runner.split))
     monkeypatch.setattr(runner, "conclude", looking("conclude", runner.conclude))
-    monkeypatch.setattr(workspace, "_remove", looking("remove", workspace._remove))
+    monkeypatch.setattr(workspace, "remove", looking("remove", workspace.remove))
     run_job(quick.job(tmp_path))
     assert [(name, report.status) for name, report in seen.items()] == [
         ("model", "Running"), ("split", "Running"), ("conclude", "Running"), ("remove", "Completed"),

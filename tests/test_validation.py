@@ -312,7 +312,9 @@ def test_a_call_that_may_take_too_long_is_a_warning():
     [
         ("a.csv", {}, 50),  # of 8 MB
         ("a.parquet", {}, 25),  # of 16 MB
+        ("a.jsonl", {}, 25),
         ("a.csv.gz", {}, 1),
+        ("a.json", {}, 1),
         ("a.csv", {"limit": 900_000}, 1),
         ("a.csv", {"limit": 1_000_000}, 50),
         ("a.csv", {"mini_batch_size": MiniBatchSize(bytes=50 << 20)}, 8),

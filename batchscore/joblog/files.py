@@ -14,7 +14,7 @@ from batchscore.joblog import texts
 from batchscore.joblog.capped import CappedFile
 from batchscore.joblog.process import one_line
 from batchscore.joblog.report import header
-from batchscore.locking import utc
+from batchscore.moments import utc
 from batchscore.progress import Watcher
 from batchscore.redaction import without
 from batchscore.storage import Folder, Place, clear_folder, storage_errors

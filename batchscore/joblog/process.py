@@ -17,8 +17,8 @@ from batchscore.errors import BatchscoreError, Stopped
 from batchscore.faults import ModelNotLoaded, WorkerFault
 from batchscore.joblog.capped import CappedFile
 from batchscore.joblog.printed import Printed, Reader
-from batchscore.locking import utc
 from batchscore.minibatch import Json, MiniBatch
+from batchscore.moments import utc
 from batchscore.outcome import Failed, Outcome
 from batchscore.redaction import without
 from batchscore.stopwatch import Lap

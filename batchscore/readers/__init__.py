@@ -28,6 +28,7 @@ __all__ = [
     "count_rows",
     "cut",
     "is_csv",
+    "is_jsonl",
     "is_payload",
     "is_readable",
     "is_typed",
@@ -54,7 +55,10 @@ _READERS = {
     **dict.fromkeys(IMAGES, "batchscore.readers.image"),
 }
 SUFFIXES = tuple(_READERS)
-_CSV = tuple(suffix for suffix, module in _READERS.items() if module == "batchscore.readers.csv")
+_CSV, _JSONL = (
+    tuple(suffix for suffix, module in _READERS.items() if module == reader)
+    for reader in ("batchscore.readers.csv", "batchscore.readers.jsonl")
+)
 _OF_ROWS = {
     "batchscore.readers.csv": ("batchscore.readers.csv_typed",),
     "batchscore.readers.parquet": ("batchscore.readers.parquet_rows",),
@@ -142,6 +146,11 @@ def is_readable(name: str) -> bool:
 def is_csv(name: str) -> bool:
     """Whether files of this name are CSV, with whatever delimiter, compressed or not."""
     return name.lower().endswith(_CSV)
+
+
+def is_jsonl(name: str) -> bool:
+    """Whether files of this name are JSON Lines, compressed or not."""
+    return name.lower().endswith(_JSONL)
 
 
 def is_typed(name: str) -> bool:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from batchscore.schema import Schema
     from batchscore.settings import CsvOptions, ScoringSettings
 
-_JSONL = (".jsonl", ".jsonl.gz", ".jsonl.zst")
-
 
 @dataclass(frozen=True, slots=True)
 class Checked:
@@ -46,7 +44,7 @@ def check(file: InputFile, schema: Schema | None, settings: ScoringSettings) -> 
         return Checked(rows, is_counted=True, notes=notes)
     if readers.is_csv(file.name):
         notes = plan_reading(schema, readers.columns(file, settings.csv, schema), settings, file.partitions).notes
-    elif schema is None and file.name.lower().endswith(_JSONL):
+    elif schema is None and readers.is_jsonl(file.name):
         notes = ()  # its types come from all of its lines
     else:
         refuse = _ignore if settings.quarantines else None
@@ -71,7 +69,7 @@ def _check_partitions(file: InputFile, schema: Schema | None, settings: ScoringS
 
 def about_rows(file: InputFile, csv: CsvOptions) -> tuple[int, bool]:
     """The number of rows, and whether it is exact: of long text only the first megabyte is looked at."""
-    is_csv, is_jsonl = readers.is_csv(file.name), file.name.lower().endswith(_JSONL)
+    is_csv, is_jsonl = readers.is_csv(file.name), readers.is_jsonl(file.name)
     is_long = file.size > BLOCK_BYTES or is_compressed(file)
     if not (is_csv or is_jsonl) or not is_long or not is_ascii_compatible(csv.encoding):
         return readers.count_rows(file, csv), True

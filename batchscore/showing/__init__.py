@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from datetime import datetime
 from pathlib import Path
 
 from batchscore.errors import StorageError, UsageError
@@ -16,6 +15,7 @@ from batchscore.highlights import MOST
 from batchscore.journal import Header, read_header
 from batchscore.locking import Holder
 from batchscore.minibatch import Json
+from batchscore.moments import seconds_of
 from batchscore.redaction import redact
 from batchscore.runplan import RunPlan
 from batchscore.showing.reasons import Reasons, read_failures
@@ -142,7 +142,7 @@ def _last_sign(holder: Holder) -> str | None:
     """When a run on another machine was heard of for the last time, where that is long ago."""
     if holder.seen is None:
         return None
-    silent = time.time() - datetime.fromisoformat(holder.seen.replace("Z", "+00:00")).timestamp()
+    silent = time.time() - seconds_of(holder.seen)
     return holder.seen if silent > _SILENT_SECONDS else None
 
 

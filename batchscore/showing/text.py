@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 
 from batchscore.minibatch import Json
+from batchscore.moments import seconds_of
 from batchscore.nouns import counted
 from batchscore.redaction import redact
 from batchscore.showing.report import Progress, Reason, Report
@@ -21,7 +22,7 @@ def lines(report: Report) -> Iterator[str]:
     width = max(len(name) for name, _ in facts)
     yield from (f"  {name:<{width}}  {fact}" for name, fact in facts)
     yield from _times(report.times)
-    yield from _mini_batches("Slowest mini-batches", report.slowest)
+    yield from _mini_batches("Slowest mini-batches", list(_told_once(report)))
     yield from _mini_batches(f"Failed mini-batches ({report.mini_batches_failed:,})", report.failed)
     if more := report.mini_batches_failed - len(report.failed):
         yield f"  … and {more:,} more"
@@ -115,7 +116,7 @@ def _local(utc: str | None) -> str:
     """The time of the clock on this machine's wall."""
     if utc is None:
         return ""
-    return datetime.fromisoformat(utc.replace("Z", "+00:00")).astimezone().isoformat(" ", "seconds")
+    return datetime.fromtimestamp(seconds_of(utc), timezone.utc).astimezone().isoformat(" ", "seconds")
 
 
 def _duration(seconds: float) -> str:
@@ -155,6 +156,14 @@ def _times(times: Json) -> Iterator[str]:
     run = ", ".join(f"{_PARENT[name]} {stage['seconds']:,.1f} s" for name, stage in times["run"].items())
     yield f"  the run: {run}"
     yield from (f"  {_short(sentence, 4 * _WIDEST)}" for sentence in times["words"][1:])
+
+
+def _told_once(report: Report) -> Iterator[Json]:
+    """The slowest, without the reasons of those that are listed once more, as failed."""
+    failed = [(entry["number"], entry["reason"]) for entry in report.failed]
+    for entry in report.slowest:
+        is_told = (entry["number"], entry["reason"]) in failed
+        yield {**entry, "reason": "failed, see below"} if is_told else entry
 
 
 def _mini_batches(title: str, entries: Sequence[Json]) -> Iterator[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 from batchscore.highlights import Glimpse, Highlights
 from batchscore.journal import read_outcomes
 from batchscore.minibatch import FileSlice, Json
+from batchscore.moments import seconds_of
 from batchscore.outcome import Failure, Outcome, Quarantined, Scored
 from batchscore.runplan import RunPlan
 from batchscore.showing.report import Progress
@@ -124,7 +124,7 @@ class Tally:
         plan, run = self.plan, self.run
         if plan is None:
             return None
-        begun, now = _seconds(plan.scoring_since), time.time()
+        begun, now = seconds_of(plan.scoring_since), time.time()
         elapsed = max((now if is_running else run.last or begun) - begun, 0.0)
         done = plan.bytes - plan.bytes_todo + run.bytes
         left = plan.mini_batches_todo - len(run.numbers)
@@ -166,7 +166,3 @@ def _files(workspace: Workspace) -> set[tuple[str, str]] | None:
             return {(path, version) for _, path, _, version in map(json.loads, stream)}
     except (FileNotFoundError, ValueError):
         return None
-
-
-def _seconds(utc: str) -> float:
-    return datetime.fromisoformat(utc.replace("Z", "+00:00")).timestamp()

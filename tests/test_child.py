@@ -94,6 +94,14 @@ def test_threads_and_the_users_variables_are_set_before_the_start(tmp_path, monk
     assert "s3cret" not in repr(WorkerSpec(setup={}, environment=(("TOKEN", "s3cret"),)))
 
 
+@pytest.mark.parametrize(("stated", "found"), [(None, "system"), ("jemalloc", "jemalloc")])
+def test_arrow_takes_its_memory_where_what_is_freed_is_kept_unless_the_user_says_otherwise(monkeypatch, stated, found):
+    monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
+    if stated:
+        monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", stated)
+    assert WorkerSpec(setup={}).variables()["ARROW_DEFAULT_MEMORY_POOL"] == found
+
+
 def test_a_worker_leads_its_group_ignores_ctrl_c_reads_nothing_and_is_killed_first(tmp_path):
     found = surroundings(tmp_path)
     assert found["leads_group"]

@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pandas as pd
@@ -273,6 +274,31 @@ def test_without_header_row_0_is_data(written):
     pieces = readers.cut(file, 4, options)
     assert [(piece.start, piece.first_row) for piece in pieces] == [(0, 0), (4, 1), (8, 2)]
     assert [rows(read(file, schema, piece, csv=options)) for piece in pieces] == [[(1, 2.0)], [(3, 4.0)], [(5, 6.0)]]
+
+
+@pytest.mark.parametrize("beginning", [1, 4, 8, 1 << 16])
+def test_a_slice_finds_its_columns_in_the_beginning_of_the_file(written, monkeypatch, beginning):
+    """However little of it is looked at first: a header may be longer."""
+    monkeypatch.setattr("batchscore.readers.csv_header._BEGINNING_BYTES", beginning)
+    file = written('\r\n"a","b"\r\n1,2\r\n3,4\r\n5,6\r\n')
+    pieces = readers.cut(file, 4, CsvOptions())
+    assert [rows(read(file, piece=piece)) for piece in pieces] == [[("1", "2")], [("3", "4")], [("5", "6")]]
+
+
+def test_a_slice_reads_little_beyond_itself(written, monkeypatch):
+    """The names of its columns, and its records."""
+    asked = []
+    read_blocks = source.read_blocks
+
+    def recorded(file: InputFile, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        asked.append((start, stop))
+        return read_blocks(file, start, stop)
+
+    file = written("a,b\n" + "1,2\n" * 10)
+    piece = readers.cut(file, 20, CsvOptions())[1]
+    monkeypatch.setattr(source, "read_blocks", recorded)
+    assert rows(read(file, piece=piece)) == [("1", "2")] * 5
+    assert sorted(asked) == [(0, 1 << 16), (24, 44)]
 
 
 def test_hive_partitions_are_features(written):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
+from batchscore import scoring as scoring_module
 from batchscore.errors import AnswerRefused
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch
 from batchscore.model import Model
@@ -130,3 +135,44 @@ def test_parquet_slices_give_their_own_rows(scoring: Scoring) -> None:
     file = listed(path)
     outcome = scoring.score(MiniBatch(1, (FileSlice(file, 1, 2, 2),)))
     assert scoring.rows(outcome) == ["a.parquet,2,6.0", "a.parquet,3,8.0"]
+
+
+OPENED = """
+import sys
+from pathlib import Path
+from batchscore import readers, writers
+from batchscore.minibatch import FileSlice, InputFile, MiniBatch
+from batchscore.model import Model
+from batchscore.schema import ColumnSpec, Schema
+from batchscore.scoring import ModelScorer
+from batchscore.settings import ScoringSettings
+
+class Doubling:
+    def predict(self, model_input):
+        return model_input["x"].to_numpy() * 2
+
+path, parts, form = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+file = InputFile(path.name, str(path), path.stat().st_size, str(path.stat().st_mtime_ns))
+scorer = ModelScorer(
+    Model(Schema((ColumnSpec("x", "double"),)), None, None, {}, Doubling()), ScoringSettings(format=form), parts
+)
+readers.open_libraries(readers.suffixes([file, InputFile("notes.txt", "notes.txt", 0, "")]), typed=True)
+writers.open_libraries(form)
+before = set(sys.modules)
+scorer.score(MiniBatch(0, (FileSlice(file),)), lambda _: None)
+print(sorted(name for name in set(sys.modules) - before if name.startswith(("batchscore", "pyarrow.csv"))))
+"""
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_what_reading_and_writing_take_is_open_before_workers_are_forked(tmp_path: Path, form: str) -> None:
+    """Each worker would import it for itself, otherwise."""
+    path = tmp_path / f"x.{form}"
+    table = pa.table({"x": [1.5, 2.5]})
+    pacsv.write_csv(table, path) if form == "csv" else pq.write_table(table, path)
+    command = [sys.executable, "-c", OPENED, str(path), str(tmp_path), form]
+    package = str(Path(scoring_module.__file__).parent.parent)
+    found = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": package}
+    )
+    assert found.stdout == "[]\n"

@@ -17,8 +17,9 @@ MAX_MESSAGE = 64 << 20
 
 _LENGTH = struct.Struct(">I")
 _MOST_DESCRIPTORS = 16
-_LONGEST_WAIT = 3600.0
-"""Seconds of one wait: a socket refuses very long timeouts, so a longer one is waited for in pieces."""
+_LONGEST_WAIT = 1.0
+"""Seconds of one wait; a longer one is waited for in pieces, between which a handler of Python's is called for a signal
+that came just before the wait, or to another thread, and so didn't end it."""
 
 
 class ChannelError(Exception):

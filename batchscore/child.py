@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import IO
 
@@ -25,7 +26,11 @@ _MAX_FRAMES = 20_000
 _FRAMES_PATIENCE = 0.1
 """Seconds in which a worker that takes ever more memory may say where it is."""
 _POLL = 0.02
-"""Seconds between looks at a worker whose end can't be awaited."""
+"""Seconds between looks at a worker whose end can't be awaited, or that is to say where it is."""
+_TURN = 0.002
+"""Seconds between looks at whether a worker has ended."""
+_STILL = 5
+"""Looks at frames that bring nothing more: a worker writes them line by line, and may not get to run in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class Child:
         self.has_forked = False
         """Its children are workers, which don't end with it."""
         self._exit: lifeline.Exit | None = None
+        self._is_released = False
         self._measured_rss = 0
         self.outgrown: Outgrown | None = None
         """Why it was killed, where it held too much memory."""
@@ -94,6 +100,11 @@ class Child:
         return self._exit is None
 
     @property
+    def is_usable(self) -> bool:
+        """Whether it may be asked: one that was killed can't, even while its end hasn't been noticed yet."""
+        return self.is_alive and not self._is_released
+
+    @property
     def peak_rss(self) -> int:
         """Bytes resident at most; 0 where it isn't known (yet)."""
         return self._measured_rss or (self._exit.peak_rss if self._exit else 0)
@@ -120,10 +131,14 @@ class Child:
         return str(ending or "closed its connection")
 
     def _ended_within(self, patience: float) -> lifeline.Exit | None:
-        """Poll for its end, without a lock that an interrupting signal handler could wait for in vain."""
-        deadline = time.monotonic() + patience
-        while self._exit is None and time.monotonic() < deadline:
-            time.sleep(0.002)
+        """Poll for its end, without a lock that an interrupting signal handler could wait for in vain.
+
+        The patience is counted in looks, so that a machine that stands still or is slow takes none of it away.
+        """
+        for _ in range(ceil(patience / _TURN)):
+            if self._exit is not None:
+                break
+            time.sleep(_TURN)
         return self._exit
 
     def take_over(self, log: ProcessLog | None = None) -> None:
@@ -157,20 +172,20 @@ class Child:
         self._printed.drain()
         return self._log.tail()
 
-    def stuck_frames(self, patience: float = 0.5) -> str:
-        """Where its Python code is now; empty where it doesn't say so within the patience (seconds)."""
-        text = b""
+    def stuck_frames(self, patience: float = 1.0) -> str:
+        """Where its Python code is now; empty where it doesn't say so within the patience (seconds, in looks)."""
+        text, still = b"", 0
         with contextlib.suppress(OSError, ValueError):  # killed or closed meanwhile
             descriptor = self._frames.fileno()
             before = os.fstat(descriptor).st_size
             with self._lock:
                 if self.is_alive:
                     os.kill(self.pid, signal.SIGUSR1)
-            deadline = time.monotonic() + patience
-            while self.is_alive and time.monotonic() < deadline:
-                time.sleep(0.02)
+            for _ in range(ceil(patience / _POLL)):
+                time.sleep(_POLL)
                 seen, text = text, os.pread(descriptor, _MAX_FRAMES, before)
-                if text and text == seen:
+                still = still + 1 if text and text == seen else 0
+                if still == _STILL or not self.is_alive:
                     break
         return text.decode("utf-8", "replace").strip()
 
@@ -195,6 +210,7 @@ class Child:
         self._ended_within(5)  # a process may take a moment to give gigabytes back
 
     def _release(self) -> None:
+        self._is_released = True
         self.channel.close()
         self._printed.stop()
         self._frames.close()

@@ -123,9 +123,9 @@ def _print(report: Report, given: dict[str, Any]) -> None:
 @main_group.command("show", cls=GroupedCommand)
 @click.argument("output", type=click.Path())
 @option(WATCHING, "--json", "as_json", is_flag=True, help="Print JSON.")
-@option(WATCHING, "--work-dir", type=click.Path(), default=None, metavar="DIR", help="That of the run, if it had one.")
+@option(WATCHING, "--work-dir", type=click.Path(), metavar="DIR", help="That of the run, if it had one.")
 @STORAGE_OPTION
-@option(WATCHING, "--date", default="today", show_default=True, metavar="DAY", help="What {date} in OUTPUT means.")
+@option(WATCHING, "--date", default="today", metavar="DAY", help="What {date} in OUTPUT means.")
 @click.pass_context
 def show_job(context: click.Context, /, output: str, **given: Any) -> None:
     """Say what the job in OUTPUT did, or how far it has come.

@@ -17,8 +17,8 @@ from batchscore.nouns import counted
 from batchscore.readers.source import is_compressed
 from batchscore.report import Estimates, Finding, Sample, size_text, time_text
 from batchscore.sampling import Fitting
-from batchscore.settings import AUTO_CSV_BYTES, AUTO_CSV_ROWS, AUTO_FILE_BYTES
-from batchscore.splitting import auto_bytes
+from batchscore.settings import AUTO_CSV_ROWS, AUTO_FILE_BYTES
+from batchscore.splitting import auto_bytes, auto_csv_bytes
 
 COPIES = 4
 """Of a call's rows in a worker's memory: as read, as the model's frame, within the model, as predictions."""
@@ -93,11 +93,11 @@ def _is_cut(file: InputFile, *, cuts_csv: bool) -> bool:
     return not is_compressed(file) and (cuts_csv or readers.is_typed(file.name))
 
 
-def _piece_bytes(each: Fitting, target: int) -> float:
+def _piece_bytes(each: Fitting, target: int) -> int:
     """Of a file's slices under `auto`; see splitting."""
     if readers.is_typed(each.file.name):
         return target
-    return min(target, max(AUTO_CSV_BYTES, AUTO_CSV_ROWS * each.file.size / max(each.rows, 1)))
+    return auto_csv_bytes(target, AUTO_CSV_ROWS * each.file.size // max(each.rows, 1))
 
 
 @dataclass(frozen=True, slots=True)

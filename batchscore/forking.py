@@ -87,7 +87,7 @@ def _fork(descriptors: list[int], own: Own) -> Json | None:
     """What the parent is told of the new worker; None in the worker itself, which has got the descriptors."""
     entrylog.flush()  # or it would be printed by both
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _bearing():
             warnings.simplefilter("ignore")  # of threads, of which the parent has been told
             pid = os.fork()
     except OSError as error:
@@ -98,6 +98,24 @@ def _fork(descriptors: list[int], own: Own) -> Json | None:
         return {"kind": "forked", "pid": pid}
     _settle(descriptors, own)
     return None
+
+
+_is_bearing = False
+
+
+@contextlib.contextmanager
+def _bearing() -> Iterator[None]:
+    global _is_bearing  # noqa: PLW0603  # the process is what forks
+    _is_bearing = True
+    try:
+        yield
+    finally:
+        _is_bearing = False
+
+
+def is_bearing() -> bool:
+    """Whether what is being forked now is a worker, and nothing of the model's."""
+    return _is_bearing
 
 
 def _settle(descriptors: list[int], own: Own) -> None:

@@ -75,7 +75,10 @@ class GroupedCommand(click.Command):
 
 
 def option(heading: str, *names: str, **settings: Any) -> Callable[[Command], Command]:
-    """A click option under a heading."""
+    """A click option under a heading; without a default it is None, and --help shows any other."""
+    if not any(settings.get(other) for other in ("is_flag", "multiple", "required")):
+        settings.setdefault("default", None)
+        settings["show_default"] = settings["default"] is not None
     return click.option(*names, cls=GroupedOption, heading=heading, **settings)
 
 

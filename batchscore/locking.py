@@ -11,9 +11,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 LOCK = "lock"
-_GLANCE_SECONDS = 0.02
-_GLANCES = 5
-"""So often a run asks for the lock, since who only looks (`held_by`) holds it for an instant."""
+_PAUSE = 0.01
+"""Seconds between two attempts at a lock that is only looked at."""
+_PATIENCE = 5.0
+"""Seconds that a run waits for those who only look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +64,25 @@ def held_by(folder: str) -> Holder | None:
 
 
 def lock(handle: int) -> bool:
-    """Lock the file for this process, if no other run has it. Raises OSError where the store has no locks."""
-    for glance in range(_GLANCES):
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if glance < _GLANCES - 1:
-                time.sleep(_GLANCE_SECONDS)
-        else:
-            return True
-    return False
+    """Lock the file for this process, if no other run has it. Raises OSError where the store has no locks.
+
+    Who only looks (`held_by`) shares the lock for an instant; however slow it is, it is no run, and is waited for.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while not _flocked(handle, fcntl.LOCK_EX):
+        if time.monotonic() > deadline or not _flocked(handle, fcntl.LOCK_SH):
+            return False
+        fcntl.flock(handle, fcntl.LOCK_UN)  # or two runs that begin would wait for each other
+        time.sleep(_PAUSE)
+    return True
+
+
+def _flocked(handle: int, kind: int) -> bool:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_at(path: Path, handle: int) -> bool:

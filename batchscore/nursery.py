@@ -163,7 +163,7 @@ class Nursery:
 
     def _loaded(self) -> Loader | None:
         """The loader with its model; None where that is not to be forked."""
-        if self._forks and self._forks.child.is_alive:
+        if self._forks and self._forks.child.is_usable:
             return self._forks
         self._forks = None
         child = self._launched()
@@ -189,7 +189,7 @@ class Nursery:
 
     def _launched(self) -> Child:
         """A loader that has been told to load."""
-        if self._loader is None or not self._loader.is_alive:
+        if self._loader is None or not self._loader.is_usable:
             if self._loader:
                 self._loader.kill()
             self._forks = None

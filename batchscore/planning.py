@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from batchscore import readers
 from batchscore.child import WorkerSpec
 from batchscore.errors import UsageError
 from batchscore.inputs import Listing, Selection, list_inputs
@@ -271,6 +272,7 @@ def worker_spec(prepared: Prepared) -> WorkerSpec:
             "settings": prepared.settings.to_json(),
             "parts": prepared.workspace.parts,
             "env_manager": prepared.job.env_manager,
+            "suffixes": readers.suffixes(prepared.listing.files),
         },
         threads=prepared.settings.threads,
         start=prepared.job.worker_start,

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 LINE_SECONDS = 10.0
+_BAR = "{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}{postfix} [{elapsed}<{remaining}]"
+_FULL_BAR = _BAR.replace("<{remaining}", "")
+"""How long the rest takes (the job's verdict, joining) isn't known."""
 
 
 class Watcher(Protocol):
@@ -144,10 +147,11 @@ class Lines(Notes):
                 return
             self._said = now
         elapsed = now - self._begun
-        left = elapsed * (self._total - self._done) / max(self._done - self._before, 1)
+        todo = self._total - self._done
+        left = elapsed * todo / max(self._done - self._before, 1)
         self._say(
             f"{100 * self._done // max(self._total, 1)} % of the input, {self._rows:,} rows, "
-            f"{self._rows / elapsed:,.0f} rows/s, {left:,.0f} s left"
+            f"{self._rows / elapsed:,.0f} rows/s{f', {left:,.0f} s left' if todo > 0 else ''}"
         )
 
 
@@ -170,6 +174,8 @@ class Bar(Notes):
         super().opened(files, folders, skipped, notes)
 
     def planned(self, total: int, todo: int) -> None:
+        if not todo:
+            return  # a full bar would say that something was scored
         from tqdm import tqdm
 
         tqdm.monitor_interval = 0  # no thread of its own
@@ -184,13 +190,13 @@ class Bar(Notes):
             colour=self._colour,
             leave=False,
             **_width(self._stream),
-            bar_format="{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt}{postfix} [{elapsed}<{remaining}]",
+            bar_format=_BAR,
         )
 
     def scored(self, rows: int) -> None:
         with self._lock:
             self._rows += rows
-            if self._bar is not None:
+            if self._bar is not None and self._rows:
                 rate = self._rows / max(time.monotonic() - self._begun, 0.001)
                 self._bar.set_postfix_str(f"{self._rows:,} rows, {rate:,.0f} rows/s", refresh=False)
                 self._bar.update(0)
@@ -199,11 +205,15 @@ class Bar(Notes):
         with self._lock:
             if self._bar is not None:
                 self._bar.update(size)
+                if self._bar.n >= self._bar.total:
+                    self._bar.bar_format = _FULL_BAR
+                    self._bar.refresh()
 
     def closed(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        with self._lock:  # a thread that outlasts the scoring may be about to tell of rows
+            if self._bar is not None:
+                self._bar.close()
+                self._bar = None
 
 
 def _width(stream: TextIO) -> dict[str, Any]:

@@ -123,6 +123,7 @@ def _carry_out(prepared: Prepared, journal: Journal, run: _Run) -> Ending:
     except BatchscoreError as error:
         prepared.observed.scored()
         run.signals.listen()  # a second one ends even this
+        prepared.workspace.explain(error)
         return cut_short(prepared, Verdicts(plan, receipts), error)
     finally:
         run.log.closed()

@@ -82,6 +82,8 @@ def load_scorer(setup: Json) -> ModelScorer:
         threads=settings.threads,
         env_manager=env_manager,
     )
+    readers.open_libraries(setup.get("suffixes", ()), typed=model.inputs is not None)
+    writers.open_libraries(settings.writer)
     note = differences(setup["model"]) if env_manager == "local" else ""
     notes = (note, *model.threads.notes)
     return ModelScorer(

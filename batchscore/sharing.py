@@ -18,6 +18,8 @@ from batchscore.storage import StorePlace, storage_errors, sync_file
 FLUSH_SECONDS = 0.5
 """Receipts of this span, and of the time that sending them takes, share an object."""
 
+_LONGEST_WAIT = 1.0
+"""Seconds of one wait for what is being sent, so that a signal that came just before it is heard."""
 
 _IN_SYNC = 4
 """Mini-batches for each worker, of which all but one are synced: a disk takes several at once in the time of one."""
@@ -88,7 +90,8 @@ class StoreSharing(Sharing):
         with self._changed:
             self._is_closing = True
             self._changed.notify()
-        self._thread.join()
+        while self._thread.is_alive():
+            self._thread.join(_LONGEST_WAIT)
         if error is None:
             self._raise()
 

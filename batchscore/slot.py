@@ -61,7 +61,7 @@ class Slot:
         """Start the worker, where none is alive, and let it load the model meanwhile."""
         if self._is_stopped:
             raise Abandoned
-        if self._child and self._child.is_alive and not (self._is_worn or self._trust.is_lost):
+        if self._child and self._child.is_usable and not (self._is_worn or self._trust.is_lost):
             return
         if self._child:
             self._retire(self._child)

@@ -36,8 +36,8 @@ _QUIET = {
 }
 """Threads that libraries start when they are imported, and that a process to be forked can't have."""
 
-_FLAT = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
-"""Arrow's usual pool, mimalloc, gives blocks back later than they are wanted again, and grows with a long file."""
+_FRUGAL = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
+"""Arrow's usual pool gives each chunk's memory back to the kernel, which fills it with zeros for the next one."""
 
 # Runs before anything of the user's can be imported. The interpreter may be another one: it gets this package alone.
 _BOOTSTRAP = """
@@ -108,7 +108,7 @@ class WorkerSpec:
         PYTHONPATH loses its empty and relative entries for the working directory, whose files must not be imported.
         """
         threads = dict.fromkeys(_THREAD_VARIABLES, str(self.threads))
-        variables = {**_QUIET, **_FLAT, **os.environ, **threads, **dict(self.environment)}
+        variables = {**_QUIET, **_FRUGAL, **os.environ, **threads, **dict(self.environment)}
         entries = [entry for entry in variables.pop("PYTHONPATH", "").split(os.pathsep) if not _is_here(entry)]
         if entries:
             variables["PYTHONPATH"] = os.pathsep.join(entries)

@@ -95,14 +95,19 @@ def _slices(file: InputFile, cutting: Cutting, sizes: tuple[int, int], *, max_ro
 
 
 def _piece_bytes(file: InputFile, target: int, cutting: Cutting) -> int:
-    """The size of a file's slices: `auto` makes a CSV's no larger than they need be for well-filled calls.
-
-    What a worker holds is in proportion to them. Raises FileRefused.
-    """
+    """The size of a file's slices. Raises FileRefused."""
     if cutting.size.bytes or target <= AUTO_CSV_BYTES:
         return target
     filling = readers.bytes_of_rows(file, AUTO_CSV_ROWS, cutting.csv)
-    return min(target, max(filling, AUTO_CSV_BYTES)) if filling else target
+    return auto_csv_bytes(target, filling) if filling else target
+
+
+def auto_csv_bytes(target: int, filling: int) -> int:
+    """The size of a CSV's slices under `auto`, no larger than they need be for well-filled calls of ``filling`` bytes.
+
+    What a worker holds is in proportion to them.
+    """
+    return min(target, max(filling, AUTO_CSV_BYTES))
 
 
 def _by_number(slices: Iterable[FileSlice], files: int) -> Iterator[list[FileSlice]]:

@@ -16,7 +16,8 @@ from batchscore.outputfolder import TOLD
 from batchscore.script import ScriptSettings
 from batchscore.settings import RESERVED_NAMES, ScoringSettings
 from batchscore.storage import link_or_copy, storage_errors
-from batchscore.workspace import FOLDER, Workspace
+from batchscore.workfolder import FOLDER
+from batchscore.workspace import Workspace
 
 SHUTDOWN_SECONDS = 10.0
 """Before a worker whose shutdown() doesn't end is killed."""

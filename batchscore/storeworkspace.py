@@ -1,4 +1,4 @@
-"""The workspace of a job whose OUTPUT is on a store: work in a local folder, shared as it comes; and its choice."""
+"""The workspace of a job, and what it is where OUTPUT is on a store: work in a local folder, shared as it comes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ from pathlib import Path
 from batchscore.cache import cache_folder
 from batchscore.errors import OutputLocked, StorageError, UsageError
 from batchscore.job import Job
-from batchscore.locking import Holder
 from batchscore.sharedwork import SharedWork
 from batchscore.sharing import Sharing, StoreSharing
-from batchscore.storage import Changed, StorePlace, in_use, is_remote, local_path, public, storage_errors
-from batchscore.storelock import StoreLock, holder_of
-from batchscore.workspace import FOLDER, GONE, Glance, Workspace, obstacle_at, refuse_file, remove_unlocked
+from batchscore.storage import StorePlace, in_use, is_remote, storage_errors
+from batchscore.storelock import StoreLock
+from batchscore.workfolder import FOLDER, GONE, refuse_file, remove_unlocked
+from batchscore.workspace import Workspace
 
 _NAMES = {".batchscore", "logs", "failures.jsonl", "job.json"}
 """What a job has in OUTPUT beside its prediction files."""
 _MARK = "store"
 """A file that says of which OUTPUT on a store a folder has the work."""
 _STALE_SECONDS = 14 * 24 * 3600.0
-_LOOKS = 3
-"""So often the work of a job that ends is looked at."""
 
 
 def workspace_of(job: Job) -> Workspace:
@@ -33,24 +31,6 @@ def workspace_of(job: Job) -> Workspace:
     if is_remote(job.output):
         return StoreWorkspace(job.output, job.work_dir, breaks_lock=job.break_lock)
     return Workspace(job.output, job.work_dir, breaks_lock=job.break_lock)
-
-
-def looked_at(output: str, scratch: str, work_dir: str | None = None) -> Workspace:
-    """The workspace of a run, looked at from outside; it isn't to be entered. Raises UsageError, StorageError."""
-    return StoreGlance(output, scratch, work_dir) if is_remote(output) else Workspace(output, work_dir)
-
-
-def glance_at(output: str, scratch: str, work_dir: str | None = None) -> Glance:
-    """OUTPUT, looked at without touching it. Raises UsageError, StorageError."""
-    return (StoreGlance if is_remote(output) else Glance)(output, scratch, work_dir)
-
-
-def unseen(output: str, scratch: str) -> Glance:
-    """An OUTPUT that can't be looked at: of which nothing is known but where it was to be."""
-    glance = Glance(str(Path(scratch, "nowhere")), scratch)
-    with contextlib.suppress(UsageError):
-        glance.root = public(output) if is_remote(output) else os.path.realpath(local_path(output, "OUTPUT"))
-    return glance
 
 
 class StoreWorkspace(Workspace):
@@ -63,7 +43,7 @@ class StoreWorkspace(Workspace):
     def __init__(self, output: str, work_dir: str | None = None, *, breaks_lock: bool = False) -> None:
         place = StorePlace(output, in_use())
         refuse_file(place.path, place.path)
-        self._lay_out(place, work_dir or _default_folder(), breaks_lock=breaks_lock)
+        self._lay_out(place, work_dir or default_folder(), breaks_lock=breaks_lock)
         self._is_in_cache = work_dir is None
         self._store: StorePlace = place
         self._work = SharedWork(place, self.folder)
@@ -137,47 +117,6 @@ class StoreWorkspace(Workspace):
         super()._leave()
 
 
-class StoreGlance(Glance):
-    """See Glance; what is known of the job in progress is copied to the private folder."""
-
-    def __init__(self, output: str, scratch: str, work_dir: str | None = None) -> None:
-        self._store = StorePlace(output, in_use())
-        refuse_file(self._store.path, self._store.path)
-        self._lay_out(self._store, work_dir or _default_folder())
-        self._move_to(scratch)
-        self.journal = str(Path(scratch, "journal.jsonl"))
-        self.holder = self.held_by()
-        self._work = _brought(self._store, scratch)
-
-    def held_by(self) -> Holder | None:
-        """See Glance."""
-        return holder_of(self._store)
-
-    @property
-    def disk(self) -> str:
-        """See Glance: the store has room."""
-        return self.work_dir or ""
-
-    def obstacle(self) -> str | None:
-        """See Glance. Whether the store lets write is known by writing alone."""
-        try:
-            self._store.require_store()
-        except StorageError as error:
-            return str(error)
-        return obstacle_at("--work-dir", self.disk)
-
-    def part(self, name: str) -> str:
-        """Where a part lies, fetched if need be; it may have gone this moment, with the job's end."""
-        path = super().part(name)
-        if not Path(path).exists():
-            try:
-                self._work.fetch(name)
-            except StorageError as error:
-                if not isinstance(error.__cause__, FileNotFoundError):
-                    raise
-        return path
-
-
 def remove_stale(folder: str) -> None:
     """Remove work on OUTPUTs on stores that was left in the user's cache, and has not been touched for long.
 
@@ -201,20 +140,7 @@ def _is_own(path: Path) -> bool:
     return not path.is_symlink() and path.stat().st_uid == os.geteuid()
 
 
-def _brought(store: StorePlace, scratch: str) -> SharedWork:
-    """The work of a job that may go on meanwhile, or end and be tidied up: then it is brought again."""
-    for look in range(1, _LOOKS + 1):
-        work = SharedWork(store, scratch)
-        try:
-            work.bring()
-            break
-        except StorageError as error:
-            if look == _LOOKS or not isinstance(error.__cause__, (FileNotFoundError, Changed)):
-                raise
-    return work
-
-
-def _default_folder() -> str:
+def default_folder() -> str:
     """Where work lies that no --work-dir has a place for: in the user's cache.
 
     It may go at any time when no job runs, since the store has what counts; the next run removes what wasn't touched

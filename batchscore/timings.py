@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 from batchscore import advice, engines
 from batchscore.advice import Figures
 from batchscore.minibatch import InputFile, Json
 from batchscore.planning import Prepared
+from batchscore.readers import is_csv, is_typed
+from batchscore.readers.source import is_compressed
 from batchscore.schema import ColumnSpec
 from batchscore.stopwatch import Lap, Spent
 from batchscore.storage import is_remote
-
-_CSV = re.compile(r"\.[ct]sv(\.\w+)?$", re.IGNORECASE)
-_COMPRESSED = re.compile(r"\.(gz|zst)$", re.IGNORECASE)
-_PARQUET = re.compile(r"\.(parquet|pqt)$", re.IGNORECASE)
 
 
 def where_time_went(prepared: Prepared, spent: Spent, rows: int) -> Json:
@@ -62,7 +58,7 @@ def _uncut(prepared: Prepared) -> str:
     files = prepared.listing.files
     if prepared.observed.mini_batches < len(files):
         return ""
-    if any(_COMPRESSED.search(file.name) for file in files):
+    if any(map(is_compressed, files)):
         return "compressed files"
     return "files that --limit ends in" if prepared.job.limit else ""
 
@@ -70,8 +66,8 @@ def _uncut(prepared: Prepared) -> str:
 def _kind(files: tuple[InputFile, ...]) -> str:
     """CSV or Parquet, where nine tenths of the bytes are."""
     total = sum(file.size for file in files)
-    for kind, names in (("CSV", _CSV), ("Parquet", _PARQUET)):
-        if sum(file.size for file in files if names.search(file.name)) >= 0.9 * total:
+    for kind, is_one in (("CSV", is_csv), ("Parquet", is_typed)):
+        if sum(file.size for file in files if is_one(file.name)) >= 0.9 * total:
             return kind
     return "files"
 

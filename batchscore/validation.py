@@ -22,6 +22,7 @@ from batchscore.estimating import (
     shortages,
 )
 from batchscore.examination import Examined, examine, grouped
+from batchscore.glance import Glance, glance_at, unseen
 from batchscore.inputs import Listing
 from batchscore.interpreter import check_interpreter
 from batchscore.job import Job
@@ -47,8 +48,6 @@ from batchscore.signals import StopSignals
 from batchscore.slots import Slots
 from batchscore.staging import stage
 from batchscore.storage import using
-from batchscore.storeworkspace import glance_at, unseen
-from batchscore.workspace import Glance
 
 Result = TypeVar("Result")
 SCORES_MODELS = WorkerSpec({}).loader

@@ -20,7 +20,7 @@ from typing import NoReturn, Protocol
 from batchscore import entrylog, lifeline
 from batchscore.channel import BadMessage, Channel, ChannelClosed, frame
 from batchscore.errors import AnswerRefused, BatchscoreError, ModelLoadError, StorageError, UsageError
-from batchscore.forking import Own, stand_by
+from batchscore.forking import Own, is_bearing, stand_by
 from batchscore.minibatch import Json, MiniBatch
 from batchscore.outcome import Outcome
 from batchscore.redaction import secret_values, without
@@ -93,6 +93,7 @@ def _let_forks_be_terminated() -> None:
 
     The kernel has to end them: a handler of Python's can wait for ever in a process that is about to block, as those
     of a multiprocessing pool are when it terminates them. A signal that comes while the process is copied is kept.
+    Workers that a loader forks survive it from their beginning.
     """
 
     def before() -> None:
@@ -102,7 +103,7 @@ def _let_forks_be_terminated() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
 
     def in_child() -> None:
-        if signal.getsignal(signal.SIGTERM) is _survive:
+        if signal.getsignal(signal.SIGTERM) is _survive and not is_bearing():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         after()
 
@@ -144,8 +145,6 @@ def _serve(channel: Channel, load: Load, setup: Json, own: Own | None) -> None:
     entrylog.flush()
     if scorer is not None and own is not None:
         stand_by(channel, own)
-        if os.getpid() != pid:
-            _leave_termination_to_the_parent()
         pid, answer = os.getpid(), _ready(scorer)
     if not gc.isenabled():
         gc.freeze()  # what is loaded stays: nobody need look through it for garbage again and again

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
-import shlex
 import shutil
 import socket
 import time
@@ -16,14 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 
-from batchscore.errors import OutputLocked, StorageError, StoreUnfit, UsageError
+from batchscore.errors import BatchscoreError, OutputLocked, StorageError, StoreUnfit, UsageError
 from batchscore.locking import LOCK, Holder, held_by, is_at, lock, utc
 from batchscore.minibatch import Json, compact
-from batchscore.settings import SUFFIXES
 from batchscore.sharing import Sharing
 from batchscore.storage import Folder, Place, local_path, storage_errors
+from batchscore.workfolder import refuse_file, refuse_work_dir, remove, work_folder
 
-FOLDER = ".batchscore"
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _MANIFEST_KEYS = {"status", "job", "identity", "inputs", "outputs", "counts"}
@@ -44,7 +41,7 @@ class Workspace:
         self._lay_out(Folder(root), work_dir, breaks_lock=breaks_lock)
         refuse_file(output, root)
         if self.work_dir is not None:
-            _refuse_work_dir(self.work_dir, self.root)
+            refuse_work_dir(self.work_dir, self.root)
 
     def _lay_out(self, output: Place, work_dir: str | None, *, breaks_lock: bool = False) -> None:
         self._breaks_lock = breaks_lock
@@ -52,7 +49,7 @@ class Workspace:
         """Where finished files go."""
         self.root = output.path
         self.work_dir = None if work_dir is None else os.path.realpath(local_path(work_dir, "--work-dir"))
-        self.folder = _folder(self.root, self.work_dir)
+        self.folder = work_folder(self.root, self.work_dir)
         self.parts = str(Path(self.folder, "parts"))
         self.ready = str(Path(self.folder, "ready"))
         """Finished files that aren't in their places yet."""
@@ -210,14 +207,23 @@ class Workspace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, StorageError):
+            self.explain(error)
         self._leave()
+
+    def explain(self, error: BatchscoreError) -> None:
+        """Have the message of a full disk say whose it is, and what to do: the path may be one that nobody knows."""
+        text = str(error.args[0]) if error.args else ""
+        if text.endswith(tuple(map(os.strerror, _FULL))):
+            place = f"OUTPUT {self.root}" if f"{self.root}/" in text.replace(self.folder, "") else self._place
+            error.args = (f"{text}; make room on the disk of {place}, and run the same command again",)
 
     def _leave(self) -> None:
         """Let go of the lock; where nothing is to be kept, remove the folder and what was made for it."""
         if self._lock is not None:
             if self.is_done or not Path(self.journal).exists():
                 with contextlib.suppress(OSError):  # what is left does no harm
-                    _remove(self.folder)
+                    remove(self.folder)
             os.close(self._lock)
             self._lock = None
         for path in self._made:
@@ -290,126 +296,5 @@ class Workspace:
         return content
 
 
-class Glance(Workspace):
-    """OUTPUT looked at without touching it: what a job writes beside its results goes to a private folder.
-
-    It is never entered. The journal is the run's.
-    """
-
-    def __init__(self, output: str, scratch: str, work_dir: str | None = None) -> None:
-        super().__init__(output, work_dir)
-        self.holder: Holder | None = None
-        """Who holds OUTPUT now, as far as that may be known."""
-        with contextlib.suppress(OSError):
-            self.holder = self.held_by()
-        self._move_to(scratch)
-
-    def _move_to(self, scratch: str) -> None:
-        """Have all that is written in a private folder."""
-        self.folder = scratch
-        self.parts, self.ready, self.logs = (str(Path(scratch, name)) for name in ("parts", "ready", "logs"))
-        for folder in (self.parts, self.ready, self.logs):
-            Path(folder).mkdir(mode=0o700, exist_ok=True)
-
-    @property
-    def disk(self) -> str:
-        """A folder on the disk that the predictions need room on."""
-        return self.root
-
-    def obstacle(self) -> str | None:
-        """Why OUTPUT or the work directory couldn't be written, as far as permissions tell; None where they may be."""
-        places = {"OUTPUT": self.root, "--work-dir": self.work_dir}
-        return next((found for what, path in places.items() if path and (found := obstacle_at(what, path))), None)
-
-
-def obstacle_at(what: str, path: str) -> str | None:
-    """Why a folder can't be made, or written; None where it can be, as far as permissions tell."""
-    folder = Path(path)
-    try:
-        while not _is_there(folder):
-            folder = folder.parent
-        if not folder.is_dir():
-            return f"can't create {what} {path}: {folder} is a file"
-    except OSError as error:
-        return f"can't create or use {what} {path}: {error.strerror}"
-    if not os.access(folder, os.W_OK | os.X_OK):
-        return f"can't write to {folder}: permission denied or read-only"
-    return None
-
-
-GONE = "gone-"
-"""How the names of folders begin that were set aside to be removed."""
-
-
-def _remove(folder: str) -> None:
-    """Remove a workspace's folder, the lock last: from then on the next run may make its own."""
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        elif entry.name != LOCK:
-            Path(entry.path).unlink()
-    Path(folder, LOCK).unlink()
-    Path(folder).rmdir()
-
-
-def remove_unlocked(folder: str) -> None:
-    """Remove a workspace's folder, unless a run holds its lock. Raises OSError.
-
-    A run that begins meanwhile makes its own at once, instead of waiting for gigabytes to go.
-    """
-    aside = Path(folder).with_name(f"{GONE}{Path(folder).name}")
-    handle = os.open(Path(folder, LOCK), os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        if lock(handle) and is_at(Path(folder, LOCK), handle):
-            shutil.rmtree(aside, ignore_errors=True)  # of a removal that was cut short
-            Path(folder).rename(aside)
-            shutil.rmtree(aside)
-    finally:
-        os.close(handle)
-
-
-def _is_there(path: Path) -> bool:
-    """Whether there is something. Raises OSError where that can't be told."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
-def _folder(root: str, work_dir: str | None) -> str:
-    """Where the work on an OUTPUT lies; hidden, so that no INPUT above it takes parts for files to score."""
-    if work_dir is None:
-        return str(Path(root, FOLDER))
-    return str(Path(work_dir, f"{FOLDER}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}"))
-
-
 def _begins_alike(text: str, start: str) -> bool:
     return text.startswith(start) or start.startswith(text)
-
-
-def refuse_file(output: str, root: str) -> None:
-    if os.path.isdir(root):  # noqa: PTH112  # False for a name that is too long, too
-        return
-    if os.path.exists(root):  # noqa: PTH110
-        raise UsageError(f"OUTPUT {output} is a file; give a folder")
-    name = Path(root).name.removesuffix(".gz").removesuffix(".zst")
-    if Path(name).suffix.lower() in SUFFIXES:
-        parent = os.path.dirname(output.rstrip("/")) or "."  # noqa: PTH120 (as the user wrote it)
-        raise UsageError(
-            f"OUTPUT is a folder, found {output}; did you mean: "
-            f"-o {shlex.quote(parent)} --output-file-name {shlex.quote(name)}"
-        )
-
-
-def _refuse_work_dir(work_dir: str, root: str) -> None:
-    there = next(path for path in (Path(work_dir), *Path(work_dir).parents) if path.exists())
-    if not there.is_dir():
-        raise UsageError(f"--work-dir {work_dir}: {there} is a file; give a folder")
-    if Path(work_dir).is_relative_to(root):
-        raise UsageError(f"--work-dir {work_dir} lies in OUTPUT {root}; give a folder elsewhere, on a local disk")
-    if Path(root, FOLDER).is_dir():
-        raise UsageError(
-            f"OUTPUT {root} holds the work of a run without --work-dir; go on without it, "
-            f"or remove {Path(root, FOLDER)} to start anew"
-        )

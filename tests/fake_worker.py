@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from math import ceil
 from pathlib import Path
 
 from batchscore.child import WorkerSpec
@@ -76,6 +78,8 @@ def load(setup):  # noqa: C901, PLR0912  # a table of what may go wrong
             hangs_in_c(setup["folder"])
         case "t":
             threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+        case "a":
+            os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
         case "s":
             KEPT.extend(socket.socketpair())
         case "f":
@@ -207,6 +211,21 @@ def is_killed(*_):
 
 
 def hangs(*_):
+    time.sleep(60)
+
+
+def says_slowly_where_it_hangs(*_):
+    """As on a busy machine, where who writes line by line has to wait in between."""
+
+    def say(*_):
+        for line in (b"Current thread\n", b"in the first frame\n", b"in the second frame\n"):
+            os.write(frames, line)
+            time.sleep(0.05)
+
+    links = {int(path.name): str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
+    frames = next(number for number, target in links.items() if target.endswith("(deleted)"))
+    faulthandler.unregister(signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, say)
     time.sleep(60)
 
 
@@ -417,6 +436,7 @@ ACTIONS = {
     "Y": floods,
     "Z": raises_exit,
     "w": waits,
+    "h": says_slowly_where_it_hangs,
 }
 
 
@@ -440,12 +460,12 @@ PATIENCE = 20.0
 
 
 def comes_true(claim, seconds=PATIENCE):
-    deadline = time.monotonic() + seconds
-    while not claim():
-        if time.monotonic() > deadline:
-            return False
+    """Whether it does within so many seconds, counted in looks: a machine that stands still takes none of them away."""
+    for _ in range(ceil(seconds / 0.02)):
+        if claim():
+            return True
         time.sleep(0.02)
-    return True
+    return False
 
 
 def gone(*pids):

@@ -128,6 +128,10 @@ def act_out(words, *, calls=True) -> None:
                 (faults / word).unlink()
             if kind == "exit":
                 os._exit(3)
+            if kind == "held":  # as long as the file is there
+                while (faults / word).exists():
+                    time.sleep(0.01)
+                continue
             if kind in {"wait", "slow"}:
                 time.sleep(600 if kind == "wait" else 0.5)
                 continue

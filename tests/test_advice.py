@@ -104,6 +104,14 @@ ADVICE: dict[str, tuple[dict[str, Any], str | None]] = {
         {"failed": 6, "predict": 30},
         ("15 % of the workers' time went into attempts that failed: logs/user/error.txt says why"),
     ),
+    "failed attempts at the bound": (
+        {"failed": 4, "predict": 30},
+        "10 % of the workers' time went into attempts that failed",
+    ),
+    "more workers, beside files that aren't cut": (
+        {"predict": 30, "cores": 8, "uncut": "compressed files"},
+        "on 2 of 8 cores; --workers 8 would use more of them",
+    ),
     "joining": (
         {"predict": 30, "parent": {"score": 14, "join": 6}, "keeps_columns": True},
         ("30 % of the run is joining what the workers wrote: fewer columns (--keep) would shorten it"),
@@ -133,8 +141,17 @@ def test_advice_is_given_where_the_figures_say_so(case: str) -> None:
         {"enforce": 20, "calls": 1000, "calls_whole_files": True},  # as Azure calls
         {"predict": 30, "cores": 2},
         {"predict": 30, "cores": 2, "uncut": "compressed files"},
-        {"predict": 30, "tail": 1.9},
+        {"predict": 30, "tail": 2.5},  # a small share
+        {"predict": 5, "tail": 1.5, "seconds": 5},  # over in a moment
+        {"predict": 11, "tail": 9, "workers": 1, "cores": 1},  # there is no one to share with
         {"predict": 30, "parent": {"score": 14, "join": 6}},
+        {"predict": 30, "parent": {"score": 17, "join": 3}, "keeps_columns": True},  # a small share
+        {"predict": 5, "parent": {"score": 2.5, "join": 1.5}, "keeps_columns": True, "seconds": 4},  # over in a moment
+        {"failed": 3.9, "predict": 30},
+        {"load": 7, "read": 0.3, "failed": 2},  # these were tried beside each other
+        {"enforce": 9, "calls": 1000},
+        {"enforce": 20, "calls": 100},  # large calls
+        {"predict": 15, "cores": 8},
         {"read": 20, "files": 20_000, "bytes": 20 << 20, "is_whole": False},  # which of them isn't known
     ],
 )

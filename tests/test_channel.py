@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import signal
 import socket
 import struct
 import threading
@@ -12,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchscore.channel import MAX_MESSAGE, BadMessage, Channel, ChannelClosed, ChannelTimeout, frame
+from batchscore.errors import Stopped
+from batchscore.signals import StopSignals
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(categories=None)),
@@ -45,7 +49,7 @@ def test_messages_arrive_as_they_were_sent_however_they_are_cut(messages, size):
         sender = threading.Thread(target=trickle)
         sender.start()
         channel = Channel(here)
-        assert [channel.receive(5) for _ in messages] == [message | {"kind": "x"} for message in messages]
+        assert [channel.receive(60) for _ in messages] == [message | {"kind": "x"} for message in messages]
         sender.join()
         channel.close()
 
@@ -54,10 +58,10 @@ def test_a_large_message_passes_both_ways(ends):
     channel, there = ends
     message = {"kind": "large", "text": "x" * 3_000_000}
     other = Channel(there)
-    echo = threading.Thread(target=lambda: other.send(other.receive(5), 5))
+    echo = threading.Thread(target=lambda: other.send(other.receive(60), 60))
     echo.start()
-    channel.send(message, 5)
-    assert channel.receive(5) == message
+    channel.send(message, 60)
+    assert channel.receive(60) == message
     echo.join()
 
 
@@ -105,9 +109,9 @@ def test_an_end_of_the_stream_anywhere_is_closed(ends, sent):
     there.sendall(sent)
     there.close()
     with pytest.raises(ChannelClosed):
-        channel.receive(5)
+        channel.receive(60)
     with pytest.raises(ChannelClosed):
-        channel.send({"kind": "x", "text": "x" * 3_000_000}, 5)
+        channel.send({"kind": "x", "text": "x" * 3_000_000}, 60)
 
 
 @pytest.mark.parametrize(
@@ -117,14 +121,14 @@ def test_garbage_is_a_bad_message(ends, body):
     channel, there = ends
     threading.Thread(target=there.sendall, args=(struct.pack(">I", len(body)) + body,)).start()
     with pytest.raises(BadMessage):
-        channel.receive(5)
+        channel.receive(60)
 
 
 def test_an_impossible_length_is_refused_at_once(ends):
     channel, there = ends
     there.sendall(struct.pack(">I", MAX_MESSAGE + 1))
     with pytest.raises(BadMessage, match="announces"):
-        channel.receive(5)
+        channel.receive(60)
 
 
 def test_what_can_not_be_sent_leaves_the_stream_whole(ends, monkeypatch):
@@ -135,6 +139,26 @@ def test_what_can_not_be_sent_leaves_the_stream_whole(ends, monkeypatch):
             channel.send(message)
     channel.send({"kind": "x"})
     assert json.loads(there.recv(100)[4:]) == {"kind": "x"}
+
+
+def test_a_signal_that_does_not_end_a_wait_is_heard_soon_all_the_same(ends):
+    """One that comes just before the wait, or to another thread, as here, doesn't end it."""
+    channel, _ = ends
+
+    def kill():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    started = time.monotonic()
+    try:
+        with StopSignals():
+            threading.Timer(0.2, kill).start()
+            with pytest.raises(Stopped):
+                channel.receive(60)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize("method", ["interrupt", "close"])
@@ -154,6 +178,6 @@ def test_what_arrived_before_an_interruption_is_still_received(ends):
     channel, there = ends
     there.sendall(frame({"kind": "last"}))
     channel.interrupt()
-    assert channel.receive(5) == {"kind": "last"}
+    assert channel.receive(60) == {"kind": "last"}
     with pytest.raises(ChannelClosed):
-        channel.receive(5)
+        channel.receive(60)

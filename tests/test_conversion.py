@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from batchscore.errors import FileRefused
 from batchscore.schema import ColumnSpec, TensorSpec
-from batchscore.signature import FALSE_VALUES, TRUE_VALUES, fromtext
+from batchscore.signature import FALSE_VALUES, TRUE_VALUES, fromtext, momenttext
 from batchscore.signature.conversion import check_typed, convert, parse_text, reading_type
 
 SCALARS = ["double", "float", "long", "integer", "boolean", "string", "datetime", "binary"]
@@ -362,7 +362,7 @@ def test_text_that_arrow_converts_at_once_has_the_verdict_of_the_rules(values):
     spec, written = column(values[0]), text(*values[1])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fromtext, "_plain_numbers", lambda *_: None)
-        patch.setattr(fromtext, "_plain_moments", lambda *_: None)
+        patch.setattr(momenttext, "_plain_moments", lambda *_: None)
         by_rules = verdict(written, spec)
     at_once = verdict(written, spec)
     assert repr(at_once) == repr(by_rules)

@@ -42,6 +42,13 @@ class Job:
         self.run.wait_for(self.begun, lines)
         self.run.process.send_signal(number)
 
+    def let_go(self) -> None:
+        """Let what is held be scored, once the signal has been heard."""
+        overview = self.folder / "out/logs/job_progress_overview.txt"
+        assert comes_true(lambda: "nothing new is begun" in overview.read_text(), 60)
+        for fault in (self.folder / "faults").iterdir():
+            fault.unlink()
+
 
 @pytest.fixture
 def job(folder: Path) -> Iterator[Any]:
@@ -82,9 +89,10 @@ def test_what_is_in_flight_is_finished_and_nothing_new_is_begun(
     job: Any, folder: Path, workers: int, number: int, code: int
 ) -> None:
     for fault in "12345678":
-        (folder / "faults" / fault).write_text("slow")
+        (folder / "faults" / fault).write_text("held")
     stopped = job(workers=workers)
     stopped.stop_at(workers, number)
+    stopped.let_go()
     ended, out, err = stopped.run.end()
     assert (ended, out.split(":")[0]) == (code, "Canceled")
     assert f"{signal.Signals(number).name}: nothing new is begun; waiting up to 20 s (--grace) for " in err
@@ -138,12 +146,13 @@ def test_no_grace_stops_at_the_first_signal(job: Any, folder: Path) -> None:
 def test_a_service_manager_that_tells_all_processes_to_end_does_not_end_what_is_in_flight(
     job: Any, folder: Path
 ) -> None:
-    (folder / "faults/1").write_text("slow")
+    (folder / "faults/1").write_text("held")
     stopped = job(max_retries=0)
     stopped.run.wait_for(stopped.begun, 1)
     for worker in descendants(stopped.run.process.pid):
         os.kill(worker, signal.SIGTERM)
     stopped.run.process.send_signal(signal.SIGTERM)
+    stopped.let_go()
     assert stopped.run.end()[0] == 143
     assert lines(folder / "calls") == ["1"]
     assert not (folder / "out/failures.jsonl").exists()
@@ -157,9 +166,10 @@ def test_what_a_model_forks_and_starts_ends_by_a_sigterm_still(tmp_path: Path) -
 
 
 def test_what_is_stopped_with_all_done_is_published_by_the_next_run_without_scoring(job: Any, folder: Path) -> None:
-    (folder / "faults/8").write_text("slow")
+    (folder / "faults/8").write_text("held")
     stopped = job()
     stopped.stop_at(8, signal.SIGTERM)
+    stopped.let_go()
     assert stopped.run.end()[0] == 143
     assert len(lines(folder / "calls")) == 8
     assert_the_rest_is_scored_and_nothing_twice(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,22 @@ def test_what_is_recorded_is_read_back_in_order_and_from_its_place(tmp_path: Pat
         assert [place for place, _ in journal.outcomes()] == places
         assert [journal.outcome_at(place) for place in reversed(places)] == [outcome(2), outcome(1)]
     assert read_header(path) == HEADER
+
+
+def test_receipts_are_on_the_disk_from_time_to_time_and_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, sizes = tmp_path / "journal.jsonl", []
+    with Journal(str(path), HEADER, is_new=True) as journal:
+        monkeypatch.setattr(os, "fsync", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
+        monkeypatch.setattr("batchscore.journal.SYNC_SECONDS", -1.0)
+        journal.record(outcome(1))
+        ends = [journal.end]
+        assert sizes == ends
+        monkeypatch.setattr("batchscore.journal.SYNC_SECONDS", 600.0)
+        journal.record(outcome(2))
+        assert sizes == ends
+    assert sizes == [*ends, path.stat().st_size]
 
 
 def test_no_journal_and_one_without_a_whole_header_are_none(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_worker_is_replaced_after_so_many_mini_batches(tmp_path, letters, star
     with Slots(spec(tmp_path, letters, recycle_after=3, start=start), 1, tmp_path) as slots:
         for number in range(7):
             pids.append(slots.ready()["pid"])
-            attempts.score(slots, batch(number), RetryPolicy(0, 5))
+            attempts.score(slots, batch(number), RetryPolicy(0, 60))
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
     assert count(tmp_path, "loads") == (3 if start == "each" else 1)
     assert gone(*pids)
@@ -132,7 +132,7 @@ def test_a_model_that_leaks_stays_below_the_limit_where_its_workers_are_replaced
     with Slots(spec(tmp_path, "4" * 12, memory_limit=LIMIT, recycle_after=2, start=start), 1, tmp_path) as slots:
         slots.start()
         for number in range(6):
-            (outcome,) = attempts.score(slots, batch(number), RetryPolicy(0, 5))
+            (outcome,) = attempts.score(slots, batch(number), RetryPolicy(0, 60))
             assert isinstance(outcome.slices[0], Scored)
             time.sleep(0.25)  # in which a watch looks
     assert count(tmp_path, "calls") == 6
@@ -140,8 +140,8 @@ def test_a_model_that_leaks_stays_below_the_limit_where_its_workers_are_replaced
 
 def test_what_the_next_worker_prints_while_it_loads_is_written_under_its_own_name(tmp_path):
     with Slots(spec(tmp_path, "RS", loads="SP", recycle_after=1), 1, tmp_path) as slots:
-        slots.ask(batch(0), 5)
-        slots.ask(batch(1), 5)
+        slots.ask(batch(0), 60)
+        slots.ask(batch(1), 60)
     (log,) = Path(tmp_path, "user", "stdout").rglob("*.txt")
     titles = [line for line in log.read_text().splitlines() if line.startswith("---")]
     assert len(titles) == 1

@@ -55,7 +55,7 @@ def test_one_load_is_for_all_workers_and_for_those_that_replace_them(forked, tmp
     assert len(pids) == 3
     for number in range(6):
         with contextlib.suppress(WorkerDied):
-            slots.ask(batch(number), 5)
+            slots.ask(batch(number), 60)
     pids |= {slot.ready()["pid"] for slot in slots._slots}
     assert len(pids) == 4  # and one more in between
     assert loader_of(slots) not in pids
@@ -83,20 +83,20 @@ def test_a_forked_worker_holds_no_descriptor_but_its_own(forked):
 
 def test_a_loader_that_is_killed_costs_no_mini_batch_and_is_replaced(forked, tmp_path):
     slots = forked("SSXSS", workers=1)
-    slots.ask(batch(0), 5)
+    slots.ask(batch(0), 60)
     first = loader_of(slots)
     os.kill(first, signal.SIGKILL)
     assert gone(first)
-    assert isinstance(slots.ask(batch(1), 5).slices[0], Scored)  # by the worker that it left
+    assert isinstance(slots.ask(batch(1), 60).slices[0], Scored)  # by the worker that it left
     with pytest.raises(WorkerDied, match="the worker ended"):  # nobody knows how
-        slots.ask(batch(2), 5)
-    assert isinstance(slots.ask(batch(3), 5).slices[0], Scored)
+        slots.ask(batch(2), 60)
+    assert isinstance(slots.ask(batch(3), 60).slices[0], Scored)
     assert loader_of(slots) != first
     assert count(tmp_path, "loads") == 2
 
 
 def test_a_loader_that_does_not_answer_is_replaced_and_its_workers_live_on(forked, tmp_path, monkeypatch):
-    monkeypatch.setattr(loader, "_PATIENCE", 0.5)
+    monkeypatch.setattr(loader, "_PATIENCE", 2.0)
     slots = forked(workers=2)
     worker = slots._slots[0].ready()["pid"]
     first = loader_of(slots)
@@ -132,7 +132,7 @@ def test_the_end_of_a_worker_takes_what_it_started_along_but_not_its_siblings(fo
 def test_a_worker_that_is_killed_is_told_by_its_signal(forked):
     slots = forked("O", workers=1)
     with pytest.raises(WorkerDied, match="the worker was killed by SIGKILL"):
-        slots.ask(batch(), 5)
+        slots.ask(batch(), 60)
 
 
 def test_a_forked_worker_survives_a_signal_to_all_processes_and_what_it_forks_does_not(forked, tmp_path):
@@ -143,6 +143,11 @@ def test_a_forked_worker_survives_a_signal_to_all_processes_and_what_it_forks_do
     slots.ask(batch(), 10)
     assert slots.ready()["pid"] == pid
     assert (tmp_path / "ends").read_text() == f"{-signal.SIGTERM} {-signal.SIGTERM}"
+
+
+def test_a_worker_that_is_told_to_end_in_the_moment_in_which_it_is_forked_goes_on(forked):
+    outcome = forked(loads="a").ask(batch(), 20)
+    assert outcome.slices
 
 
 def test_nothing_is_left(tmp_path):
@@ -170,7 +175,7 @@ def test_what_can_not_be_shared_has_each_worker_load_and_the_first_has_loaded_al
     assert slots.origin.start == "each"
     assert why in slots.origin.why
     assert count(tmp_path, "loads") == len(pids) == 2
-    assert isinstance(slots.ask(batch(), 5).slices[0], Scored)
+    assert isinstance(slots.ask(batch(), 60).slices[0], Scored)
 
 
 def test_the_shell_that_watches_the_parent_is_no_process_of_the_models(forked, monkeypatch):

@@ -58,7 +58,21 @@ def test_lines_tell_each_note_once_and_how_far_the_job_is(monkeypatch: pytest.Mo
     monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
     lines = run(io.StringIO()).splitlines()
     assert lines[:3] == ["2 files in 1 folder, 0 skipped", "once", "while it runs\\x1b[31m"]
-    assert lines[3:] == ["100 % of the input, 10 rows, 0 rows/s, 0 s left"]
+    assert lines[3:] == ["100 % of the input, 10 rows, 0 rows/s"]
+
+
+def test_time_that_is_left_is_told_only_while_there_is_something_to_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100, 10_000, 20))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    stream = io.StringIO()
+    watch = watcher(stream, quiet=False, colour=False)
+    watch.planned(2000, 2000)
+    watch.finished(1000)
+    watch.finished(1000)
+    assert stream.getvalue().splitlines() == [
+        "50 % of the input, 0 rows, 0 rows/s, 20 s left",
+        "100 % of the input, 0 rows, 0 rows/s",
+    ]
 
 
 def test_a_bar_begins_where_the_run_before_stopped_and_leaves_nothing() -> None:
@@ -66,6 +80,33 @@ def test_a_bar_begins_where_the_run_before_stopped_and_leaves_nothing() -> None:
     assert " 50%" in shown
     assert shown.endswith("\r")
     assert "\x1b[3" not in shown
+
+
+def test_a_full_bar_says_nothing_of_the_time_that_is_left() -> None:
+    assert re.findall(r"(\d+%).*?\[\d\d:\d\d(.*?)\]", run(Terminal())) == [("50%", "<?"), ("50%", "<?"), ("100%", "")]
+
+
+@pytest.mark.parametrize("total", [0, 1000])
+def test_there_is_no_bar_where_nothing_is_to_be_scored(total: int) -> None:
+    """As where everything was scored by a run before, or no file is there."""
+    terminal = Terminal()
+    watch = watcher(terminal, quiet=False, colour=False)
+    watch.planned(total, 0)
+    watch.scored(0)
+    watch.note("a note")
+    watch.closed()
+    assert terminal.getvalue() == "a note\n"
+
+
+def test_a_bar_says_nothing_of_rows_where_there_are_none() -> None:
+    terminal = Terminal()
+    watch = watcher(terminal, quiet=False, colour=False)
+    watch.planned(12, 12)
+    watch.scored(0)
+    watch.finished(12)
+    watch.closed()
+    assert "100%" in terminal.getvalue()
+    assert "rows" not in terminal.getvalue()
 
 
 def test_only_a_coloured_bar_has_colours() -> None:

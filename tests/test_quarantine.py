@@ -197,6 +197,35 @@ def test_records_of_other_widths_in_another_encoding_are_bad_rows_and_nothing_el
     assert "Exception ignored" not in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("utf-8", "é日本🙂"),
+        ("utf-8-sig", "é日本🙂"),
+        ("utf-16", "é日本🙂"),
+        ("utf-32", "é日本🙂"),
+        ("latin-1", "é"),
+        ("cp1252", "é€"),
+        ("shift_jis", "表ソ"),  # whose second bytes are backslashes
+        ("gb18030", "日本🙂ß"),
+        ("cp037", "é"),  # no byte is as in ASCII
+    ],
+)
+def test_records_are_told_as_text_whatever_their_encoding(
+    run_here: RunHere, picky: Path, tmp_path: Path, encoding: str, text: str
+) -> None:
+    """Those that don't fit, and those that predict fails for, which are looked up in the file once they are known."""
+    bad = [f'1,{text},1,,"{text},"', f"2,13,1,,{text}"]
+    (tmp_path / "in").mkdir()
+    lines = [f"id,x,n,day,{text}", f"0,3,1,,{text}", *bad, f"3,3,1,,{text}", ""]
+    (tmp_path / "in/a.csv").write_text("\n".join(lines), encoding=encoding)
+    summary = run_here(picky, tmp_path / "in", tmp_path / "out", on_bad_row="quarantine", encoding=encoding)
+    assert counted(summary) == (4, 2, 2, 0)
+    found = failed(tmp_path / "out")
+    assert [(each["row"], each["record"]) for each in found] == [*enumerate(bad, 1)]
+    assert found[0]["value"] == text
+
+
 def test_a_record_is_told_to_its_last_character_however_long(run_here: RunHere, picky: Path, tmp_path: Path) -> None:
     """Of a file that fails, the beginning: that goes through the parent."""
     (tmp_path / "in").mkdir()

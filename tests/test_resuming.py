@@ -107,7 +107,7 @@ def test_a_finished_job_is_another_one_once_its_inputs_change_even_where_its_fol
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a kill between job.json and the end of .batchscore."""
-    monkeypatch.setattr("batchscore.workspace._remove", lambda _: None)
+    monkeypatch.setattr("batchscore.workspace.remove", lambda _: None)
     run_job(quick.job(folder))
     assert (folder / "out/.batchscore/journal.jsonl").exists()
     monkeypatch.undo()

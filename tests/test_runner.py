@@ -501,7 +501,7 @@ def test_a_stopped_job_is_finished_by_the_same_command_with_the_same_bytes(
     with pytest.raises(OutputLocked):
         run(doubled, numbers, out, mini_batch_size=1)
     stuck_run.process.send_signal(number)
-    _, errors = stuck_run.process.communicate(timeout=20)
+    _, errors = stuck_run.process.communicate(timeout=120)
     assert stuck_run.process.returncode == code, errors
     if code > 0:
         assert manifest(out)["status"] == "Canceled"

@@ -574,9 +574,9 @@ def test_an_init_that_hangs_ends_the_job(project: Project, monkeypatch: pytest.M
     project.script("import time\ndef init():\n    time.sleep(600)\ndef run(m):\n    return m\n")
     project.inputs(a="1")
     monkeypatch.setattr(
-        "batchscore.runner.worker_spec", lambda prepared: replace(worker_spec(prepared), load_timeout=1)
+        "batchscore.runner.worker_spec", lambda prepared: replace(worker_spec(prepared), load_timeout=3)
     )
-    with pytest.raises(ModelLoadError, match=r"the scoring script score.py wasn't loaded within 1 s\n(.|\n)*in init"):
+    with pytest.raises(ModelLoadError, match=r"the scoring script score.py wasn't loaded within 3 s\n(.|\n)*in init"):
         project.run()
 
 

@@ -232,11 +232,11 @@ def test_one_clock_runs_for_the_mini_batch_and_then_for_each_file_alone(
 ) -> None:
     """Files that together take too long are scored one by one; the message names the key to change."""
     (tmp_path / "faults/7").write_text("slow")
-    summary = fleet({"timeout": 1.2, "max_retries": 0}, a="7 7 7", b="7", c="7")
+    summary = fleet({"timeout": 3.0, "max_retries": 0}, a="7 7 7 7 7 7 7", b="7", c="7")
     assert summary.status == "Completed"
     (failure,) = summary.failures().to_dict("records")
     assert failure["file"] == "a.csv"
-    assert failure["reason"] == f"the mini-batch was not finished within 1.2 s ({AZURE['timeout_name']})"
+    assert failure["reason"] == f"the mini-batch was not finished within 3 s ({AZURE['timeout_name']})"
     assert summary.read()["file"].tolist() == ["b.csv", "c.csv"]
     assert summary.counts.retries == 3
 

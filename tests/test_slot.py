@@ -1,11 +1,13 @@
 """Slots, with real worker processes."""
 
 import contextlib
+import itertools
 import os
 import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fake_worker import PATIENCE, batch, comes_true, count, gone, is_running, spec
@@ -56,7 +58,7 @@ def test_a_worker_loads_once_for_many_mini_batches(slot, tmp_path):
     assert slot.ready()["answer"] == 42
     pids = set()
     for number in range(50):
-        outcome = slot.ask(batch(number, "a.csv", "b.csv"), 5)
+        outcome = slot.ask(batch(number, "a.csv", "b.csv"), 60)
         assert outcome.number == number
         assert [entry.rows for entry in outcome.slices if isinstance(entry, Scored)] == [3, 3]
         pids.update(outcome.notes)
@@ -81,7 +83,7 @@ def test_a_worker_in_which_one_mini_batch_after_another_raises_is_replaced(slot,
     for number, letter in enumerate(letters):
         seen.add(slot.ready()["pid"])
         with contextlib.nullcontext() if letter == "S" else pytest.raises(ScoringRaised):
-            slot.ask(batch(number), 5)
+            slot.ask(batch(number), 60)
     assert len(seen) == workers
 
 
@@ -89,7 +91,7 @@ def test_attempts_at_one_mini_batch_are_no_reason_to_doubt_the_worker(slot, tmp_
     slot = slot("FFFF")
     for _ in range(4):
         with pytest.raises(ScoringRaised):
-            slot.ask(batch(7), 5)
+            slot.ask(batch(7), 60)
     assert count(tmp_path, "loads") == 1
 
 
@@ -109,16 +111,16 @@ def test_what_a_model_raises_arrives_as_text_and_its_worker_lives_on(slot, lette
     slot = slot(letters)
     pid = slot.ready()["pid"]
     with pytest.raises(ScoringRaised) as fault:
-        slot.ask(batch(), 5)
+        slot.ask(batch(), 60)
     assert fault.value.reason.replace("batchscore_loader", "fake_worker") == message
     assert ("Traceback" in fault.value.detail) == (letters != "N")
     assert "worker.py" not in fault.value.detail.replace("fake_worker.py", "")
-    assert slot.ask(batch(), 5).notes == (f"pid {pid}",)
+    assert slot.ask(batch(), 60).notes == (f"pid {pid}",)
 
 
 def test_a_huge_message_is_cut_in_its_middle(slot):
     with pytest.raises(ScoringRaised) as fault:
-        slot("B").ask(batch(), 5)
+        slot("B").ask(batch(), 60)
     assert len(fault.value.reason) < 21_000
     assert fault.value.reason.startswith("ValueError: startxxx")
     assert fault.value.reason.endswith("xxxend")
@@ -139,16 +141,16 @@ def test_a_huge_message_is_cut_in_its_middle(slot):
 )
 def test_a_worker_that_dies_or_talks_nonsense_is_replaced(slot, letters, reason, detail):
     slot = slot("SP" + letters)
-    slot.ask(batch(), 5)
-    slot.ask(batch(), 5)
+    slot.ask(batch(), 60)
+    slot.ask(batch(), 60)
     pid = slot.ready()["pid"]
     with pytest.raises(WorkerDied) as fault:
-        slot.ask(batch(), 5)
+        slot.ask(batch(), 60)
     assert reason in fault.value.reason
     assert detail in fault.value.detail
     assert "chatter" not in fault.value.detail  # of an earlier mini-batch
     assert not is_running(pid)
-    assert slot.ask(batch(), 5).notes != (f"pid {pid}",)
+    assert slot.ask(batch(), 60).notes != (f"pid {pid}",)
 
 
 @pytest.mark.usefixtures("platform")
@@ -165,7 +167,7 @@ def test_a_death_is_noticed_although_children_keep_the_connection_and_those_in_t
 
 def test_an_outcome_that_is_no_json_is_a_fault_of_the_attempt(slot):
     with pytest.raises(ScoringRaised):
-        slot("T").ask(batch(), 5)
+        slot("T").ask(batch(), 60)
 
 
 @pytest.mark.usefixtures("platform")
@@ -202,12 +204,12 @@ def test_a_failing_progress_callback_is_raised_and_ends_the_worker(slot):
     slot = slot("R")
     with pytest.raises(LookupError):
         slot.ask(batch(), 5, fail)
-    assert isinstance(slot.ask(batch(), 5).slices[0], Scored)
+    assert isinstance(slot.ask(batch(), 60).slices[0], Scored)
 
 
 def test_storage_errors_end_the_job(slot):
     with pytest.raises(StorageError, match="the disk is full"):
-        slot("U").ask(batch(), 5)
+        slot("U").ask(batch(), 60)
 
 
 def test_a_worker_that_died_before_it_got_the_mini_batch_is_not_held_against_it(slot, tmp_path):
@@ -215,14 +217,14 @@ def test_a_worker_that_died_before_it_got_the_mini_batch_is_not_held_against_it(
     pid = slot.ready()["pid"]
     os.kill(pid, signal.SIGKILL)
     assert gone(pid)
-    assert isinstance(slot.ask(batch(), 5).slices[0], Scored)
+    assert isinstance(slot.ask(batch(), 60).slices[0], Scored)
     assert count(tmp_path, "calls") == 1
 
 
 @pytest.mark.usefixtures("platform")
 def test_the_children_of_a_worker_that_dies_between_mini_batches_die_at_once(slot, tmp_path):
     slot = slot("1")
-    slot.ask(batch(), 5)
+    slot.ask(batch(), 60)
     os.kill(slot.ready()["pid"], signal.SIGKILL)
     assert gone(int((tmp_path / "child").read_text()))
 
@@ -230,7 +232,7 @@ def test_the_children_of_a_worker_that_dies_between_mini_batches_die_at_once(slo
 def test_a_copy_of_the_worker_that_the_model_forked_does_not_answer_too(slot):
     slot = slot("Q")
     for number in range(20):
-        assert slot.ask(batch(number), 5).number == number
+        assert slot.ask(batch(number), 60).number == number
 
 
 @pytest.mark.parametrize(
@@ -239,11 +241,11 @@ def test_a_copy_of_the_worker_that_the_model_forked_does_not_answer_too(slot):
         ("F", "RuntimeError: no such layer", "Traceback"),
         ("M", "the model needs lightgbm 4", ""),
         ("X", "the worker exited with code 3 while it loaded the model", "about to leave"),
-        ("H", "the model wasn't loaded within 3 s", "in load"),
+        ("H", "the model wasn't loaded within 5 s", "in load"),
     ],
 )
 def test_a_model_that_is_not_loaded_says_why(slot, loads, message, detail):
-    slot = slot(loads=loads, load_timeout=3 if loads == "H" else 20)
+    slot = slot(loads=loads, load_timeout=5 if loads == "H" else 20)
     with pytest.raises(ModelNotLoaded) as failure:
         slot.ready()
     assert failure.value.message == message
@@ -273,12 +275,39 @@ def test_a_log_that_cannot_be_written_stops_no_worker_and_is_told(slot, tmp_path
     slot = slot("PX")
     told = []
     slot._log.listener.incomplete = lambda path, error: told.append((path.name, error.strerror))
-    slot.ask(batch(), 5)
+    slot.ask(batch(), 60)
     with pytest.raises(WorkerDied) as fault:
-        slot.ask(batch(), 5)
+        slot.ask(batch(), 60)
     assert "last words" in fault.value.detail
     slot.kill()
     assert {("process000.stdout.txt", "Not a directory"), ("process000.stderr.txt", "Not a directory")} <= set(told)
+
+
+def test_who_says_slowly_where_it_hangs_is_heard_to_the_end(slot):
+    with pytest.raises(WorkerTimedOut) as fault:
+        slot("h").ask(batch(), 0.5)
+    assert "in the second frame" in fault.value.detail
+
+
+def test_how_a_worker_died_is_told_on_a_machine_that_stood_still_meanwhile(slot, monkeypatch):
+    slot = slot("SX")
+    slot.ask(batch(), 60)
+    hours = itertools.count(0, 3600)
+    monkeypatch.setattr("batchscore.child.time", SimpleNamespace(sleep=time.sleep, monotonic=lambda: next(hours)))
+    with pytest.raises(WorkerDied, match="exited with code 3"):
+        slot.ask(batch(), 30)
+
+
+def test_a_worker_that_was_killed_is_replaced_before_its_end_is_noticed(slot, start, monkeypatch):
+    kind = {"each": "batchscore.spawning.Spawned", "loader": "batchscore.loader.Forked"}[start]
+    slot = slot("HS")
+    slot.ready()
+    with monkeypatch.context() as slow:
+        slow.setattr(f"{kind}.collect", lambda _: None)
+        slow.setattr("batchscore.child.Child._ended_within", lambda *_: None)
+        with pytest.raises(WorkerTimedOut):
+            slot.ask(batch(), 0.5)
+        assert slot.ask(batch(), 20).slices
 
 
 @pytest.mark.usefixtures("platform")
@@ -334,8 +363,8 @@ def test_a_slot_gives_back_its_descriptors_and_threads(slot):
     before = descriptors(), threading.active_count()
     for _ in range(3):
         with pytest.raises(WorkerFault):
-            slot.ask(batch(), 5)
-    slot.ask(batch(), 5)
+            slot.ask(batch(), 60)
+    slot.ask(batch(), 60)
     slot._log.close()  # one file, which stays open for what the next worker prints
     assert comes_true(lambda: (descriptors(), threading.active_count()) == before)
     slot.kill()
@@ -346,6 +375,6 @@ def test_peak_memory_is_known_after_the_end(slot):
     """The parent's own memory doesn't count, although wait4 starts from it."""
     ballast = b"x" * (100 << 20)
     slot = slot()
-    slot.ask(batch(), 5)
+    slot.ask(batch(), 60)
     slot.kill()
     assert 5 << 20 < slot.peak_rss < len(ballast)

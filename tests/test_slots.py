@@ -18,10 +18,10 @@ def test_works_where_the_main_thread_does_something_else(tmp_path):
 
     def job():
         with Slots(spec(tmp_path, "SX"), 1, tmp_path) as slots:
-            outcomes.append(slots.ask(batch(), 5))
+            outcomes.append(slots.ask(batch(), 60))
             with pytest.raises(WorkerDied):
-                slots.ask(batch(), 5)
-            outcomes.append(slots.ask(batch(), 5))
+                slots.ask(batch(), 60)
+            outcomes.append(slots.ask(batch(), 60))
 
     thread = threading.Thread(target=job)
     thread.start()
@@ -38,7 +38,7 @@ def test_a_pool_starts_all_its_workers_and_ends_them(tmp_path):
     assert not any(map(is_running, pids))
     assert slots.peak_rss > 5 << 20
     with pytest.raises(Abandoned):
-        slots.ask(batch(), 5)
+        slots.ask(batch(), 60)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -46,32 +46,32 @@ def test_two_failed_loads_without_a_success_end_the_job_with_the_models_tracebac
     with Slots(spec(tmp_path, loads="FFFFFF"), workers, tmp_path) as slots:
         slots.start()
         with pytest.raises(ModelLoadError, match=r"(?s)RuntimeError: no such layer\nTraceback.*in load"):
-            slots.ask(batch(), 5)
+            slots.ask(batch(), 60)
     assert 2 <= count(tmp_path, "loads") <= workers + 1
 
 
 def test_one_failed_load_is_forgiven(tmp_path):
     with Slots(spec(tmp_path, loads="F"), 1, tmp_path) as slots:
-        assert isinstance(slots.ask(batch(), 5).slices[0], Scored)
+        assert isinstance(slots.ask(batch(), 60).slices[0], Scored)
 
 
 def test_later_failed_loads_are_tried_again_and_never_charged(tmp_path):
     with Slots(spec(tmp_path, "SX", loads="SFXF"), 1, tmp_path) as slots:
-        slots.ask(batch(), 5)
+        slots.ask(batch(), 60)
         with pytest.raises(WorkerDied):
-            slots.ask(batch(), 5)
-        assert isinstance(slots.ask(batch(), 5).slices[0], Scored)
+            slots.ask(batch(), 60)
+        assert isinstance(slots.ask(batch(), 60).slices[0], Scored)
     assert count(tmp_path, "loads") == 5
 
 
 def test_later_failed_loads_end_the_job_after_a_few(tmp_path, monkeypatch):
     monkeypatch.setattr("batchscore.slots._FIRST_PAUSE", 0.0)
     with Slots(spec(tmp_path, "SX", loads="S" + "F" * 99), 1, tmp_path) as slots:
-        slots.ask(batch(), 5)
+        slots.ask(batch(), 60)
         with pytest.raises(WorkerDied):
-            slots.ask(batch(), 5)
+            slots.ask(batch(), 60)
         with pytest.raises(ModelLoadError, match="no such layer"):
-            slots.ask(batch(), 5)
+            slots.ask(batch(), 60)
     assert count(tmp_path, "loads") == 6
 
 
@@ -104,5 +104,5 @@ def test_a_load_that_fails_in_the_place_of_a_worker_that_is_gone_by_its_turn_is_
     with Slots(spec(tmp_path, loads="SF"), 1, tmp_path) as slots:
         slots.ready()
         slots._slots[0].children[0].channel._socket.shutdown(socket.SHUT_RDWR)  # as if it died in this moment
-        assert isinstance(slots.ask(batch(), 5).slices[0], Scored)
+        assert isinstance(slots.ask(batch(), 60).slices[0], Scored)
     assert (count(tmp_path, "loads"), count(tmp_path, "calls")) == (3, 1)

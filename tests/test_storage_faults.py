@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import json
 import os
@@ -24,8 +25,12 @@ from killable import command_of
 from soak_kills import real_recipe
 
 from batchscore import runner
+from batchscore.errors import StorageError
 from batchscore.journal import Journal
+from batchscore.minibatch import FAILURES
 from batchscore.outcome import Outcome, Scored
+from batchscore.runner import run_job
+from batchscore.storage import Ready, commit, storage_errors
 
 
 def may_mount() -> bool:
@@ -111,6 +116,36 @@ def test_a_full_disk_with_a_real_model(tmp_path: Path, on_small_disks: Any, form
         assert name not in found["found"]
         assert found["then"] == 0, found["more"]
         assert found["result"][name] == whole
+
+
+@pytest.mark.parametrize(
+    ("full", "work_dir", "disk"),
+    [
+        ("batchscore.sharing.sync_file", None, "OUTPUT {}/out"),
+        ("batchscore.sharing.sync_file", "work", "the work directory {}/work"),
+        ("batchscore.storage.local.sync_file", "work", "the work directory {}/work"),
+        ("batchscore.storage.places.commit", "work", "OUTPUT {}/out"),
+    ],
+)
+def test_a_full_disk_is_told_by_the_name_that_the_user_gave_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str, work_dir: str | None, disk: str
+) -> None:
+    """Whatever lies there; in job.json, too, where there is room for that."""
+
+    def refuses(place: str, *ready: Ready) -> None:
+        if ready and ready[0].name == "job.json":
+            return commit(place, *ready)
+        with storage_errors(f"can't write {place}/{ready[0].name}") if ready else contextlib.nullcontext():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    quick.write(tmp_path, a="1", b="2")
+    quick.use(monkeypatch)
+    monkeypatch.setattr(full, refuses)
+    with pytest.raises(StorageError) as caught:
+        run_job(quick.job(tmp_path, workers=2, work_dir=work_dir and str(tmp_path / work_dir)))
+    remedy = f"; make room on the disk of {disk.format(tmp_path)}, and run the same command again"
+    assert str(caught.value).endswith(f"No space left on device{remedy}")
+    assert json.loads((tmp_path / "out/job.json").read_text())["message"] == str(caught.value)
 
 
 def test_an_output_that_may_only_be_read(tmp_path: Path, on_small_disks: Any) -> None:
@@ -352,10 +387,30 @@ def test_a_part_that_a_receipt_speaks_of_already_is_on_the_disk_before_it_has_it
     """Else a power cut would leave the receipt of an earlier run beside half a part."""
     out = tmp_path / "out"
     (inputs / "bad.csv").write_text("y\n1\n")  # so that the job fails and its work stays
-    assert run_here(doubling, inputs, out, params={"answer": "v"}, mini_batch_size=1).status == "Failed"
-    lost = next((out / ".batchscore/parts").glob("*.csv"))
-    lost.unlink()
+    settings = {"params": {"answer": "v"}, "mini_batch_size": 1, "workers": 2}
+    assert run_here(doubling, inputs, out, **settings).status == "Failed"
+    lost = sorted((out / ".batchscore/parts").glob("*.csv"))
+    assert len(lost) > 1, "one that is left would be a single worker's"
+    for part in lost:
+        part.unlink()
     steps.clear()
-    run_here(doubling, inputs, out, params={"answer": "v"}, mini_batch_size=1)
-    source = next(one[1] for one, other in pairwise(steps) if other == ("to", str(lost)))
-    assert steps.index(("sync", source)) < steps.index(("from", source))
+    run_here(doubling, inputs, out, **settings)
+    for part in lost:
+        source = next(one[1] for one, other in pairwise(steps) if other == ("to", str(part)))
+        assert steps.index(("sync", source)) < steps.index(("from", source))
+
+
+def test_rows_put_aside_are_on_the_disk_before_a_receipt_speaks_of_them(
+    inputs: Path, tmp_path: Path, run_here: Any, doubling: Path, steps: Any
+) -> None:
+    """Their worker sees to it, though who publishes syncs the parts of several workers."""
+    for name in ("a", "c"):
+        with (inputs / f"{name}.csv").open("a") as stream:
+            stream.write("oops\n")
+    settings = {"params": {"answer": "v"}, "mini_batch_size": 1, "workers": 2, "on_bad_row": "quarantine"}
+    assert run_here(doubling, inputs, tmp_path / "out", **settings).counts.rows_failed == 2
+    moved = [(one[1], other[1]) for one, other in pairwise(steps) if one[0] == "from"]
+    asides = [source for source, target in moved if target.endswith(FAILURES)]
+    assert len(asides) == 2
+    for source in asides:
+        assert steps.index(("sync", source)) < steps.index(("from", source))

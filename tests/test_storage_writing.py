@@ -21,7 +21,9 @@ from batchscore.errors import OutputLocked, StorageError, UsageError
 from batchscore.runner import run_job
 from batchscore.showing import look
 from batchscore.storage import Access, StorePlace, filesystem_of
-from batchscore.storage.objects import NEW, GsObjects, put_file, put_if, put_object
+from batchscore.storage.blocks import NEW
+from batchscore.storage.gs_objects import GsObjects
+from batchscore.storage.objects import put_file, put_if, put_object
 from batchscore.storelock import StoreLock
 from batchscore.storeworkspace import workspace_of
 
@@ -181,7 +183,7 @@ def test_faults_that_stay_end_the_job_with_their_cause_and_the_same_command_goes
 def test_big_files_go_in_blocks_and_appear_whole_or_not_at_all(
     shop: Shop, tmp_path: Path, letters: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batchscore.storage.objects.BLOCK_BYTES", 5 << 20)
+    monkeypatch.setattr("batchscore.storage.blocks.BLOCK_BYTES", 5 << 20)
     path = tmp_path / "big"
     path.write_bytes(random.Random(3).randbytes((33 << 20) + 5))
     place = StorePlace(f"{shop.url}/out", Access())
@@ -364,7 +366,7 @@ def test_google_is_asked_on_conditions_by_generation() -> None:
 
 
 def test_google_gets_big_files_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batchscore.storage.objects.BLOCK_BYTES", 4)
+    monkeypatch.setattr("batchscore.storage.blocks.BLOCK_BYTES", 4)
     (tmp_path / "x").write_bytes(b"12345")
     gs = Gs()
     put_file(GsObjects(gs), "gs://b/x", str(tmp_path / "x"))

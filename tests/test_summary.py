@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchscore.errors import UsageError
+from batchscore.limits import parse_limit
 from batchscore.minibatch import FileSlice, InputFile
 from batchscore.outcome import Failure
 from batchscore.settings import CsvOptions
@@ -26,12 +27,29 @@ from batchscore.summary import Counts, FileVerdict, JobSummary, judge, rows_of_f
         (2, 5, 1, "Failed"),
         (9, 5, -1, "Completed"),
         (1, 0, -1, "Failed"),
+        (1, 5, "10%", "Completed"),
+        (1, 5, "9.99%", "Failed"),
+        (2, 5, "10%", "Failed"),
+        (10, 5, "100%", "Completed"),
+        (0, 5, "0%", "Completed"),
+        (1, 5, "0%", "Failed"),
     ],
 )
 def test_a_job_is_judged_by_its_failed_files_and_by_having_scored_anything(
-    files_failed: int, rows_scored: int, threshold: int, status: str
+    files_failed: int, rows_scored: int, threshold: int | str, status: str
 ) -> None:
-    assert judge(Counts(files=10, files_failed=files_failed, rows_scored=rows_scored), threshold) == status
+    limit = parse_limit(threshold, "error_threshold", least=-1)
+    assert judge(Counts(files=10, files_failed=files_failed, rows_scored=rows_scored), limit) == status
+
+
+@pytest.mark.parametrize(
+    ("limit", "status"),
+    [("7", "Completed"), ("6", "Failed"), ("0.7%", "Completed"), ("0.69%", "Failed"), (None, "Completed")],
+)
+def test_a_job_is_judged_by_the_rows_that_were_put_aside_among_all(limit: str | None, status: str) -> None:
+    """Exactly: a thousandth is no binary fraction."""
+    counts = Counts(files=1, rows=1000, rows_scored=993, rows_failed=7, rows_quarantined=7)
+    assert judge(counts, 0, limit and parse_limit(limit, "max_bad_rows")) == status
 
 
 def verdict(path: Path, max_rows: int | None = None) -> FileVerdict:

@@ -21,6 +21,7 @@ from conftest import ROOT
 from batchscore import errors, validate
 from batchscore.cli import main_group
 from batchscore.estimating import Loaded, Room, estimate, rows_of_a_call, shortages
+from batchscore.inputs import Selection, list_inputs
 from batchscore.job import Job
 from batchscore.minibatch import InputFile
 from batchscore.readers.checking import about_rows
@@ -30,6 +31,7 @@ from batchscore.sampling import Fitting
 from batchscore.schema import ColumnSpec
 from batchscore.settings import CsvOptions, MiniBatchSize
 from batchscore.signature import convert, never_fits
+from batchscore.splitting import Cutting, split
 from batchscore.translating import job_of
 from batchscore.validation import validate_job
 from batchscore.workspace import Workspace
@@ -183,11 +185,19 @@ def test_what_is_in_output_is_said(look, tmp_path, monkeypatch):
 
 def test_an_output_that_cant_be_written_is_a_problem(look, tmp_path, monkeypatch):
     quick.write(tmp_path, a="1")
-    monkeypatch.setattr("batchscore.workspace.os.access", lambda *_: False)  # root may write anywhere
+    monkeypatch.setattr("batchscore.glance.os.access", lambda *_: False)  # root may write anywhere
     assert "can't write to" in found(look(), "output")[0]
     (tmp_path / "file").write_text("")
     report = validate_job(quick.job(tmp_path, output=str(tmp_path / "file/out")))
     assert "is a file" in found(report, "output")[0]
+
+
+def test_a_work_directory_that_cant_be_written_is_a_problem(look, tmp_path, monkeypatch):
+    quick.write(tmp_path, a="1")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.setattr("batchscore.glance.os.access", lambda path, _: Path(path) != work)  # root may write anywhere
+    assert found(look(work_dir=str(work)), "output") == [f"can't write to {work}: permission denied or read-only"]
 
 
 @pytest.mark.parametrize(
@@ -316,6 +326,42 @@ def test_a_file_that_is_not_cut_is_one_mini_batch_and_one_workers(name, settings
         job, fitting, Sample(10, 1.0, 10.0, (), (), 1.0, 1.0, 1), Loaded(1000, has_signature=True, seconds=2)
     )
     assert (estimates.mini_batches, estimates.workers) == (mini_batches, min(mini_batches, 2))
+
+
+def test_slices_of_wide_rows_are_larger():
+    fitting = [Fitting(InputFile("a.csv", "a.csv", 400 << 20, ""), 20_000, is_counted=True)]  # of 20 KB
+    job = Job(model="m", inputs=("i",), output="o", workers=1)
+    sample, model = Sample(10, 1.0, 10.0, (), (), 1.0, 1.0, 1), Loaded(1000, has_signature=True, seconds=2)
+    assert estimate(job, fitting, sample, model).mini_batches == 25
+
+
+@pytest.mark.parametrize(
+    ("rows", "name", "settings", "has_signature"),
+    [
+        ([9] * 5, "{}.csv", {"mini_batch_size": MiniBatchSize(files=2)}, True),
+        ([40_000], "{}.csv", {"mini_batch_size": MiniBatchSize(bytes=16 << 10)}, True),
+        ([40_000], "{}.csv", {"mini_batch_size": MiniBatchSize(bytes=16 << 10)}, False),
+        ([40_000], "{}.jsonl", {"mini_batch_size": MiniBatchSize(bytes=64 << 10)}, True),
+        ([200] * 40, "{}.csv", {"mini_batch_size": MiniBatchSize(bytes=16 << 10)}, True),
+        ([5000, 10, 10, 5000], "{}.csv", {"mini_batch_size": MiniBatchSize(bytes=8 << 10)}, True),
+        ([5000, 5000, 5000], "{}.csv", {"mini_batch_size": MiniBatchSize(bytes=8 << 10), "limit": 6000}, True),
+        ([5000, 5000, 5000], "{}.csv", {"mini_batch_size": MiniBatchSize(bytes=8 << 10), "limit": 5000}, True),
+        ([4000] * 60, "{}.csv", {}, True),
+        ([40_000], "{}.csv", {}, True),
+    ],
+)
+def test_mini_batches_are_counted_as_a_run_makes_them(tmp_path, rows, name, settings, has_signature):
+    record = '{{"x": {}}}\n' if name.endswith("jsonl") else "{}\n"
+    heading = "" if name.endswith("jsonl") else "x\n"
+    for number, count in enumerate(rows):
+        text = heading + "".join(record.format(row) for row in range(10_000, 10_000 + count))
+        (tmp_path / name.format(f"{number:02d}")).write_text(text)
+    job = Job(model="m", inputs=(str(tmp_path),), output="o", workers=1, **settings)
+    files = list_inputs(job.inputs, Selection("o")).files
+    plan = split(files, Cutting(job.mini_batch_size, job.csv, has_signature, job.limit))
+    fitting = [Fitting(file, count, is_counted=True) for file, count in zip(files, rows, strict=True)]
+    sample, model = Sample(10, 1.0, 10.0, (), (), 1.0, 1.0, 1), Loaded(1000, has_signature=has_signature, seconds=2)
+    assert estimate(job, fitting, sample, model).mini_batches == pytest.approx(len(plan), rel=0.1, abs=1), len(plan)
 
 
 def test_no_rows_are_scored_by_what_is_no_model(look, tmp_path):

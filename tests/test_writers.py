@@ -10,6 +10,8 @@ import json
 import stat
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -336,6 +338,30 @@ def test_the_bytes_dont_depend_on_the_tables_that_bring_the_rows(tmp_path, form,
     whole = table(*values, kind=pa.float64(), kept=pa.array(kept, pa.string()))
     pieces = [whole.slice(start, step) for start in range(0, len(values), step)] or [whole]
     assert written(tmp_path, form, pieces, cuts=range(3, 30, 3)) == written(tmp_path, form, [whole])
+
+
+def test_joins_at_once_leave_the_process_the_memory_pool_that_it_had():
+    """Of two jobs in threads, the one that begins first ends first."""
+    usual, pools = pa.default_memory_pool().backend_name, []
+    begun, may_end = ([threading.Event() for _ in range(2)] for _ in range(2))
+
+    def pieces(number):
+        begun[number].set()
+        assert may_end[number].wait(20)
+        pools.append(pa.default_memory_pool().backend_name)
+        yield from ()
+
+    columns = (Column("y", "int64", "prediction"),)
+    with ThreadPoolExecutor(2) as threads:
+        joins = []
+        for number in range(2):
+            joins.append(threads.submit(join, "parquet", pieces(number), io.BytesIO(), columns))
+            assert begun[number].wait(20)
+        for number in range(2):
+            may_end[number].set()
+            joins[number].result()
+    assert len(set(pools)) == 1
+    assert pa.default_memory_pool().backend_name == usual
 
 
 def test_a_prediction_file_has_row_groups_of_a_fixed_number_of_rows(tmp_path):

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchscore.answers.cells import first, text_cells
+from batchscore.answers.cells import first
+from batchscore.answers.texts import text_cells
 from batchscore.errors import AnswerRefused
 from batchscore.minibatch import Json
 

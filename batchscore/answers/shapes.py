@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from batchscore.answers.cells import cells_array, numpy_array, plain, series_array, text_cells
+from batchscore.answers.arrays import numpy_array, series_array
+from batchscore.answers.cells import cells_array, plain
+from batchscore.answers.texts import text_cells
 from batchscore.errors import AnswerRefused
 from batchscore.schema import Schema
 

@@ -18,8 +18,8 @@ _MOST_BLOCKS = 32
 """Read at once where a process never stops printing: a pipe holds no more."""
 _LONGEST_LINE = 1 << 16
 """Bytes of a line that are held back until its end comes, lest a secret be cut in two."""
-_PATIENCE = 1.0
-"""Seconds that the reading thread has to end."""
+_PATIENCE = 3.0
+"""Seconds that the reading thread has to end; it needs none of them but on a disk or a machine that stands still."""
 
 
 class Printed:
@@ -80,6 +80,7 @@ class Reader:
     def __init__(self, take: Callable[[str, bytes], None]) -> None:
         self._take = take
         self._lock = threading.RLock()
+        self._ending = threading.RLock()
         self._is_stopping = False
         self._wake, self._waker = os.pipe()
         pipes = {stream: os.pipe() for stream in STREAMS}
@@ -156,14 +157,14 @@ class Reader:
         os.close(self._wake)
 
     def stop(self) -> None:
-        """Read what is there and end; again does nothing."""
-        waker, self._waker = self._waker, -1
-        if waker < 0:
-            return
+        """Read what is there and end; again only waits for that."""
         self._is_stopping = True
-        os.close(waker)  # which wakes the thread
-        if self._thread.ident is None:  # never started: what was printed is nobody's business
-            self.give_ends_away()
-            self._close_all()
-        else:
+        with self._ending:
+            waker, self._waker = self._waker, -1
+            if waker >= 0:
+                os.close(waker)  # which wakes the thread
+                if self._thread.ident is None:  # never started: what was printed is nobody's business
+                    self.give_ends_away()
+                    self._close_all()
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(_PATIENCE)

@@ -98,6 +98,7 @@ class ProcessLog:
         }
         self._errors = CappedFile(user / "error" / node / f"{self.name}.txt")
         self._tail = b""
+        self._is_closed = False
         self._lock = threading.RLock()
         """A process may go on printing, and the thread that reads go on writing, while its next work is marked."""
 
@@ -106,8 +107,10 @@ class ProcessLog:
         return Reader(self.take)
 
     def take(self, stream: str, content: bytes) -> None:
-        """Write down what a process has printed."""
+        """Write down what a process has printed; nothing once this is closed, since the logs may be elsewhere then."""
         with self._lock:
+            if self._is_closed:
+                return
             written = self._streams[stream].write(content)
             if stream != "log":
                 self._tail = (self._tail + written)[-_TAIL_BYTES:]
@@ -146,16 +149,20 @@ class ProcessLog:
         """Write down a failure with its stack trace; one that begins with the reason has it already."""
         text = detail if reason and reason in detail else "\n".join(filter(None, (reason, detail)))
         text = without(self._secrets, text).rstrip("\n")
-        self._errors.write(f"--- {utc(time.time())} {title} ---\n{text}\n".encode("utf-8", "backslashreplace"))
-        self._errors.close()
+        with self._lock:
+            if not self._is_closed:
+                self._errors.write(f"--- {utc(time.time())} {title} ---\n{text}\n".encode("utf-8", "backslashreplace"))
+                self._errors.close()
 
     def close(self) -> None:
-        """Write what is left, and give the descriptors back."""
+        """Write what is left, and give the descriptors back; what comes later, from any thread, is dropped."""
         with self._lock:
+            self._is_closed = True
             for stream in self._streams.values():
                 stream.flush()
+            for file in (*(stream.file for stream in self._streams.values()), self._errors):
+                file.close()
         for file in (*(stream.file for stream in self._streams.values()), self._errors):
-            file.close()
             if file.error:
                 self.listener.incomplete(file.path, file.error)
 

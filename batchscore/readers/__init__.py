@@ -13,7 +13,7 @@ from batchscore.readers.payload_forms import is_payload
 from batchscore.storage import can_be_cut
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from batchscore.minibatch import InputFile
     from batchscore.schema import Schema
@@ -27,11 +27,14 @@ __all__ = [
     "columns",
     "count_rows",
     "cut",
+    "is_csv",
     "is_payload",
     "is_readable",
     "is_typed",
+    "open_libraries",
     "read",
     "record_texts",
+    "suffixes",
 ]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tiff", ".tif", ".bmp", ".gif")
@@ -51,6 +54,12 @@ _READERS = {
     **dict.fromkeys(IMAGES, "batchscore.readers.image"),
 }
 SUFFIXES = tuple(_READERS)
+_CSV = tuple(suffix for suffix, module in _READERS.items() if module == "batchscore.readers.csv")
+_OF_ROWS = {
+    "batchscore.readers.csv": ("batchscore.readers.csv_typed",),
+    "batchscore.readers.parquet": ("batchscore.readers.parquet_rows",),
+}
+"""What these modules open when rows are read by a signature."""
 
 
 class Reader(Protocol):
@@ -118,7 +127,7 @@ def bytes_of_rows(file: InputFile, rows: int, csv: CsvOptions) -> int:
 
     Raises FileRefused.
     """
-    if _READERS[_suffix_of(file)] != "batchscore.readers.csv" or not can_be_cut(file.path):
+    if not is_csv(file.name) or not can_be_cut(file.path):
         return 0
     from batchscore.readers import csv as reader
 
@@ -130,9 +139,26 @@ def is_readable(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
+def is_csv(name: str) -> bool:
+    """Whether files of this name are CSV, with whatever delimiter, compressed or not."""
+    return name.lower().endswith(_CSV)
+
+
 def is_typed(name: str) -> bool:
     """Whether files of this name state the types of their columns, so that no cut can change them."""
     return name.lower().endswith((".parquet", ".pqt"))
+
+
+def suffixes(files: Iterable[InputFile]) -> list[str]:
+    """Those of the files that have readers, as `open_libraries` takes them."""
+    return sorted({suffix for file in files if (suffix := _known_suffix(file.name))})
+
+
+def open_libraries(suffixes: Iterable[str], *, typed: bool) -> None:
+    """Import what reading such files takes: once, where workers are forked afterwards."""
+    for module in dict.fromkeys(_READERS[suffix] for suffix in suffixes):
+        for name in (module, *_OF_ROWS.get(module, ())) if typed else (module,):
+            import_module(name)
 
 
 def _reader(file: InputFile) -> Reader:
@@ -140,8 +166,11 @@ def _reader(file: InputFile) -> Reader:
 
 
 def _suffix_of(file: InputFile) -> str:
-    for suffix in _READERS:
-        if file.name.lower().endswith(suffix):
-            return suffix
+    if suffix := _known_suffix(file.name):
+        return suffix
     kind = PurePosixPath(file.name).suffix or "without suffix"
     raise FileRefused(f"file type {kind} is not supported; supported are {', '.join(SUFFIXES)}")
+
+
+def _known_suffix(name: str) -> str | None:
+    return next((suffix for suffix in _READERS if name.lower().endswith(suffix)), None)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from batchscore.schema import Schema
     from batchscore.settings import CsvOptions, ScoringSettings
 
-_CSV = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.zst", ".tsv.zst")
 _JSONL = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 
 
@@ -45,7 +44,7 @@ def check(file: InputFile, schema: Schema | None, settings: ScoringSettings) -> 
 
         rows, notes = parquet_rows.check(file, schema, settings)
         return Checked(rows, is_counted=True, notes=notes)
-    if file.name.lower().endswith(_CSV):
+    if readers.is_csv(file.name):
         notes = plan_reading(schema, readers.columns(file, settings.csv, schema), settings, file.partitions).notes
     elif schema is None and file.name.lower().endswith(_JSONL):
         notes = ()  # its types come from all of its lines
@@ -72,15 +71,14 @@ def _check_partitions(file: InputFile, schema: Schema | None, settings: ScoringS
 
 def about_rows(file: InputFile, csv: CsvOptions) -> tuple[int, bool]:
     """The number of rows, and whether it is exact: of long text only the first megabyte is looked at."""
-    name = file.name.lower()
+    is_csv, is_jsonl = readers.is_csv(file.name), file.name.lower().endswith(_JSONL)
     is_long = file.size > BLOCK_BYTES or is_compressed(file)
-    if not name.endswith(_CSV + _JSONL) or not is_long or not is_ascii_compatible(csv.encoding):
+    if not (is_csv or is_jsonl) or not is_long or not is_ascii_compatible(csv.encoding):
         return readers.count_rows(file, csv), True
     blocks = read_blocks(file)
     block, is_all = next(blocks, b""), not next(blocks, b"")
     if is_all:
         return readers.count_rows(file, csv), True
-    is_csv = name.endswith(_CSV)
     try:
         records = count_records([block], delimiter_of(file, csv), most=0) if is_csv else block.count(b"\n")
     except FileRefused:  # one record that is longer than this

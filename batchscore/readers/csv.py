@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from batchscore.errors import FileRefused
 from batchscore.minibatch import FileSlice
-from batchscore.readers.records import count_records, cut_points, record_offsets
+from batchscore.readers.records import RecordScanner, count_records, cut_points, record_offsets
 from batchscore.readers.source import (
     BLOCK_BYTES,
     delimiter_of,
@@ -93,7 +93,8 @@ def bytes_of_rows(file: InputFile, rows: int, csv: CsvOptions) -> int:
     if is_compressed(file):
         return 0
     block = b"".join(read_blocks(file, 0, BLOCK_BYTES))  # whole: a mounted store may give less at a time
-    records = len(record_offsets(block, delimiter_of(file, csv))) - 1
+    scanner = RecordScanner(delimiter_of(file, csv))
+    records = scanner.count(block) + scanner.has_unfinished_record if block else 0
     return rows * len(block) // max(records, 1)
 
 

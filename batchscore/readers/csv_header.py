@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from batchscore.errors import FileRefused
-from batchscore.readers.records import record_offsets, whole_records
+from batchscore.readers.records import RecordScanner, record_offsets, whole_records
 from batchscore.readers.source import delimiter_of, displayed, utf8_blocks
 from batchscore.signature import names_without_header
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 MAX_COLUMNS = 100_000
 """pyarrow takes 8 KB for each."""
+
+_BEGINNING_BYTES = 1 << 16
+"""In which a slice of a file looks for the names of its columns."""
 
 _PLAIN_NAME = re.compile(r'"[^"\r\n]*"|[^"\r\n]*')
 """A field, quoted or not, that holds no delimiter where it was split there."""
@@ -70,12 +73,21 @@ def read_header(file: InputFile, csv: CsvOptions, schema: Schema | None = None) 
 
 def read_slice(piece: FileSlice, csv: CsvOptions, schema: Schema | None) -> Header:
     """The file's names, and as body the records of the slice alone."""
-    header = read_header(piece.file, csv, schema)
     if piece.is_whole:
-        return header
-    start = piece.start
-    blocks = utf8_blocks(piece.file, csv.encoding, start, piece.stop)
-    return Header(header.names, whole_records(blocks, delimiter_of(piece.file, csv)))
+        return read_header(piece.file, csv, schema)
+    blocks = utf8_blocks(piece.file, csv.encoding, piece.start, piece.stop)
+    return Header(_names(piece.file, csv, schema), whole_records(blocks, delimiter_of(piece.file, csv)))
+
+
+def _names(file: InputFile, csv: CsvOptions, schema: Schema | None) -> tuple[str, ...]:
+    """Those of read_header, for which the file's beginning is enough unless its first record is long."""
+    delimiter = delimiter_of(file, csv)
+    beginning = b"".join(utf8_blocks(file, csv.encoding, 0, _BEGINNING_BYTES))
+    lines = RecordScanner(delimiter).lines(beginning) if beginning else None
+    if lines is None or not lines.are_records.any():
+        return read_header(file, csv, schema).names
+    names = names_of(beginning[: lines.ends[lines.are_records][0]], csv, delimiter)
+    return names if csv.header else tuple(names_without_header(schema, len(names)))
 
 
 def names_of(record: bytes, csv: CsvOptions, delimiter: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from batchscore.errors import StorageError, UsageError
+from batchscore.glance import looked_at
 from batchscore.highlights import MOST
 from batchscore.journal import Header, read_header
 from batchscore.locking import Holder
@@ -21,7 +22,6 @@ from batchscore.showing.reasons import Reasons, read_failures
 from batchscore.showing.report import Progress, Report
 from batchscore.showing.unfinished import Tally, tally
 from batchscore.storage import access_of, storage_errors, using
-from batchscore.storeworkspace import looked_at
 from batchscore.workspace import Workspace
 
 _SILENT_SECONDS = 150.0

@@ -1,7 +1,8 @@
 """The types to read with, and the verdict on a chunk: what a signature means for the columns of a file.
 
 plan         which columns of a file a model gets, and in which types
-conversion   a column to the signature's type (scalars; fromtext, fromarrow, fromjson; nested, jsonvalues; sifting)
+conversion   a column to the signature's type (scalars; fromtext, momenttext, fromarrow, fromjson; nested, jsonvalues;
+             sifting)
 modelinput   typed columns to what predict takes: a frame, an array, a dict of arrays; by its full name, for it needs
              pandas, which the parent, reading headers and cutting files, is to do without
 """

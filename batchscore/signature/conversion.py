@@ -16,7 +16,8 @@ from batchscore.errors import FileRefused
 from batchscore.schema import ColumnSpec
 from batchscore.signature.fromarrow import is_list, is_text, missing_as_null, plain
 from batchscore.signature.fromjson import from_values
-from batchscore.signature.fromtext import LOCAL_SECONDS, checked
+from batchscore.signature.fromtext import checked
+from batchscore.signature.momenttext import LOCAL_SECONDS
 from batchscore.signature.nested import from_nested, scalars, tensor_rows
 from batchscore.signature.scalars import TENSOR_SCALARS, Refused, Scalar, scalar_of, value_text
 from batchscore.signature.sifting import NUMERALS, all_refused, has_other_characters

@@ -52,7 +52,10 @@ def model_input(schema: Schema | None, features: pa.Table) -> pd.DataFrame | np.
 def _frame(features: pa.Table, columns: list[Any], *, copy: bool) -> pd.DataFrame:
     """A frame that keeps each column's dtype (pandas would make `str` of arrays of strings)."""
     index = pd.RangeIndex(features.num_rows)
-    series = [pd.Series(column, index=index, dtype=column.dtype, copy=False) for column in columns]
+    series = [
+        pd.Series(column, index=index, dtype=column.dtype, copy=False) if column.dtype == object else column
+        for column in columns
+    ]
     names = features.column_names
     frame: pd.DataFrame = pd.DataFrame(dict(zip(names, series, strict=True)), index=index, columns=names, copy=copy)
     return frame

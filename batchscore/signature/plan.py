@@ -159,22 +159,19 @@ def _missing_to_model(missing: Sequence[str], there: Sequence[str], delimiter: s
     hint = _other_form(missing, there, delimiter) or _similar(
         missing, there, lambda found, name: f"--rename {shlex.quote(f'{found}={name}')}"
     )
-    return FileRefused(
-        f"columns are missing: {_quoted(missing)}; the file has {_quoted(there) or 'none'}; "
-        f"{hint or 'rename the columns of the file with --rename OLD=NEW'}",
-        column=missing[0],
-    )
+    return _missing("columns", missing, there, hint or "rename the columns of the file with --rename OLD=NEW")
 
 
 def _missing_to_keep(missing: Sequence[str], there: Sequence[str], delimiter: str) -> FileRefused:
     hint = _other_form(missing, there, delimiter) or _similar(
         missing, there, lambda found, _: f"--keep {shlex.quote(found)}"
     )
-    return FileRefused(
-        f"columns to keep are missing: {_quoted(missing)}; the file has {_quoted(there) or 'none'}; "
-        f"{hint or 'keep columns that every file has'}",
-        column=missing[0],
-    )
+    return _missing("columns to keep", missing, there, hint or "keep columns that every file has")
+
+
+def _missing(what: str, missing: Sequence[str], there: Sequence[str], advice: str) -> FileRefused:
+    message = f"{what} are missing: {_quoted(missing)}; the file has {_quoted(there) or 'none'}; {advice}"
+    return FileRefused(message, column=missing[0])
 
 
 def _other_form(missing: Sequence[str], there: Sequence[str], delimiter: str) -> str:

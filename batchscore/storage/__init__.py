@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from batchscore.storage.access import Access, access_of, in_use, using
 from batchscore.storage.addresses import family_of, has_store, is_remote, is_within, parent_and_name, public
+from batchscore.storage.blocks import NEW
 from batchscore.storage.local import (
     Ready,
     commit,
@@ -16,7 +17,6 @@ from batchscore.storage.local import (
     sync_file,
     sync_folder,
 )
-from batchscore.storage.objects import NEW
 from batchscore.storage.places import Folder, Place, clear_folder, publish
 from batchscore.storage.reading import can_be_cut, download, facts_of, local_copies, open_stored
 from batchscore.storage.retrying import Changed, NoSuchStore

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import enum
 import errno
-import http.client
 import random
-import ssl
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -147,6 +145,9 @@ def _is_of_the_keys(chain: Iterable[BaseException]) -> bool:
 
 
 def _is_of_the_network(error: BaseException) -> bool:
+    import http.client  # with ssl and email: a tenth of the parent's start-up, and most jobs meet no network
+    import ssl
+
     if type(error).__name__ in _PERMANENT_NAMES or isinstance(error, (ssl.SSLCertVerificationError, ImportError)):
         return False
     if isinstance(error, (TimeoutError, http.client.HTTPException, EOFError)):

@@ -14,17 +14,9 @@ from typing import BinaryIO, cast
 from batchscore.errors import StorageError
 from batchscore.storage.access import Access, using
 from batchscore.storage.addresses import is_remote, key_of, public
+from batchscore.storage.blocks import BLOCK_BYTES, Objects, each_at_once
 from batchscore.storage.local import Ready
-from batchscore.storage.objects import (
-    BLOCK_BYTES,
-    Objects,
-    each_at_once,
-    objects_of,
-    put_file,
-    put_if,
-    put_object,
-    remove_objects,
-)
+from batchscore.storage.objects import objects_of, put_file, put_if, put_object, remove_objects
 from batchscore.storage.places import Folder
 from batchscore.storage.reading import download, open_stored
 from batchscore.storage.retrying import NoSuchStore, retried

@@ -91,6 +91,14 @@ def _writer(format: Writer) -> _Writer:  # noqa: A002  # the design's word
     return cast("_Writer", importlib.import_module(_MODULES[format]))
 
 
+def open_libraries(format: Writer) -> None:  # noqa: A002  # the design's word
+    """Import what writing parts takes: once, where workers are forked afterwards."""
+    _writer(format)
+    if format == "parquet":
+        importlib.import_module("batchscore.writers.arrow_part")
+    importlib.import_module("batchscore.writers.casting")
+
+
 def is_untyped(format: Writer) -> bool:  # noqa: A002  # the design's word
     """Whether a file of the format states no types, so that a kept column is each file's own text."""
     return format in {"csv", "headerless"}

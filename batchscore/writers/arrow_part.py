@@ -7,44 +7,25 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from batchscore.writers import PartWriter, unify
 from batchscore.writers.arrow_file import batches
 from batchscore.writers.casting import cast_columns, prepared, slices
-from batchscore.writers.parts import PartFile, storage_errors
+from batchscore.writers.parts import Part, PartFile, storage_errors
 from batchscore.writers.types import arrow_type, text_kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
 
     from batchscore.outcome import Column
 
 _ROWS = 65_536
 
 
-class ArrowPart:
+class ArrowPart(Part):
     """A PartWriter whose part is an Arrow file; positions are rows."""
 
     def __init__(self, path: str, roles: Mapping[str, str], *, syncs: bool = True) -> None:
-        self._roles = roles
-        self._syncs = syncs
-        self._file = PartFile(path, syncs=syncs)
+        super().__init__(path, roles, syncs=syncs)
         self._stream: pa.ipc.RecordBatchFileWriter | None = None
-        self._columns: tuple[Column, ...] = ()
-        self._is_mixed = False
-        self._rows = 0
-
-    @property
-    def rows(self) -> int:
-        return self._rows
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        return self._columns
-
-    @property
-    def is_mixed(self) -> bool:
-        return self._is_mixed
 
     def position(self, row: int) -> int:
         return row
@@ -52,8 +33,7 @@ class ArrowPart:
     def write(self, table: pa.Table, stops: Sequence[int] = ()) -> None:  # noqa: ARG002  # rows are positions
         for piece in slices(table, _ROWS):
             arrays, columns = prepared(piece, self._roles, has_types=True)
-            self._is_mixed |= self._columns not in ((), columns)
-            self._widen(unify(self._columns, columns))
+            self._take_in(columns)
             self._append(cast_columns(arrays, columns, self._columns))
 
     def _append(self, arrays: Sequence[pa.Array]) -> None:
@@ -91,23 +71,12 @@ class ArrowPart:
         if self._stream is None:
             self._append([pa.nulls(0, field.type) for field in _part_schema(self._columns)])
         self._end_stream()
-        self._file.publish()
+        super().close()
 
     def abort(self) -> None:
         with contextlib.suppress(Exception):
             self._end_stream()
-        self._file.discard()
-
-    def __enter__(self) -> PartWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
+        super().abort()
 
 
 def _part_schema(columns: Sequence[Column]) -> pa.Schema:

@@ -23,9 +23,9 @@ class Csv:
         return (",".join(_quoted_name(column.name) for column in columns) + "\n").encode() if columns else b""
 
     def encode(self, arrays: Sequence[pa.Array], columns: Sequence[Column]) -> Any:  # noqa: ARG002  # the types say it all
-        from batchscore.writers.rendering import csv_text, is_plain, quoted, records
+        from batchscore.writers.rendering import csv_field, records
 
-        return records([csv_text(array) if is_plain(array.type) else quoted(csv_text(array)) for array in arrays])
+        return records([csv_field(array) for array in arrays])
 
     def decode(self, records: bytes, columns: Sequence[Column]) -> list[pa.Array]:
         import pyarrow as pa

@@ -5,7 +5,7 @@ The bytes of the prediction file depend on its rows and columns alone: row group
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from batchscore.writers.types import arrow_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from types import TracebackType
 
     from batchscore.outcome import Column
     from batchscore.writers import PartWriter, Piece
@@ -35,7 +36,7 @@ def join(pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...])
     schema = pa.schema([(column.name, arrow_type(column.type)) for column in columns])
     strings = [field.name for field in schema if pa.types.is_string(field.type)]
     with (
-        _frugal_memory(),
+        _FRUGAL_MEMORY,
         storage_errors("write", "the predictions"),
         pq.ParquetWriter(target, schema, compression="zstd", use_dictionary=strings or False) as writer,
     ):
@@ -43,18 +44,42 @@ def join(pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...])
             writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
 
 
-@contextmanager
-def _frugal_memory() -> Iterator[None]:
-    """Have Arrow take memory where freed memory is used again: its usual pool holds four times what a join needs."""
-    usual = pa.default_memory_pool()
+class _FrugalMemory:
+    """Have Arrow take memory where freed memory is used again: its usual pool holds four times what a join needs.
+
+    The pool is the process's, and the encoder takes no other: the first of several joins at once sets it, and the last
+    one to end sets it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._joins = 0
+        self._usual: pa.MemoryPool
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._joins == 0:
+                self._usual = pa.default_memory_pool()
+                pa.set_memory_pool(_frugal_pool())
+            self._joins += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._joins -= 1
+            if self._joins == 0:
+                pa.set_memory_pool(self._usual)
+
+
+_FRUGAL_MEMORY = _FrugalMemory()
+
+
+def _frugal_pool() -> pa.MemoryPool:
     try:
-        pa.set_memory_pool(pa.jemalloc_memory_pool())
+        return pa.jemalloc_memory_pool()
     except NotImplementedError:  # Arrow is built without it
-        pa.set_memory_pool(pa.system_memory_pool())
-    try:
-        yield
-    finally:
-        pa.set_memory_pool(usual)
+        return pa.system_memory_pool()
 
 
 def _cast_batches(pieces: Iterable[Piece], schema: pa.Schema, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:

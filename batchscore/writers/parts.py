@@ -5,13 +5,20 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchscore.errors import StorageError
+from batchscore.writers import PartWriter, unify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    import pyarrow as pa
+
+    from batchscore.outcome import Column
 
 
 @contextlib.contextmanager
@@ -71,3 +78,59 @@ class PartFile:
             self.stream.close()
         with contextlib.suppress(OSError):
             Path(self.temporary).unlink()
+
+
+class Part(ABC):
+    """A PartWriter but for how it stores tables: the columns so far, and both ways to leave the file."""
+
+    def __init__(self, path: str, roles: Mapping[str, str], *, syncs: bool = True) -> None:
+        self._roles = roles
+        self._syncs = syncs
+        self._file = PartFile(path, syncs=syncs)
+        self._columns: tuple[Column, ...] = ()
+        self._is_mixed = False
+        self._rows = 0
+
+    @property
+    def rows(self) -> int:
+        return self._rows
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self._columns
+
+    @property
+    def is_mixed(self) -> bool:
+        return self._is_mixed
+
+    @abstractmethod
+    def write(self, table: pa.Table, stops: Sequence[int] = ()) -> None: ...
+
+    @abstractmethod
+    def position(self, row: int) -> int: ...
+
+    def _take_in(self, columns: tuple[Column, ...]) -> None:
+        """Have columns that hold a table's, too, before its rows are stored."""
+        self._is_mixed |= self._columns not in ((), columns)
+        self._widen(unify(self._columns, columns))
+
+    @abstractmethod
+    def _widen(self, columns: tuple[Column, ...]) -> None:
+        """Take on wider columns; what was written is written again where its types tell."""
+
+    def close(self) -> None:
+        self._file.publish()
+
+    def abort(self) -> None:
+        self._file.discard()
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()

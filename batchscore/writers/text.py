@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from batchscore.writers import PartWriter, Piece, unify
-from batchscore.writers.parts import PartFile, span, storage_errors
+from batchscore.writers import Piece
+from batchscore.writers.parts import Part, PartFile, span, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from types import TracebackType
 
     import pyarrow as pa
 
@@ -53,31 +52,14 @@ class Dialect(Protocol):
     def decode(self, records: bytes, columns: Sequence[Column]) -> list[pa.Array]: ...
 
 
-class TextPart:
+class TextPart(Part):
     """A PartWriter of records; its header is written when parts are joined."""
 
     def __init__(self, path: str, roles: Mapping[str, str], dialect: Dialect, *, syncs: bool = True) -> None:
-        self._roles = roles
+        super().__init__(path, roles, syncs=syncs)
         self._dialect = dialect
-        self._syncs = syncs
-        self._file = PartFile(path, syncs=syncs)
-        self._columns: tuple[Column, ...] = ()
-        self._is_mixed = False
-        self._rows = 0
         self._offsets = {0: 0}
         """Bytes before the row, for the first row of each table."""
-
-    @property
-    def rows(self) -> int:
-        return self._rows
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        return self._columns
-
-    @property
-    def is_mixed(self) -> bool:
-        return self._is_mixed
 
     def position(self, row: int) -> int:
         return self._offsets[row]
@@ -88,8 +70,7 @@ class TextPart:
         start = 0
         for piece in slices(table, _ROWS):
             arrays, columns = prepared(piece, self._roles, has_types=self._dialect.has_types)
-            self._is_mixed |= self._columns not in ((), columns)
-            self._widen(unify(self._columns, columns))
+            self._take_in(columns)
             within = [stop - start for stop in stops if 0 < stop - start < piece.num_rows]
             self._append(arrays, columns, piece.num_rows, within)
             start += piece.num_rows
@@ -130,23 +111,6 @@ class TextPart:
                 self._append(self._dialect.decode(records, old), old, last - first)
         finally:
             narrow.discard()
-
-    def close(self) -> None:
-        self._file.publish()
-
-    def abort(self) -> None:
-        self._file.discard()
-
-    def __enter__(self) -> PartWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
 
 
 def _line_ends(records: Any) -> Any:

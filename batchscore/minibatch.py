@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -13,23 +14,44 @@ FAILURES = ".failures.jsonl"
 """How the name of a part's file of rows ends that were put aside."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class InputFile:
-    """One input file as it was when the job was planned."""
+    """One input file as it was when the job was planned.
+
+    Many files share the text of the folder that they were found under. It is made anew, not by `replace`.
+    """
 
     name: str
     """Relative to the INPUT it was found under, with `/`: the `file` column."""
-    path: str
-    """Absolute local path, or URL."""
+    _above: str
+    """The path up to its name; all of it where the path doesn't end with the name."""
+    _has_name: bool
     size: int
     """Bytes."""
     version: str
     """Modification time in ns, or etag: with path and size, the file's identity for resuming."""
-    partitions: tuple[tuple[str, str | None], ...] = ()
+    partitions: tuple[tuple[str, str | None], ...]
     """Hive partition columns from its folders, in order; None is Hive's null partition."""
 
+    def __init__(
+        self, name: str, path: str, size: int, version: str, partitions: tuple[tuple[str, str | None], ...] = ()
+    ) -> None:
+        has_name = not path.endswith(name)
+        keep = object.__setattr__
+        keep(self, "name", name)
+        keep(self, "_above", path if has_name else sys.intern(path.removesuffix(name)))
+        keep(self, "_has_name", has_name)
+        keep(self, "size", size)
+        keep(self, "version", version)
+        keep(self, "partitions", partitions)
+
     def __hash__(self) -> int:
-        return hash(self.path)  # a text knows its hash, and paths differ
+        return hash(self.name)  # a text knows its hash, and names differ
+
+    @property
+    def path(self) -> str:
+        """Absolute local path, or URL."""
+        return self._above if self._has_name else self._above + self.name
 
     @property
     def facts(self) -> list[str | int]:
@@ -57,7 +79,7 @@ class FileSlice:
     """About how many bytes of its file a slice holds that isn't the whole."""
 
     def __hash__(self) -> int:
-        return hash((self.file.path, self.start))
+        return hash((self.file.name, self.start))
 
     @property
     def is_whole(self) -> bool:

@@ -15,8 +15,8 @@ from batchscore.job import Job
 from batchscore.minibatch import Json
 from batchscore.outcome import Column, Failure, Quarantined
 from batchscore.planning import Prepared
-from batchscore.receipts import Part, Segment
 from batchscore.scriptfiles import announce, ready_files
+from batchscore.segments import Part, Segment
 from batchscore.storage import Ready, prepare, publish, sync_all
 from batchscore.summary import Counts, JobSummary, Status, Verdicts, judge
 from batchscore.workspace import Workspace
@@ -61,7 +61,7 @@ def merged(segments: Iterable[Segment]) -> Iterator[tuple[Segment, Part]]:
     for segment in segments:
         if segment.part is None:
             continue
-        if last and last[1] is segment.part and last[0].stop == segment.start:
+        if last and last[1] == segment.part and last[0].stop == segment.start:
             rows = last[0].rows + segment.rows
             last = Segment(rows, segment.part, last[0].start, segment.stop), segment.part
         else:

@@ -11,46 +11,8 @@ from batchscore.highlights import MOST, Glimpse, Highlights
 from batchscore.journal import Journal
 from batchscore.minibatch import FileSlice, MiniBatch
 from batchscore.outcome import Column, Failed, Failure, Outcome, Quarantined, Scored
+from batchscore.segments import Extra, Packed, Packing, Part, Segment
 from batchscore.stopwatch import Spent
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A file below the parts folder."""
-
-    name: str
-    columns: tuple[Column, ...]
-    place: int
-    """Of its receipt in the journal."""
-    needs: int
-    """How many slices of that receipt made its columns what they are together; 0 where each has them by itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Extra:
-    """What a scoring script's mini-batch has besides its rows."""
-
-    place: int
-    """Of its receipt in the journal."""
-    folder: str
-    """Below the parts folder: the files that the script wrote itself; empty where there are none."""
-    missing: int
-    """Files that count as failed, because the script returned fewer elements."""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """The predictions of a slice: [start, stop) of a part, in bytes of text or rows of Parquet."""
-
-    rows: int
-    part: Part | None
-    """None where there is no row."""
-    start: int
-    stop: int
-    extra: Extra | None = None
-    """With the first slice of a scoring script's mini-batch."""
-    aside: Quarantined | None = None
-    """Its rows that were put aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +44,8 @@ class Receipts:
         self._warns_beyond = warns_beyond
         self.is_whole = is_whole
         self._wholes = {mini_batch.slices for mini_batch in plan} if is_whole else set()
-        self._known: dict[FileSlice, Receipt | None] = dict.fromkeys(
+        self._packing = Packing()
+        self._known: dict[FileSlice, Packed | FailedAt | None] = dict.fromkeys(
             piece for mini_batch in plan for piece in mini_batch.slices
         )
         self._columns: dict[tuple[Column, ...], tuple[Column, ...]] = {}
@@ -124,7 +87,8 @@ class Receipts:
                 continue
             if isinstance(entry, Scored):
                 part = parts.get(entry.part)
-                self._known[entry.slice] = Segment(entry.rows, part, entry.start, entry.stop, extra, entry.aside)
+                segment = Segment(entry.rows, part, entry.start, entry.stop, extra, entry.aside)
+                self._known[entry.slice] = self._packing.pack(segment)
                 extra = None
             else:
                 self._known[entry.slice] = FailedAt(place)
@@ -167,17 +131,21 @@ class Receipts:
     @property
     def has_rows(self) -> bool:
         """Whether any row has a prediction."""
-        return any(isinstance(found, Segment) and found.rows > 0 for found in self._known.values())
+        return any(segment.rows > 0 for _, segment in self._segments())
 
     @property
     def rows(self) -> tuple[int, int]:
         """Rows put aside, and all rows of slices that didn't fail."""
-        known = [found for found in self._known.values() if isinstance(found, Segment)]
-        aside = sum(found.aside.rows for found in known if found.aside)
-        return aside, aside + sum(found.rows for found in known)
+        aside = sum(aside.rows for _, aside in self._asides())
+        return aside, aside + sum(segment.rows for _, segment in self._segments())
 
     def of(self, piece: FileSlice) -> Receipt | None:
-        return self._known[piece]
+        found = self._known[piece]
+        return self._packing.unpack(found) if isinstance(found, (bytes, Segment)) else found
+
+    def is_done(self, piece: FileSlice) -> bool:
+        """Whether it is scored or has failed."""
+        return self._known[piece] is not None
 
     def failure(self, piece: FileSlice) -> Failure:
         """Why a failed slice failed, from the journal."""
@@ -210,15 +178,13 @@ class Receipts:
 
     def mini_batches_done(self, plan: Iterable[MiniBatch]) -> int:
         """How many mini-batches are scored or have failed."""
-        return sum(all(self.of(piece) is not None for piece in batch.slices) for batch in plan)
+        return sum(all(map(self.is_done, batch.slices)) for batch in plan)
 
     def failed_mini_batches(self, plan: Iterable[MiniBatch]) -> tuple[int, tuple[Glimpse, ...]]:
         """How many mini-batches hold a slice that failed, and the first of them."""
-        places = [
-            next(found.place for found in map(self.of, batch.slices) if isinstance(found, FailedAt))
-            for batch in plan
-            if any(isinstance(self.of(piece), FailedAt) for piece in batch.slices)
-        ]
+        failed = ([self._known[piece] for piece in batch.slices] for batch in plan)
+        first = (next((found for found in batch if isinstance(found, FailedAt)), None) for batch in failed)
+        places = [found.place for found in first if found]
         return len(places), tuple(Glimpse.of(self._journal.outcome_at(place)) for place in places[:MOST])
 
     def forget_failures(self) -> None:
@@ -235,8 +201,11 @@ class Receipts:
         Also those in a part whose columns are the work of several files of which one has changed or is tried again:
         what each needs by itself isn't known, and types must not be those of rows that don't count.
         """
-        held = Counter(found.place for found in self._known.values() if isinstance(found, FailedAt))
-        held.update(part.place for _, part in self._placed())
+        mixed = {part.place for _, part in self._placed() if part.needs}
+        held = Counter(part.place for _, part in self._placed() if part.needs)
+        held.update(
+            found.place for found in self._known.values() if isinstance(found, FailedAt) and found.place in mixed
+        )
         self._forget(piece for piece, part in self._placed() if part.name not in there or held[part.place] < part.needs)
         self._forget(piece for piece, folder in self._folders() if folder not in there)
         self._forget(piece for piece, aside in self._asides() if aside.part not in there)
@@ -256,15 +225,20 @@ class Receipts:
         asides = {aside.part for _, aside in self._asides()}
         return {part.name for _, part in self._placed()} | {folder for _, folder in self._folders()} | asides
 
+    def _segments(self) -> Iterator[tuple[FileSlice, Segment]]:
+        for piece, found in self._known.items():
+            if isinstance(found, (bytes, Segment)):
+                yield piece, self._packing.unpack(found)
+
     def _asides(self) -> Iterator[tuple[FileSlice, Quarantined]]:
         for piece, found in self._known.items():
             if isinstance(found, Segment) and found.aside:
                 yield piece, found.aside
 
     def _placed(self) -> Iterator[tuple[FileSlice, Part]]:
-        for piece, found in self._known.items():
-            if isinstance(found, Segment) and found.part:
-                yield piece, found.part
+        for piece, segment in self._segments():
+            if segment.part:
+                yield piece, segment.part
 
     def _folders(self) -> Iterator[tuple[FileSlice, str]]:
         for piece, found in self._known.items():
@@ -272,7 +246,7 @@ class Receipts:
                 yield piece, found.extra.folder
 
 
-def _is_failure(found: Receipt | None) -> bool:
+def _is_failure(found: Packed | FailedAt | None) -> bool:
     """Whether a slice failed, or is the first of a mini-batch for which a scoring script returned too little."""
     if isinstance(found, Segment):
         return found.extra is not None and found.extra.missing > 0

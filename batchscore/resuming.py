@@ -229,5 +229,5 @@ def remaining(plan: Sequence[MiniBatch], receipts: Receipts, parts: Collection[s
     if (job.max_bad_rows is not None and not allows(job.max_bad_rows, *receipts.rows)) or not receipts.has_rows:
         receipts.forget_spoilt()
     receipts.forget_lost(parts)
-    left = ((batch, tuple(piece for piece in batch.slices if receipts.of(piece) is None)) for batch in plan)
+    left = ((batch, tuple(piece for piece in batch.slices if not receipts.is_done(piece))) for batch in plan)
     return tuple(batch.only(slices) for batch, slices in left if slices)

@@ -102,9 +102,9 @@ class StoreWorkspace(Workspace):
             self._work.fetch(name)
         return path
 
-    def keep_parts(self, names: set[str]) -> None:  # type: ignore[override]  # a set, as all give
+    def keep_parts(self, names: set[str]) -> None:
         """See Workspace."""
-        self._work.forget(self._work.names() - set(names))
+        self._work.forget(self._work.names() - names)
         super().keep_parts(names)
 
     def _leave(self) -> None:

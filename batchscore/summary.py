@@ -16,7 +16,8 @@ from batchscore.errors import AnswerRefused, FileRefused, StorageError, UsageErr
 from batchscore.limits import Limit, allows, parse_limit
 from batchscore.minibatch import FileSlice, InputFile, Json, MiniBatch
 from batchscore.outcome import Column, Failure, Quarantined
-from batchscore.receipts import Extra, FailedAt, Receipts, Segment
+from batchscore.receipts import FailedAt, Receipts
+from batchscore.segments import Extra, Segment
 from batchscore.settings import CsvOptions, Writer
 from batchscore.storage import Folder, Place
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tracemalloc
@@ -16,9 +17,10 @@ import pytest
 from conftest import ROOT, SaveModel
 
 from batchscore.journal import Header, Journal
-from batchscore.minibatch import FileSlice, InputFile, MiniBatch
+from batchscore.minibatch import FileSlice, InputFile, MiniBatch, compact
 from batchscore.outcome import Failed, Failure, Outcome, Quarantined, Scored
 from batchscore.receipts import Receipts
+from batchscore.segments import Segment
 
 DOUBLED = """
 import mlflow.pyfunc
@@ -94,3 +96,23 @@ def test_what_the_parent_knows_of_a_mini_batch_is_small_whatever_became_of_it(tm
         held = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
     assert held < many * 1_000
+
+
+def test_a_hundred_thousand_receipts_take_a_hundred_bytes_each(tmp_path: Path) -> None:
+    """Beyond the slices' own, as the parent has them when they come over the wire; a tenth of them is enough to see."""
+    many = 10_000
+    plan = [MiniBatch(each, (FileSlice(InputFile(f"{each}.csv", f"/in/{each}.csv", 1, "1")),)) for each in range(many)]
+    header = Header("job", {}, "m", "m", 1, (), (), ())
+    with Journal(str(tmp_path / "journal.jsonl"), header, is_new=True) as journal:
+        receipts = Receipts(plan, journal)
+        tracemalloc.start()
+        for batch in plan:
+            entry = Scored(batch.slices[0], 10_000, f"{batch.part_name}.csv", 0, 300_000)
+            receipts.record(Outcome.from_json(json.loads(compact(Outcome(batch.number, (entry,)).to_json()))))
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        kept = [receipts.of(piece) for batch in plan for piece in batch.slices]
+    assert [found.part.name for found in kept if isinstance(found, Segment) and found.part] == [
+        f"{batch.part_name}.csv" for batch in plan
+    ]
+    assert held < many * 120

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -51,3 +53,31 @@ def test_a_mini_batch_reads_back_from_json(csv: InputFile) -> None:
     again = MiniBatch.from_json(batch.to_json())
     assert again == batch
     assert again.size == batch.size
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("a/b.csv", "/in/a/b.csv"),
+        ("b.csv", "b.csv"),
+        ("b.csv", "/in/b.csv/"),
+        ("b.csv", "https://host/b.csv?v=1"),
+        ("x/é\udcff.csv", "/in/x/é\udcff.csv"),
+    ],
+)
+def test_a_file_has_its_path_whether_or_not_that_ends_with_its_name(name: str, path: str) -> None:
+    file = InputFile(name, path, 1, "1")
+    assert (file.name, file.path) == (name, path)
+    assert file == InputFile(name, path, 1, "1")
+    assert file != InputFile(name, f"/other{path}", 1, "1")
+    assert FileSlice.from_json(json.loads(json.dumps(FileSlice(file).to_json()))) == FileSlice(file)
+
+
+def test_files_of_one_folder_share_its_text(tmp_path: Path) -> None:
+    paths = [str(tmp_path / f"{number:06d}.csv") for number in range(1_000)]
+    tracemalloc.start()
+    files = [InputFile(path[-10:], path, 1, "1") for path in paths]
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert [file.path for file in files] == paths
+    assert held < 1_000 * 200

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from batchscore.errors import StorageError
 from batchscore.publishing import merged
-from batchscore.receipts import Part, Segment
 from batchscore.runner import run_job
+from batchscore.segments import Part, Segment
 from batchscore.storage import commit, prepare
 
 

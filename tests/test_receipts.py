@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from batchscore.journal import Header, Journal
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch
 from batchscore.outcome import Column, Failed, Failure, Outcome, Scored
-from batchscore.receipts import FailedAt, Receipts, Segment
+from batchscore.receipts import FailedAt, Receipts
+from batchscore.segments import Segment
 from batchscore.summary import Verdicts
 
 HEADER = Header("one", {}, "m", "m", 1, (), (), ())

@@ -25,8 +25,9 @@ from batchscore.cli import main_group
 from batchscore.errors import OutputLocked, Stopped, UsageError
 from batchscore.highlights import MOST, Highlights
 from batchscore.joblog.texts import problems
-from batchscore.locking import held_by, utc
+from batchscore.locking import held_by
 from batchscore.minibatch import FileSlice, InputFile
+from batchscore.moments import utc
 from batchscore.outcome import Failed, Failure, Outcome, Scored
 from batchscore.progress import Silent
 from batchscore.runner import run_job

@@ -179,7 +179,7 @@ LATE = {
 }
 """(importer, imported) of the house's modules that a function opens, or that are opened by name, when needed."""
 
-SLOW = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "joblib", "fsspec", "azure", "tqdm", "yaml"}
+SLOW = {"PIL", "mlflow", "pandas", "numpy", "pyarrow", "joblib", "fsspec", "azure", "tqdm", "yaml", "http", "ssl"}
 """Libraries that a function may import; nothing that `import batchscore` and `--help` do loads one."""
 
 

@@ -495,6 +495,16 @@ def outcome(file: InputFile, schema: Schema, pieces: tuple[FileSlice, ...], **op
     return list(zip(numbers, rows(chunks), kept, strict=True))
 
 
+def test_a_header_in_another_encoding_is_told_without_the_blank_lines_before_it(folder):
+    """The same text for the whole file and for a slice of it."""
+    content = b'\r\n\t"\xef\xbb"\n' + b"b,31\n" * 4
+    file = write_in(folder, content)
+    for piece in (FileSlice(file), FileSlice(file, 8, 18)):
+        with pytest.raises(FileRefused, match="the header isn't utf-8") as refused:
+            list(read(file, None, piece))
+        assert refused.value.record == '\t"\\xef\\xbb"'
+
+
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

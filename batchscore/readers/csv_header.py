@@ -103,7 +103,7 @@ def names_of(record: bytes, csv: CsvOptions, delimiter: str) -> tuple[str, ...]:
     except UnicodeDecodeError:
         raise FileRefused(
             f"the {where} isn't {csv.encoding}; name the encoding with --encoding, such as latin-1 or cp1252",
-            record=displayed(record).rstrip("\r\n"),
+            record=displayed(record).strip("\r\n"),
         ) from None
     fields = text.removesuffix("\n").removesuffix("\r").split(delimiter)
     if any(fields) and all(map(_PLAIN_NAME.fullmatch, fields)):

@@ -156,7 +156,7 @@ def test_a_bad_file_among_many_fails_alone_and_few_are_read_again(tmp_path: Path
 
 
 def test_a_file_written_again_since_it_was_listed_fails_alone(tmp_path: Path) -> None:
-    files = listed(write_csv(tmp_path / "in", 5))
+    files = [*listed(write_csv(tmp_path / "in", 5))]
     (tmp_path / "in/00002.csv").write_text("x,s,n\n1,a,2\n5,b,3\n")  # of the same length
     files[2] = InputFile(files[2].name, files[2].path, files[2].size, version="1")
     outcome, calls = scored(files, tmp_path)

@@ -182,8 +182,8 @@ def _waiting(run: Figures) -> Iterator[str]:
     predict = run.shifts.spent.predict
     yield (
         f"{_percent(run.share('predict'))} of the workers' time is predict, which waits, with "
-        f"{_percent(predict.cpu_seconds / predict.seconds)} of that CPU time: more --workers would wait side by side, "
-        "more of them than there are cores, too"
+        f"{_percent(predict.cpu_seconds / predict.seconds)} of that CPU time: if for a service, and not for processes "
+        "of its own or a graphics card, then more --workers than cores would wait side by side"
     )
 
 

@@ -26,32 +26,27 @@ class Holder:
     since: str | None = None
     seen: str | None = None
     """Its last sign of life, where the lock is an object on a store."""
+    is_here: bool = False
+    """It runs on this machine, which knows when it ends."""
 
     @classmethod
     def parse(cls, text: str) -> Holder:
         try:
             record = json.loads(text)
-            return cls(record["pid"], record["host"], record.get("since"))
+            here = record["host"] == socket.gethostname()
+            return cls(record["pid"], record["host"], record.get("since"), is_here=here)
         except (ValueError, KeyError, TypeError, AttributeError):
             return cls()
 
     def __str__(self) -> str:
         return "another process" if self.pid is None else f"process {self.pid} on {self.host}"
 
-    def refusal(self, output: str, *, is_here: bool) -> str:
-        """Why OUTPUT can't be had, and what to do; ``is_here``: this machine, on which it runs, knows when it ends."""
-        who = "" if self.pid is None and self.seen is None else f" ({self}{self._last_sign if not is_here else ''})"
-        remedy = "" if is_here else ", or give --break-lock if that process or its machine is gone"
+    def refusal(self, output: str) -> str:
+        """Why OUTPUT can't be had, and what to do."""
+        sign = "" if self.is_here or self.seen is None else f", last sign of life {self.seen or 'unknown'}"
+        who = f" ({self}{sign})" if self.pid is not None or sign else ""
+        remedy = "" if self.is_here else ", or give --break-lock if that process or its machine is gone"
         return f"another run holds {output}{who}; wait for it or stop it{remedy}"
-
-    @property
-    def is_here(self) -> bool:
-        """Whether it runs on a machine of this one's name."""
-        return self.host == socket.gethostname()
-
-    @property
-    def _last_sign(self) -> str:
-        return f", last sign of life {self.seen}" if self.seen else ""
 
 
 def held_by(folder: str) -> Holder | None:

@@ -104,7 +104,10 @@ class Scored:
 
     @classmethod
     def from_json(cls, record: list[Any]) -> Scored:
+        """Raises ValueError, TypeError."""
         piece, rows, part, start, stop, *aside = record
+        if not all(type(number) is int and 0 <= number < 1 << 63 for number in (rows, start, stop)):
+            raise ValueError(f"no numbers of rows and bytes: {rows!r}, {start!r}, {stop!r}")
         return cls(FileSlice.from_json(piece), rows, part, start, stop, *(Quarantined(**each) for each in aside))
 
 

@@ -126,8 +126,8 @@ class Lines(Notes):
         super().__init__(stream)
         self._total = self._done = self._before = 0
         self._said = self._begun
-        self._first: float | None = None
-        """When the first rows were scored: what is left doesn't wait for the model to be loaded."""
+        self._first: tuple[float, int] | None = None
+        """When the first mini-batch was done, and what was by then; the rest needn't wait for the model."""
 
     def opened(self, files: int, folders: int, skipped: int, notes: tuple[str, ...]) -> None:
         self._say(opening_line(files, folders, skipped))
@@ -140,22 +140,23 @@ class Lines(Notes):
     def scored(self, rows: int) -> None:
         with self._lock:
             self._rows += rows
-            self._first = self._first or time.monotonic()
 
     def finished(self, size: int) -> None:
         with self._lock:
             self._done += size
             now = time.monotonic()
+            since, before = self._first = self._first or (now, self._done)
             if now - self._said < LINE_SECONDS or self._done >= self._total:
                 return  # when all is done, the job's result has the next word
             self._said = now
         elapsed = now - self._begun
-        todo = self._total - self._done
-        left = (now - (self._first or self._begun)) * todo / max(self._done - self._before, 1)
-        since = " by this run" if self._before else ""
+        left = ""
+        if self._done > before:
+            left = f", {(now - since) * (self._total - self._done) / (self._done - before):,.0f} s left"
+        whose = " by this run" if self._before else ""
         self._say(
-            f"{100 * self._done // max(self._total, 1)} % of the input, {self._rows:,} rows{since}, "
-            f"{self._rows / elapsed:,.0f} rows/s, {left:,.0f} s left"
+            f"{100 * self._done // max(self._total, 1)} % of the input, {self._rows:,} rows{whose}, "
+            f"{self._rows / elapsed:,.0f} rows/s{left}"
         )
 
 

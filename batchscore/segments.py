@@ -80,8 +80,9 @@ class Packing:
             return packed
         rows, start, stop, place, number = self._NUMBERS.unpack_from(packed)
         name = packed[self._NUMBERS.size :].decode("utf-8", "surrogatepass")
-        part = self._last
-        if part.place != place or part.name != name:
-            columns, needs = self._of_number[number]
-            self._last = part = Part(name, columns, place, needs)
+        columns, needs = self._of_number[number]
+        part = Part(name, columns, place, needs)
+        if part == self._last:
+            part = self._last
+        self._last = part
         return Segment(rows, part, start, stop)

@@ -46,8 +46,8 @@ class Claim:
     @property
     def holder(self) -> Holder:
         if self.process is None:
-            return Holder()
-        return Holder(self.process.pid, self.process.host, self.since, self.seen)
+            return Holder(seen=self.seen)
+        return Holder(self.process.pid, self.process.host, self.since, self.seen, self.is_here)
 
     @property
     def is_dead(self) -> bool:
@@ -108,7 +108,7 @@ class StoreLock:
             if found and found[0].token != self._token:
                 claim = found[0]
                 if not (claim.is_dead or (breaks and not claim.is_here)):
-                    raise OutputLocked(claim.holder.refusal(f"OUTPUT {self._place.path}", is_here=claim.is_here))
+                    raise OutputLocked(claim.holder.refusal(f"OUTPUT {self._place.path}"))
             self._is_written = True  # from now on it may be, whatever the answer
             self._place.write_if(NAME, self._claim(), found[1] if found else NEW)
             found = claim_on(self._place)

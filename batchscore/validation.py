@@ -138,8 +138,9 @@ class Draft:
         """Who holds OUTPUT, and whether it could be written at all."""
         if not self.is_seen:
             return
-        if self.glance.holder is not None:
-            self.problem("output", self.glance.holder.refusal("OUTPUT", is_here=self.glance.holder.is_here))
+        holder = self.glance.holder
+        if holder is not None and (holder.is_here or not self.job.break_lock):
+            self.problem("output", holder.refusal("OUTPUT"))
         if obstacle := self.glance.obstacle():
             self.problem("output", obstacle)
 

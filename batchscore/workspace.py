@@ -87,6 +87,7 @@ class Workspace:
                     Path(folder).mkdir(mode=0o700, exist_ok=True)
                 self._try_out()
         except StorageError as error:
+            self.explain(error)
             self._leave()
             cause = error.__cause__
             is_unfit = isinstance(error, StoreUnfit) or (isinstance(cause, OSError) and cause.errno in _READ_ONLY)
@@ -176,7 +177,7 @@ class Workspace:
         is shared. Raises OutputLocked.
         """
         if holder.is_here or not self._breaks_lock:
-            raise OutputLocked(holder.refusal(f"OUTPUT {self.root}", is_here=holder.is_here))
+            raise OutputLocked(holder.refusal(f"OUTPUT {self.root}"))
         path.unlink(missing_ok=True)
         self._breaks_lock = False
 
@@ -209,7 +210,8 @@ class Workspace:
     def explain(self, error: BatchscoreError) -> None:
         """Have the message of a full disk say whose it is, and what to do: the path may be one that nobody knows."""
         text = str(error.args[0]) if error.args else ""
-        if text.endswith(tuple(map(os.strerror, _FULL))):
+        is_ours = any(place in text for place in (self.root, self.folder, "the predictions"))
+        if is_ours and text.endswith(tuple(map(os.strerror, _FULL))):
             place = f"OUTPUT {self.root}" if f"{self.root}/" in text.replace(self.folder, "") else self._place
             error.args = (f"{text}; make room on the disk of {place}, and run the same command again",)
 

@@ -32,8 +32,8 @@ MARK = "BATCHSCORE_SOAK"
 """An environment variable that tells the processes of a job from all others."""
 
 LOOKS = 100
-"""At the processes of a job that was killed, of which none may be left after a second; a machine that stands still
-takes none of them away."""
+"""At the processes of a job that was killed, a hundredth of a second apart, after which none may be left; a machine
+that stands still takes none of them away."""
 
 MODEL_NOT_LOADED = 3
 """How a job ends two of whose workers were killed while they loaded the model, before any had loaded it."""
@@ -248,7 +248,7 @@ class Disturbed:
             if not (left := self._processes()):
                 return
             time.sleep(0.01)
-        raise AssertionError(f"left after a second: {left}")
+        raise AssertionError(f"left after {LOOKS} looks: {left}")
 
     def _look_at(self, expected: dict[str, bytes]) -> None:
         if self.recipe.store:

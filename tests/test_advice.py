@@ -78,8 +78,8 @@ ADVICE: dict[str, tuple[dict[str, Any], str | None]] = {
     "predict that waits": (
         {"predict": 30, "predict_cpu": 3},
         (
-            "75 % of the workers' time is predict, which waits, with 10 % of that CPU time: more --workers would wait "
-            "side by side, more of them than there are cores, too"
+            "75 % of the workers' time is predict, which waits, with 10 % of that CPU time: if for a service, and not "
+            "for processes of its own or a graphics card, then more --workers than cores would wait side by side"
         ),
     ),
     "predict that waits, on one of many cores": ({"predict": 30, "predict_cpu": 3, "cores": 8}, "waits, with 10 %"),

@@ -141,12 +141,3 @@ def test_an_old_interpreter_is_named(tmp_path):
     with pytest.raises(ModelNotLoaded) as failure:
         surroundings(tmp_path, python=str(python))
     assert "workers need Python 3.10 or later" in failure.value.detail
-
-
-def test_arrow_takes_the_systems_memory_in_workers_unless_the_environment_says_otherwise(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
-    assert WorkerSpec({}).variables()["ARROW_DEFAULT_MEMORY_POOL"] == "system"
-    monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
-    assert WorkerSpec({}).variables()["ARROW_DEFAULT_MEMORY_POOL"] == "jemalloc"

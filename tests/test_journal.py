@@ -44,6 +44,20 @@ def test_what_is_recorded_is_read_back_in_order_and_from_its_place(tmp_path: Pat
     assert read_header(path) == HEADER
 
 
+@pytest.mark.parametrize("rows", ["1.5", '"3"', "-1", str(1 << 63), "true"])
+def test_a_receipt_whose_numbers_are_none_is_no_receipt(tmp_path: Path, rows: str) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(str(path), HEADER, is_new=True) as journal:
+        for number in (1, 2):
+            journal.record(outcome(number))
+    first, *others = path.read_bytes().splitlines(keepends=True)
+    spoilt = others[0].replace(b',3,"part",5,9', b',%s,"part",5,9' % rows.encode())
+    assert spoilt != others[0]
+    path.write_bytes(b"".join((first, spoilt, *others[1:])))
+    with Journal(str(path), HEADER, is_new=False) as journal:
+        assert [entry.number for entry in read(journal)] == [2]
+
+
 def test_receipts_are_on_the_disk_from_time_to_time_and_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

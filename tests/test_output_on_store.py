@@ -138,6 +138,10 @@ def test_validate_looks_and_writes_nothing(shop: Shop, twice: Path, folder: Path
         f"another run holds OUTPUT ({Holder(os.getpid(), socket.gethostname())}); wait for it or stop it"
     ]
     assert shop.content().keys() == before.keys() - {"out/.batchscore/lock"} == set()
+    shop.put("out/.batchscore/lock", b"?")
+    (problem,) = [finding.message for finding in validate_job(job).problems]
+    assert "(another process, last sign of life unknown); wait for it or stop it, or give --break-lock if" in problem
+    assert validate_job(replace(job, break_lock=True)).problems == ()
 
 
 @pytest.mark.parametrize("wrong", ["container", "key", "forbidden", "options", "scheme"])

@@ -58,32 +58,36 @@ def test_lines_tell_each_note_once() -> None:
     assert lines == ["2 files in 1 folder, 0 skipped", "once", "while it runs\\x1b[31m"]
 
 
-def test_lines_end_before_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes then is the job's result, which may be that it failed."""
-    clock = iter(range(100, 10_000, 20))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
-    stream = io.StringIO()
-    watch = watcher(stream, quiet=False, colour=False)
-    watch.planned(2000, 2000)
-    watch.scored(10)
-    watch.finished(1000)
-    watch.finished(1000)
-    assert stream.getvalue().splitlines() == ["50 % of the input, 10 rows, 0 rows/s, 20 s left"]
-
-
-def test_loading_the_model_is_no_measure_of_what_is_left_and_rows_are_those_of_the_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def said(monkeypatch: pytest.MonkeyPatch, total: int, todo: int, *steps: tuple[float, int, int]) -> list[str]:
+    """The lines of a run: at each of these seconds some rows are scored, and some bytes of input done."""
     now = 0.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
     stream = io.StringIO()
     watch = watcher(stream, quiet=False, colour=False)
-    watch.planned(6000, 5000)
-    now = 60.0
-    watch.scored(500)
-    now = 80.0
-    watch.finished(1000)
-    assert stream.getvalue() == "33 % of the input, 500 rows by this run, 6 rows/s, 80 s left\n"
+    watch.planned(total, todo)
+    for now, rows, size in steps:  # noqa: B007  # the clock reads it
+        watch.scored(rows)
+        watch.finished(size)
+    return stream.getvalue().splitlines()
+
+
+def test_lines_end_before_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes then is the job's result, which may be that it failed."""
+    assert said(monkeypatch, 2000, 2000, (20, 10, 1000), (40, 10, 1000)) == ["50 % of the input, 10 rows, 0 rows/s"]
+
+
+def test_what_is_left_is_told_from_the_second_mini_batch_on_without_the_loading_of_the_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert said(monkeypatch, 4000, 4000, (100, 60, 1000), (120, 60, 1000), (140, 60, 1000)) == [
+        "25 % of the input, 60 rows, 1 rows/s",
+        "50 % of the input, 120 rows, 1 rows/s, 40 s left",
+        "75 % of the input, 180 rows, 1 rows/s, 20 s left",
+    ]
+
+
+def test_rows_of_a_run_that_goes_on_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert said(monkeypatch, 6000, 5000, (20, 500, 1000)) == ["33 % of the input, 500 rows by this run, 25 rows/s"]
 
 
 def test_a_bar_begins_where_the_run_before_stopped_and_leaves_nothing() -> None:

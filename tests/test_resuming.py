@@ -362,7 +362,7 @@ def read_only(folder: Path) -> Iterator[Path]:
 
 def test_a_result_that_may_only_be_read_is_finished_still(read_only: Path) -> None:
     assert not run_job(quick.job(read_only)).is_fresh
-    with pytest.raises(StorageError, match="can't create OUTPUT"):
+    with pytest.raises(StorageError, match="can't write to OUTPUT"):
         run_job(quick.job(read_only, limit=1, overwrite=True))
 
 

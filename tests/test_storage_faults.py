@@ -31,6 +31,7 @@ from batchscore.minibatch import FAILURES
 from batchscore.outcome import Outcome, Scored
 from batchscore.runner import run_job
 from batchscore.storage import Ready, commit, storage_errors
+from batchscore.workspace import Workspace
 
 
 def may_mount() -> bool:
@@ -146,6 +147,19 @@ def test_a_full_disk_is_told_by_the_name_that_the_user_gave_it(
     remedy = f"; make room on the disk of {disk.format(tmp_path)}, and run the same command again"
     assert str(caught.value).endswith(f"No space left on device{remedy}")
     assert json.loads((tmp_path / "out/job.json").read_text())["message"] == str(caught.value)
+
+
+def test_a_full_disk_is_told_when_the_output_is_entered_and_no_other_disk_is_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    other = StorageError(f"can't keep environments in /elsewhere: {full.strerror}")
+    workspace = Workspace(str(tmp_path / "out"))
+    workspace.explain(other)
+    assert str(other).endswith("No space left on device")
+    monkeypatch.setattr(Workspace, "_acquire", lambda _: (_ for _ in ()).throw(full))
+    with pytest.raises(StorageError, match=f"device; make room on the disk of OUTPUT {tmp_path}/out"), workspace:
+        pass
 
 
 def test_an_output_that_may_only_be_read(tmp_path: Path, on_small_disks: Any) -> None:

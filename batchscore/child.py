@@ -172,7 +172,7 @@ class Child:
         self._printed.drain()
         return self._log.tail()
 
-    def stuck_frames(self, patience: float = 1.0) -> str:
+    def stuck_frames(self, patience: float = 0.5) -> str:
         """Where its Python code is now; empty where it doesn't say so within the patience (seconds, in looks)."""
         text, still = b"", 0
         with contextlib.suppress(OSError, ValueError):  # killed or closed meanwhile

@@ -24,8 +24,9 @@ class InputFile:
     name: str
     """Relative to the INPUT it was found under, with `/`: the `file` column."""
     _above: str
-    """The path up to its name; all of it where the path doesn't end with the name."""
-    _has_name: bool
+    """The path up to its name."""
+    _is_whole: bool
+    """The path doesn't end with the name, and `_above` is all of it."""
     size: int
     """Bytes."""
     version: str
@@ -36,11 +37,11 @@ class InputFile:
     def __init__(
         self, name: str, path: str, size: int, version: str, partitions: tuple[tuple[str, str | None], ...] = ()
     ) -> None:
-        has_name = not path.endswith(name)
+        is_whole = not path.endswith(name)
         keep = object.__setattr__
         keep(self, "name", name)
-        keep(self, "_above", path if has_name else sys.intern(path.removesuffix(name)))
-        keep(self, "_has_name", has_name)
+        keep(self, "_above", path if is_whole else sys.intern(path.removesuffix(name)))
+        keep(self, "_is_whole", is_whole)
         keep(self, "size", size)
         keep(self, "version", version)
         keep(self, "partitions", partitions)
@@ -51,7 +52,7 @@ class InputFile:
     @property
     def path(self) -> str:
         """Absolute local path, or URL."""
-        return self._above if self._has_name else self._above + self.name
+        return self._above if self._is_whole else self._above + self.name
 
     @property
     def facts(self) -> list[str | int]:

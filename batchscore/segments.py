@@ -82,7 +82,6 @@ class Packing:
         name = packed[self._NUMBERS.size :].decode("utf-8", "surrogatepass")
         columns, needs = self._of_number[number]
         part = Part(name, columns, place, needs)
-        if part == self._last:
-            part = self._last
-        self._last = part
-        return Segment(rows, part, start, stop)
+        if part != self._last:
+            self._last = part
+        return Segment(rows, self._last, start, stop)

@@ -31,6 +31,8 @@ from batchscore.stopwatch import READING_AHEAD, Stopwatch
 from batchscore.storage import Access, using
 from batchscore.storage.access import in_use
 
+LOOK: int = getattr(gzip, "READ_BUFFER_SIZE", io.DEFAULT_BUFFER_SIZE)
+"""How far Python's module looks ahead where less is asked for: what is wrong there it tells too soon."""
 LINES = b"".join(b"%d,%d\n" % (number, number * 7919 % 1000) for number in range(5_000))
 ONE, TWO = gzip.compress(LINES, mtime=0), gzip.compress(b"more\n", mtime=0)
 NAMED = io.BytesIO()
@@ -62,7 +64,7 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("size", [8192, 5 * 8192, 1 << 20])  # Python's module looks no further ahead then
+@pytest.mark.parametrize("size", [LOOK, 5 * LOOK, 1 << 20])
 @pytest.mark.parametrize("bite", [1, 1000, 1 << 18])
 @pytest.mark.parametrize("name", FILES)
 def test_gzip_is_read_as_python_reads_it(name: str, bite: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:

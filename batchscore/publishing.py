@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
+from operator import itemgetter
 from typing import BinaryIO
 
 from batchscore import endings, manifest, writers
@@ -49,10 +50,17 @@ def output_files(job: Job, verdicts: Verdicts) -> Iterator[OutputFile]:
         for verdict in good:
             yield OutputFile(f"{job.output_folder}/{verdict.file.name}.{job.format}", verdict.scored)
     else:
-        number_of = {piece: mini_batch.number for mini_batch in verdicts.plan for piece in mini_batch.slices}
-        placed = (pair for verdict in good for pair in zip(verdict.slices, verdict.scored, strict=True))
-        for number, group in groupby(placed, key=lambda pair: number_of[pair[0]]):
+        for number, group in groupby(_numbered(verdicts), key=itemgetter(0)):
             yield OutputFile(f"{job.output_folder}/part-{number:05d}.{job.format}", (segment for _, segment in group))
+
+
+def _numbered(verdicts: Verdicts) -> Iterator[tuple[int, Segment]]:
+    """The segments of files that didn't fail, each with the number of its mini-batch."""
+    place = 0
+    for verdict in verdicts:
+        for offset, segment in enumerate(verdict.scored):
+            yield verdicts.plan.number_at(place + offset), segment
+        place += len(verdict.slices)
 
 
 def merged(segments: Iterable[Segment]) -> Iterator[tuple[Segment, Part]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from batchscore import advice, engines
 from batchscore.advice import Figures
 from batchscore.minibatch import InputFile, Json
@@ -63,7 +65,7 @@ def _uncut(prepared: Prepared) -> str:
     return "files that --limit ends in" if prepared.job.limit else ""
 
 
-def _kind(files: tuple[InputFile, ...]) -> str:
+def _kind(files: Sequence[InputFile]) -> str:
     """CSV or Parquet, where nine tenths of the bytes are."""
     total = sum(file.size for file in files)
     for kind, is_one in (("CSV", is_csv), ("Parquet", is_typed)):

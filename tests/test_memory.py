@@ -19,6 +19,7 @@ from conftest import ROOT, SaveModel
 from batchscore.journal import Header, Journal
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch, compact
 from batchscore.outcome import Failed, Failure, Outcome, Quarantined, Scored
+from batchscore.plan import Plan
 from batchscore.receipts import Receipts
 from batchscore.segments import Segment
 
@@ -82,11 +83,11 @@ def test_a_big_file_takes_no_more_memory_than_a_small_one(
 def test_what_the_parent_knows_of_a_mini_batch_is_small_whatever_became_of_it(tmp_path: Path) -> None:
     """Long reasons and rows that are put aside stay on the disk."""
     many = 2_000
-    slices = [FileSlice(InputFile(f"{number}.csv", f"/in/{number}.csv", 1, "1")) for number in range(many)]
+    slices = [FileSlice(InputFile(f"{number:04d}.csv", f"/in/{number:04d}.csv", 1, "1")) for number in range(many)]
     plan = [MiniBatch(number, (piece,)) for number, piece in enumerate(slices)]
     header = Header("job", {}, "m", "m", 1, (), (), ())
     with Journal(str(tmp_path / "journal.jsonl"), header, is_new=True) as journal:
-        receipts = Receipts(plan, journal)
+        receipts = Receipts(Plan(batch.slices for batch in plan), journal)
         tracemalloc.start()
         for number, piece in enumerate(slices):
             failure = Failure(piece.file.name, f"{number}: " + "x" * 10_000, detail="y" * 10_000, record="z" * 10_000)
@@ -101,10 +102,13 @@ def test_what_the_parent_knows_of_a_mini_batch_is_small_whatever_became_of_it(tm
 def test_a_hundred_thousand_receipts_take_a_hundred_bytes_each(tmp_path: Path) -> None:
     """Beyond the slices' own, as the parent has them when they come over the wire; a tenth of them is enough to see."""
     many = 10_000
-    plan = [MiniBatch(each, (FileSlice(InputFile(f"{each}.csv", f"/in/{each}.csv", 1, "1")),)) for each in range(many)]
+    plan = [
+        MiniBatch(each, (FileSlice(InputFile(f"{each:04d}.csv", f"/in/{each:04d}.csv", 1, "1")),))
+        for each in range(many)
+    ]
     header = Header("job", {}, "m", "m", 1, (), (), ())
     with Journal(str(tmp_path / "journal.jsonl"), header, is_new=True) as journal:
-        receipts = Receipts(plan, journal)
+        receipts = Receipts(Plan(batch.slices for batch in plan), journal)
         tracemalloc.start()
         for batch in plan:
             entry = Scored(batch.slices[0], 10_000, f"{batch.part_name}.csv", 0, 300_000)

@@ -48,7 +48,7 @@ class Pyfunc:
         return model_input["x"].to_numpy() * 2
 
 
-def listed(folder: Path) -> tuple[InputFile, ...]:
+def listed(folder: Path) -> Sequence[InputFile]:
     return list_inputs((str(folder),), Selection("/nowhere")).files
 
 

@@ -6,12 +6,16 @@ import glob
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
 from batchscore.errors import UsageError
 from batchscore.inputs.found import TABLE_ROOTS, Found, Selection, table_refusal
 from batchscore.readers import is_readable
+from batchscore.shelf import in_order
 from batchscore.storage import local_path
 
 MAX_VISITS = 1000
@@ -40,36 +44,37 @@ def found_here(entry: str, selection: Selection) -> Iterator[Found]:
 def _expand(pattern: str, selection: Selection) -> Iterator[Found]:
     """Matches of a glob, named relative to the folder before its first wildcard."""
     fixed = PurePosixPath(*_before_wildcard(PurePosixPath(pattern).parts))
-    matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
-    if not matches and not selection.allow_empty:
+    found = (
+        (one.path, one.name, one.size, one.version, one.is_no_file)
+        for match in _outside(pattern, selection)
+        for one in _matched(match, fixed, selection)
+    )
+    for path, some in groupby(in_order(found), key=itemgetter(0)):  # `**` matches a folder and then its files
+        _, name, size, version, is_no_file = next(some)
+        yield Found(name, path, size, version, is_no_file=is_no_file)
+
+
+def _matched(match: str, fixed: PurePosixPath, selection: Selection) -> Iterator[Found]:
+    """The files that a match of a glob stands for."""
+    name = _text(os.path.relpath(match, fixed))
+    if os.path.isdir(match):  # noqa: PTH112
+        return _walk(match, "" if name == "." else f"{name}/", selection, set(), Counter())
+    return _file(name, match, selection)
+
+
+def _outside(pattern: str, selection: Selection) -> Iterator[str]:
+    """What a glob matches, as far as it doesn't lie in OUTPUT."""
+    is_output = lru_cache(selection.is_output)
+    has_matches = has_some_outside = False
+    for (match,) in in_order((match,) for match in glob.iglob(pattern, recursive=True)):  # noqa: PTH207
+        has_matches = True
+        if not is_output(os.path.dirname(match)):  # noqa: PTH120
+            has_some_outside = True
+            yield match
+    if not has_matches and not selection.allow_empty:
         raise UsageError(f"INPUT {pattern} matches nothing; check the pattern, or use --allow-empty if that may be")
-    outside = _outside(matches, selection)
-    if matches and not outside:
+    if has_matches and not has_some_outside:
         raise UsageError(f"all that INPUT {pattern} matches lies in OUTPUT; give OUTPUT a folder of its own")
-    seen: set[str] = set()
-    for match in outside:
-        name = _text(os.path.relpath(match, fixed))
-        if os.path.isdir(match):  # noqa: PTH112
-            found = _walk(match, "" if name == "." else f"{name}/", selection, set(), Counter())
-        else:
-            found = _file(name, match, selection)
-        for one in found:
-            if one.path not in seen:  # `**` matches a folder and then its files
-                seen.add(one.path)
-                yield one
-
-
-def _outside(matches: Iterable[str], selection: Selection) -> list[str]:
-    """Those that don't lie in OUTPUT."""
-    folders: dict[str, bool] = {}
-    outside = []
-    for match in matches:
-        folder = os.path.dirname(match)  # noqa: PTH120
-        if folder not in folders:
-            folders[folder] = selection.is_output(folder)
-        if not folders[folder]:
-            outside.append(match)
-    return outside
 
 
 def _file(name: str, path: str, selection: Selection) -> Iterator[Found]:
@@ -111,18 +116,23 @@ def _walk(
         raise UsageError(f"links lead to {folder} and back in more than {MAX_VISITS:,} ways; leave them out, --exclude")
     _refuse_tables(folder)
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        with os.scandir(folder) as there:
+            entries = in_order((entry.name, _sort(entry)) for entry in there if not entry.name.startswith((".", "_")))
     except OSError as error:
         raise UsageError(f"can't list {folder}: {error.strerror}; nothing was scored") from error
-    for entry in entries:
-        if entry.name.startswith((".", "_")):
-            continue
-        name = prefix + _text(entry.name)
-        # os.path.isdir knows links in a circle; is_dir needs no look at the disk for what is no link
-        if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():  # noqa: PTH112
-            yield from _walk(entry.path, f"{name}/", selection, above | {identity}, visits)
+    for raw, sort in entries:
+        name, path = prefix + _text(raw), os.path.join(folder, raw)  # noqa: PTH118
+        # os.path.isdir knows links in a circle; what is no link needs no look at the disk
+        if os.path.isdir(path) if sort == "link" else sort == "folder":  # noqa: PTH112
+            yield from _walk(path, f"{name}/", selection, above | {identity}, visits)
         else:
-            yield from _file(name, entry.path, selection)
+            yield from _file(name, path, selection)
+
+
+def _sort(entry: os.DirEntry[str]) -> str:
+    if entry.is_symlink():
+        return "link"
+    return "folder" if entry.is_dir(follow_symlinks=False) else "file"
 
 
 def _refuse_tables(folder: str) -> None:

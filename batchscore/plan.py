@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeAlias, overload
+from typing import overload
 
 from batchscore.minibatch import FileSlice, MiniBatch
-from batchscore.shelf import PAGE, Shelf
-
-_Key: TypeAlias = tuple[str, int, int]
-"""What slices are in the order of; texts are in that of their UTF-8 bytes, too."""
+from batchscore.shelf import Ordered
 
 
 class Plan(Sequence[MiniBatch]):
@@ -23,21 +20,17 @@ class Plan(Sequence[MiniBatch]):
 
     def __init__(self, groups: Iterable[Sequence[FileSlice]] = ()) -> None:
         """Raises StorageError where the temporary folder can't be written."""
-        self.slices: Shelf[FileSlice] = Shelf(pack=FileSlice.to_json, unpack=FileSlice.from_json)
+        self.slices: Ordered[FileSlice] = Ordered(key=_key, pack=FileSlice.to_json, unpack=FileSlice.from_json)
         self.files = 0
         """That the slices are of."""
         self.size = 0
         """Bytes of input, roughly."""
         self._bounds = array("q", [0])
         """The place of each mini-batch's first slice, and behind them all."""
-        self._heads: list[_Key] = []
-        """Of the first slice on each page."""
-        last = ""
+        last = None
         for group in groups:
-            for place, piece in enumerate(group, self._bounds[-1]):
-                if place % PAGE == 0:
-                    self._heads.append(_key(piece))
-                self.files += place == 0 or piece.file.name != last
+            for piece in group:
+                self.files += piece.file.name != last
                 self.size += piece.bytes
                 last = piece.file.name
             self.slices.extend(group)
@@ -80,21 +73,16 @@ class Plan(Sequence[MiniBatch]):
         if guess < len(self.slices) and self.slices[guess] == piece:
             return guess
         try:
-            place = self._from(_key(piece))
+            place = self.slices.place_from(_key(piece))
         except TypeError:  # what a failing disk made of a receipt
             return None
         return place if place < len(self.slices) and self.slices[place] == piece else None
 
     def first_of_file(self, name: str) -> int:
         """The place of a file's first slice."""
-        return self._from((name, -1, -1))
-
-    def _from(self, key: _Key) -> int:
-        """The place of the first slice that has this key, or comes after it."""
-        number = max(bisect_left(self._heads, key) - 1, 0)
-        page = self.slices.page(number) if self._heads else []
-        return number * PAGE + bisect_left(page, key, key=_key)
+        return self.slices.place_from((name, -1, -1))
 
 
-def _key(piece: FileSlice) -> _Key:
+def _key(piece: FileSlice) -> tuple[str, int, int]:
+    """What slices are in the order of; that of texts is that of their UTF-8 bytes."""
     return piece.file.name, piece.start, piece.first_row

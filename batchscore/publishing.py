@@ -155,13 +155,12 @@ def conclude(prepared: Prepared, verdicts: Verdicts) -> Ending:
     """Judge the job and publish predictions, where it completed, and failures.jsonl."""
     prepared.workspace.check_lock()
     job, counts = prepared.job, endings.count(prepared, verdicts)
-    is_whole = not any(verdict.is_pending for verdict in verdicts)
-    if is_whole and _judged(job, counts, verdicts) == "Completed":
+    if verdicts.is_whole and _judged(job, counts, verdicts) == "Completed":
         columns = verdicts.columns or manifest.empty_columns(prepared)
         outputs, files = publish_outputs(prepared, verdicts, columns)
         ending = endings.completed(counts, outputs, columns, files)
     else:
-        ending = endings.failed(job, counts, is_whole=is_whole, is_of_rows=_is_of_rows(job, verdicts))
+        ending = endings.failed(job, counts, is_whole=verdicts.is_whole, is_of_rows=_is_of_rows(job, verdicts))
     publish_failures(prepared.workspace, verdicts.failures())
     return _with_highlights(ending, prepared, verdicts)
 

@@ -7,7 +7,7 @@ import os
 import tempfile
 import threading
 import weakref
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from heapq import merge
@@ -74,7 +74,7 @@ class Shelf(Sequence[Item], Generic[Item]):
         while some := list(islice(rest, PAGE - self._length % PAGE)):
             number = self._length // PAGE
             with self._lock:
-                page = self._page(number) if self._length % PAGE else self._begun(number)
+                page = self._page(number) if self._length % PAGE else self._begun(number, some[0])
                 page += some
                 self._changed.add(number)
                 self._length += len(some)
@@ -119,13 +119,11 @@ class Shelf(Sequence[Item], Generic[Item]):
             yield from some
             start += len(some)
 
-    def page(self, number: int) -> list[Item]:
-        """The items from ``number * PAGE`` on, at most PAGE of them; not to be changed."""
-        return self._page(number)
-
-    def _begun(self, number: int) -> list[Item]:
-        self._put(number, [])
-        return self._pages[number]
+    def _begun(self, number: int, first: Item) -> list[Item]:  # noqa: ARG002  # for who keeps the first ones
+        """A new page, without its first item yet."""
+        page: list[Item] = []
+        self._put(number, page)
+        return page
 
     def _page(self, number: int) -> list[Item]:
         with self._lock:
@@ -193,13 +191,40 @@ def in_order(records: Iterable[Record]) -> Iterator[Record]:
     return merge(*runs) if len(bounds) > 2 else iter(shelf)  # noqa: PLR2004  # several runs
 
 
+class Ordered(Shelf[Item]):
+    """A list whose items come in the ascending order of a key, to find them by it."""
+
+    def __init__(
+        self,
+        items: Iterable[Item] = (),
+        *,
+        key: Callable[[Item], Any] = _itself,
+        pack: Callable[[Item], Any] = _itself,
+        unpack: Callable[[Any], Item] = _itself,
+    ) -> None:
+        self._key = key
+        self._firsts: list[Any] = []
+        """The key of the first item on each page."""
+        super().__init__(items, pack=pack, unpack=unpack)
+
+    def _begun(self, number: int, first: Item) -> list[Item]:
+        self._firsts.append(self._key(first))
+        return super()._begun(number, first)
+
+    def place_from(self, key: Any) -> int:
+        """The place of the first item that has this key, or one after it."""
+        if not self._firsts:
+            return 0
+        number = max(bisect_left(self._firsts, key) - 1, 0)
+        return number * PAGE + bisect_left(self._page(number), key, key=self._key)
+
+
 class Names(Collection[str]):
     """A set of any number of texts, ascending. Raises StorageError."""
 
     def __init__(self, names: Iterable[str]) -> None:
         ordered = in_order((name,) for name in names)
-        self._names = Shelf(name for (name,), _ in groupby(ordered))
-        self._heads = [self._names[first] for first in range(0, len(self._names), PAGE)]
+        self._names = Ordered(name for (name,), _ in groupby(ordered))
 
     def __len__(self) -> int:
         return len(self._names)
@@ -208,8 +233,7 @@ class Names(Collection[str]):
         return iter(self._names)
 
     def __contains__(self, name: object) -> bool:
-        if not isinstance(name, str) or not self._heads or name < self._heads[0]:
+        if not isinstance(name, str):
             return False
-        page = self._names.page(bisect_right(self._heads, name) - 1)
-        place = bisect_left(page, name)
-        return place < len(page) and page[place] == name
+        place = self._names.place_from(name)
+        return place < len(self._names) and self._names[place] == name

@@ -106,6 +106,9 @@ class Verdicts:
         self._refusals: dict[str, str] = {}
         self.columns: tuple[Column, ...] = ()
         """Of all good files together; none where there is no row."""
+        self.is_whole = True
+        """Whether each file is scored or has failed."""
+        self._has_failures = False
         absorbed: set[tuple[Column, ...]] = set()
         for verdict in self:
             kinds = dict.fromkeys(segment.part.columns for segment in verdict.scored if segment.part)
@@ -113,8 +116,11 @@ class Verdicts:
                 self.columns = reduce(writers.unify, (each for each in kinds if each not in absorbed), self.columns)
             except AnswerRefused as error:
                 self._refusals[verdict.file.name] = str(error)
+                self._has_failures = True
             else:
                 absorbed.update(kinds)
+                self.is_whole &= not verdict.is_pending
+                self._has_failures |= verdict.files_failed > 0 or any(segment.aside for segment in verdict.scored)
 
     def __iter__(self) -> Iterator[FileVerdict]:
         if self.receipts.is_whole:
@@ -148,7 +154,7 @@ class Verdicts:
 
         With a scoring script one for each mini-batch with failed files.
         """
-        for verdict in self:
+        for verdict in self if self._has_failures else ():
             if verdict.failed is not None:
                 yield self.receipts.failure(verdict.failed)
             elif verdict.refusal is not None and self.receipts.is_whole:

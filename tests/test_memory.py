@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +50,39 @@ for size in sizes:
     assert summary.status == "Completed", summary.message
     print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 """
+ALL_BUT_SCORING = """
+import re, sys
+from pathlib import Path
+from types import SimpleNamespace
+import batchscore.runner
+from batchscore.inputs import Selection, list_inputs
+from batchscore.job import Job
+from batchscore.journal import Header, Journal
+from batchscore.outcome import Column, Outcome, Scored
+from batchscore.publishing import merged, output_files
+from batchscore.receipts import Receipts
+from batchscore.resuming import remaining, write_inputs
+from batchscore.settings import CsvOptions, MiniBatchSize
+from batchscore.splitting import Cutting, split
+from batchscore.summary import Verdicts
+
+place, *folders = sys.argv[1:]
+columns = (Column("prediction", "double", "prediction"),)
+for folder in folders:
+    job = Job(model="m", inputs=(folder,), output=place)
+    listing = list_inputs((folder,), Selection("/nowhere"))
+    write_inputs(SimpleNamespace(folder=place, share=str), listing)
+    plan = split(listing.files, Cutting(MiniBatchSize(files=1), CsvOptions(), True))
+    with Journal(f"{place}/journal.jsonl", Header("job", {}, "m", "m", 1, (), (), ()), is_new=True) as journal:
+        receipts = Receipts(plan, journal)
+        for batch in remaining(receipts, (), job):
+            entries = (Scored(piece, 1, f"{batch.part_name}.csv", 0, 9) for piece in batch.slices)
+            receipts.record(Outcome(batch.number, tuple(entries), columns))
+        verdicts = Verdicts(receipts)
+        (file,) = output_files(job, verdicts)
+        print(sum(1 for _ in merged(file.segments)), listing.folders, receipts.files_failed)
+    print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
 SMALL, BIG = 100_000, 1_000_000
 """Rows."""
 
@@ -78,6 +113,26 @@ def test_a_big_file_takes_no_more_memory_than_a_small_one(
     assert done.returncode == 0, done.stderr
     small, big = (int(kilobytes) << 10 for kilobytes in done.stdout.split())
     assert big - small < size / 2, f"{(big - small) >> 20} MB more for a file of {size >> 20} MB"
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a place where files cost nothing")
+def test_the_job_s_own_process_is_no_larger_with_many_files_and_mini_batches() -> None:
+    """Listed, planned, journaled and gone through for publishing; a file more is allowed 200 bytes."""
+    few, many = 10_000, 60_000
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
+        for number in (few, many):
+            Path(place, str(number)).mkdir()
+            for each in range(number):
+                os.mknod(f"{place}/{number}/{each:06d}.csv")
+        done = subprocess.run(
+            [sys.executable, "-c", ALL_BUT_SCORING, place, f"{place}/{few}", f"{place}/{many}"],
+            capture_output=True, text=True, check=False, cwd=ROOT,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    of_few, small, of_many, big = done.stdout.splitlines()
+    assert (of_few, of_many) == (f"{few} 1 0", f"{many} 1 0")
+    assert int(big) - int(small) < (many - few) * 200 / 1024
+    assert int(big) < 120 << 10
 
 
 def test_what_the_parent_knows_of_a_mini_batch_is_small_whatever_became_of_it(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ X = (Column("x", "int64", "prediction"),)
 Y = (Column("y", "int64", "prediction"),)
 WIDE = (Column("x", "double", "prediction"),)
 
+pytestmark = pytest.mark.usefixtures("pages")
+
 
 def file(name: str, version: str = "1") -> InputFile:
     return InputFile(name, f"/in/{name}", 10, version)

@@ -7,6 +7,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
@@ -25,7 +26,7 @@ MAX_VISITS = 1000
 def found_here(entry: str, selection: Selection) -> Iterator[Found]:
     path = local_path(entry, "INPUT")
     if os.path.isdir(path):  # noqa: PTH112
-        yield from _walk(path, "", selection, set(), Counter())
+        yield from _walk(path, "", selection, _Way())
     elif os.path.exists(path):  # noqa: PTH110
         status = os.stat(path)  # noqa: PTH116
         if not stat.S_ISREG(status.st_mode):
@@ -58,7 +59,7 @@ def _matched(match: str, fixed: PurePosixPath, selection: Selection) -> Iterator
     """The files that a match of a glob stands for."""
     name = _text(os.path.relpath(match, fixed))
     if os.path.isdir(match):  # noqa: PTH112
-        return _walk(match, "" if name == "." else f"{name}/", selection, set(), Counter())
+        return _walk(match, "" if name == "." else f"{name}/", selection, _Way())
     return _file(name, match, selection)
 
 
@@ -104,15 +105,25 @@ def _before_wildcard(parts: tuple[str, ...]) -> tuple[str, ...]:
     return parts[:magic]
 
 
-def _walk(
-    folder: str, prefix: str, selection: Selection, above: set[tuple[int, int]], visits: Counter[tuple[int, int]]
-) -> Iterator[Found]:
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a walk has come to a folder."""
+
+    above: frozenset[tuple[int, int]] = frozenset()
+    """The folders that it is in, by device and number there."""
+    has_links: bool = False
+    visits: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Of all folders that ways with links lead to, of which there are few."""
+
+
+def _walk(folder: str, prefix: str, selection: Selection, way: _Way) -> Iterator[Found]:
     status = os.stat(folder)  # noqa: PTH116
     identity = (status.st_dev, status.st_ino)
-    if identity in above or selection.is_output(folder):
+    if identity in way.above or selection.is_output(folder):
         return
-    visits[identity] += 1
-    if visits[identity] > MAX_VISITS:
+    if way.has_links:
+        way.visits[identity] += 1
+    if way.has_links and way.visits[identity] > MAX_VISITS:
         raise UsageError(f"links lead to {folder} and back in more than {MAX_VISITS:,} ways; leave them out, --exclude")
     _refuse_tables(folder)
     try:
@@ -124,7 +135,8 @@ def _walk(
         name, path = prefix + _text(raw), os.path.join(folder, raw)  # noqa: PTH118
         # os.path.isdir knows links in a circle; what is no link needs no look at the disk
         if os.path.isdir(path) if sort == "link" else sort == "folder":  # noqa: PTH112
-            yield from _walk(path, f"{name}/", selection, above | {identity}, visits)
+            here = _Way(way.above | {identity}, way.has_links or sort == "link", way.visits)
+            yield from _walk(path, f"{name}/", selection, here)
         else:
             yield from _file(name, path, selection)
 

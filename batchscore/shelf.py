@@ -21,7 +21,7 @@ Record = TypeVar("Record", bound="tuple[Any, ...]")
 
 PAGE = 256
 """Items of a page."""
-KEPT = 24_576
+KEPT = 20_480
 """Items of a list that is in memory as a whole."""
 SORTED = 8192
 """Records that are sorted at once."""

@@ -26,8 +26,8 @@ from batchscore.translating import job_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from batchscore.findings import Report
     from batchscore.progress import Watcher
-    from batchscore.report import Report
     from batchscore.summary import JobSummary
 
 EPILOG = """\b

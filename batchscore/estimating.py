@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchscore import engines, readers
+from batchscore.findings import Estimates, Finding, Sample, size_text, time_text
 from batchscore.job import Job
 from batchscore.minibatch import InputFile
 from batchscore.nouns import counted
 from batchscore.readers.source import is_compressed
-from batchscore.report import Estimates, Finding, Sample, size_text, time_text
 from batchscore.sampling import Fitting
 from batchscore.settings import AUTO_CSV_ROWS, AUTO_FILE_BYTES
 from batchscore.splitting import auto_bytes, auto_csv_bytes

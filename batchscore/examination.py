@@ -11,11 +11,11 @@ from pathlib import Path
 from batchscore import attempts, engines
 from batchscore.attempts import RetryPolicy
 from batchscore.child import WorkerSpec
+from batchscore.findings import Finding
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch
 from batchscore.outcome import Failed, Failure, Outcome, Scored
 from batchscore.planning import Prepared
 from batchscore.progress import Watcher
-from batchscore.report import Finding
 from batchscore.sampling import Fitting
 from batchscore.slots import Slots
 

@@ -21,7 +21,7 @@ from batchscore.progress import watcher
 from batchscore.settings import CsvOptions, Format, Layout, MiniBatchSize, output_name_and_format
 
 if TYPE_CHECKING:
-    from batchscore.report import Report
+    from batchscore.findings import Report
     from batchscore.summary import JobSummary
 
 Location = str | os.PathLike[str]

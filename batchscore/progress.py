@@ -146,12 +146,14 @@ class Lines(Notes):
             self._done += size
             now = time.monotonic()
             since, before = self._first = self._first or (now, self._done)
-            if now - self._said < LINE_SECONDS or self._done >= self._total:
-                return  # when all is done, the job's result has the next word
+            if now - self._said < LINE_SECONDS:
+                return
             self._said = now
         elapsed = now - self._begun
         left = ""
-        if self._done > before:
+        if self._done >= self._total:
+            left = "; finishing"  # the verdict, and bringing out predictions, which takes a while for many
+        elif self._done > before:
             left = f", {(now - since) * (self._total - self._done) / (self._done - before):,.0f} s left"
         whose = " by this run" if self._before else ""
         self._say(

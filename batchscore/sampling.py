@@ -13,13 +13,13 @@ from batchscore import attempts, halving, writers
 from batchscore.attempts import RetryPolicy
 from batchscore.errors import BatchscoreError, Stopped
 from batchscore.faults import ScoringRaised, WorkerFault, WorkerTimedOut
+from batchscore.findings import Finding, Sample
 from batchscore.job import Job
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch
 from batchscore.nouns import counted
 from batchscore.outcome import Column, Failed, Outcome, Quarantined, Scored
 from batchscore.planning import Prepared
 from batchscore.redaction import redact
-from batchscore.report import Finding, Sample
 from batchscore.slots import Slots
 from batchscore.storage import storage_errors
 from batchscore.writers.peeking import first_rows

@@ -23,6 +23,7 @@ from batchscore.estimating import (
     shortages,
 )
 from batchscore.examination import Examined, examine, grouped
+from batchscore.findings import DIFFERING, Estimates, Finding, InputFacts, ModelFacts, Report, Requirement, Sample
 from batchscore.glance import Glance, glance_at, unseen
 from batchscore.inputs import Listing
 from batchscore.interpreter import check_interpreter
@@ -41,7 +42,6 @@ from batchscore.planning import (
 from batchscore.progress import Silent, Watcher
 from batchscore.provisioning import interpreter_for
 from batchscore.redaction import redact
-from batchscore.report import DIFFERING, Estimates, Finding, InputFacts, ModelFacts, Report, Requirement, Sample
 from batchscore.resuming import finished_before, identify, take_over
 from batchscore.sampling import sampled_first, take_sample, with_peak
 from batchscore.signals import StopSignals

@@ -23,10 +23,10 @@ from batchscore.errors import ModelLoadError, Stopped, StorageError, UsageError
 from batchscore.face import run
 from batchscore.faults import ModelNotLoaded
 from batchscore.joblog import capped
+from batchscore.joblog.attempttable import COLUMNS
 from batchscore.joblog.capped import CappedFile
 from batchscore.joblog.printed import Reader
 from batchscore.joblog.process import ProcessLog, node_name
-from batchscore.joblog.report import COLUMNS
 from batchscore.runner import run_job
 from batchscore.settings import MiniBatchSize
 from batchscore.storage import publish

@@ -90,7 +90,7 @@ SAME_LAYER = {
     ("script", "outputfolder"),
     ("script", "writers"),
     ("scriptfiles", "planning"),
-    ("report", "inputs"),
+    ("findings", "inputs"),
     ("sampling", "planning"),
     ("sharing", "sharedwork"),
     ("shelf", "storage"),

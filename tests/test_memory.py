@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,12 +19,16 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, SaveModel
 
+from batchscore import readers, writers
 from batchscore.journal import Header, Journal
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch, compact
 from batchscore.outcome import Failed, Failure, Outcome, Quarantined, Scored
 from batchscore.plan import Plan
 from batchscore.receipts import Receipts
+from batchscore.schema import ColumnSpec, Schema
 from batchscore.segments import Segment
+from batchscore.settings import ScoringSettings
+from batchscore.writers.arrow_file import batches
 
 DOUBLED = """
 import mlflow.pyfunc
@@ -94,7 +99,8 @@ def test_a_big_file_takes_no_more_memory_than_a_small_one(
 ) -> None:
     """One mini-batch, read, scored, written and joined in one process, whose peak is what the longest of them took."""
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.types import ColSpec
+    from mlflow.types import Schema as Columns
 
     for rows in (SMALL, BIG):
         x = np.random.default_rng(rows).random(rows)
@@ -104,7 +110,7 @@ def test_a_big_file_takes_no_more_memory_than_a_small_one(
         else:
             pq.write_table(table, tmp_path / f"{rows}.parquet", use_dictionary=False)  # one row group
     size = (tmp_path / f"{BIG}.{form}").stat().st_size
-    model = save_model(DOUBLED, ModelSignature(Schema([ColSpec("double", "x")])))
+    model = save_model(DOUBLED, ModelSignature(Columns([ColSpec("double", "x")])))
     done = subprocess.run(
         [sys.executable, "-c", WHOLE_JOB, model, tmp_path, form, str(SMALL), str(BIG)],
         env={**clean_environment, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
@@ -133,6 +139,43 @@ def test_the_job_s_own_process_is_no_larger_with_many_files_and_mini_batches() -
     assert (of_few, of_many) == (f"{few} 1 0", f"{many} 1 0")
     assert int(big) - int(small) < (many - few) * 200 / 1024
     assert int(big) < 120 << 10
+
+
+def test_the_columns_of_a_row_group_are_read_a_little_at_a_time(tmp_path: Path) -> None:
+    """Wide files have many: what is held of each beside the batch at hand is a buffer of 256 KB and a page."""
+    columns, rows = 40, 100_000
+    names = [f"x{number}" for number in range(columns)]
+    values = np.random.default_rng(0).random((columns, rows))
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table(list(values), names=names), path, use_dictionary=False, data_page_size=1 << 15)
+    file = InputFile("x.parquet", str(path), path.stat().st_size, "1")
+    schema = Schema(tuple(ColumnSpec(name, "double") for name in names))
+    before, held, found = pa.total_allocated_bytes(), 0, 0
+    for chunk in readers.read(FileSlice(file), schema, ScoringSettings(rows_per_call=1_000)):
+        found += chunk.rows
+        held = max(held, pa.total_allocated_bytes() - before)
+    assert found == rows
+    assert held < columns * (450 << 10), f"{held >> 10} KB"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is resident of files is read from /proc")
+def test_a_part_that_is_joined_does_not_stay_in_memory(tmp_path: Path) -> None:
+    """The batches of a part are read one after the other, and none of its pages is mapped."""
+    path = str(tmp_path / "part")
+    with writers.open_part("parquet", path, {}) as part:
+        for number in range(32):
+            part.write(pa.table({"x": np.random.default_rng(number).random(65_536)}))
+    size, before, held = Path(path).stat().st_size, _mapped(), 0
+    for batch in batches(path):
+        assert batch.num_rows == 65_536
+        held = max(held, _mapped() - before)
+    assert held < size / 4, f"{held >> 20} MB of a part of {size >> 20} MB"
+
+
+def _mapped() -> int:
+    """Bytes of files that are resident in this process."""
+    found = re.search(r"RssFile:\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(found[1]) << 10 if found else 0
 
 
 def test_what_the_parent_knows_of_a_mini_batch_is_small_whatever_became_of_it(tmp_path: Path) -> None:

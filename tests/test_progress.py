@@ -71,9 +71,13 @@ def said(monkeypatch: pytest.MonkeyPatch, total: int, todo: int, *steps: tuple[f
     return stream.getvalue().splitlines()
 
 
-def test_lines_end_before_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes then is the job's result, which may be that it failed."""
-    assert said(monkeypatch, 2000, 2000, (20, 10, 1000), (40, 10, 1000)) == ["50 % of the input, 10 rows, 0 rows/s"]
+def test_the_last_line_says_that_what_comes_may_take_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what: the job may have failed."""
+    assert said(monkeypatch, 2000, 2000, (20, 10, 1000), (40, 50, 1000)) == [
+        "50 % of the input, 10 rows, 0 rows/s",
+        "100 % of the input, 60 rows, 2 rows/s; finishing",
+    ]
+    assert said(monkeypatch, 2000, 2000, (2, 10, 1000), (4, 10, 1000)) == [], "a short job has its result to say"
 
 
 def test_what_is_left_is_told_from_the_second_mini_batch_on_without_the_loading_of_the_model(

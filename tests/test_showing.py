@@ -34,7 +34,7 @@ from batchscore.runner import run_job
 from batchscore.runplan import RunPlan
 from batchscore.showing import look, text
 from batchscore.showing.reasons import EXAMPLES, Reasons, pattern
-from batchscore.showing.report import Report
+from batchscore.showing.shown import Report
 from batchscore.showing.unfinished import Tally
 from batchscore.storage import Folder
 from batchscore.summary import Counts

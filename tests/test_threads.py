@@ -168,6 +168,41 @@ def test_an_mlflow_model_inside_a_users_model_is_reached(tmp_path: Path) -> None
     assert neighbours.n_jobs == 2
 
 
+class Wrapper:
+    """As users write them: neither an estimator nor a model of MLflow's."""
+
+    def __init__(self, inside: Any) -> None:
+        self.inside, self.n_jobs = inside, 8
+
+
+class Unchangeable:
+    n_jobs = property(lambda _: 8)
+
+    def __init__(self) -> None:
+        vars(self)["n_jobs"] = 8
+
+
+def test_wrappers_of_the_users_own_are_reached_and_what_is_in_them() -> None:
+    import sklearn.neighbors
+
+    neighbours = sklearn.neighbors.KNeighborsClassifier(n_jobs=-1)
+    wrapper, fixed = Wrapper({"best": neighbours}), Unchangeable()
+    around = Wrapper([wrapper, fixed])
+    around.n_jobs = "all"
+    used = limit_threads(Wrapper(around), 2)
+    assert (neighbours.n_jobs, wrapper.n_jobs, around.n_jobs, fixed.n_jobs) == (2, 2, "all", 8)
+    assert "Unchangeable" not in used.libraries
+
+
+def test_a_model_of_very_many_objects_is_looked_into_from_the_outside() -> None:
+    import sklearn.neighbors
+
+    outer, inner = (sklearn.neighbors.KNeighborsClassifier(n_jobs=-1) for _ in range(2))
+    many = [SimpleNamespace, *(Wrapper(None) for _ in range(limiting.MOST_PARTS)), Wrapper(inner)]
+    limit_threads(SimpleNamespace(many=many, outer=outer), 2)
+    assert (outer.n_jobs, inner.n_jobs) == (2, -1)
+
+
 def test_sessions_are_made_with_the_arguments_that_onnxruntime_names() -> None:
     """A model may give all of them by name."""
 

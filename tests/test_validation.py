@@ -21,11 +21,11 @@ from conftest import ROOT
 from batchscore import errors, validate
 from batchscore.cli import main_group
 from batchscore.estimating import Loaded, Room, estimate, rows_of_a_call, shortages
+from batchscore.findings import Report, Sample
 from batchscore.inputs import Selection, list_inputs
 from batchscore.job import Job
 from batchscore.minibatch import InputFile
 from batchscore.readers.checking import about_rows
-from batchscore.report import Report, Sample
 from batchscore.runner import run_job
 from batchscore.sampling import Fitting
 from batchscore.schema import ColumnSpec

@@ -12,7 +12,7 @@ from types import TracebackType
 from batchscore.errors import BatchscoreError, Stopped, UsageError
 from batchscore.faults import ModelNotLoaded
 from batchscore.job import Job
-from batchscore.joblog import report, texts
+from batchscore.joblog import attempttable, texts
 from batchscore.joblog.files import ERROR, RESULT, LogFiles
 from batchscore.joblog.process import Attempt, ProcessLog, one_line
 from batchscore.minibatch import MiniBatch
@@ -157,7 +157,7 @@ class JobLog:
         return number
 
     def attempted(self, attempt: Attempt) -> None:
-        self._files.report(report.attempt_row(attempt))
+        self._files.report(attempttable.attempt_row(attempt))
         if isinstance(attempt.result, Outcome):
             self.detail(f"{attempt.process.name}: {attempt.title} is done after {attempt.seconds:.2f} seconds")
         else:
@@ -168,7 +168,7 @@ class JobLog:
         """Nothing that isn't in the overview already."""
 
     def not_loaded(self, process: str, started: float, failure: ModelNotLoaded) -> None:
-        self._files.report(report.load_row(process, started, time.time() - started, failure))
+        self._files.report(attempttable.load_row(process, started, time.time() - started, failure))
         self._files.error(f"{process}: the model wasn't loaded: {failure.message}")
 
     def detail(self, text: str) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from batchscore import __version__
 from batchscore.errors import OutputLocked, StorageError, UsageError
 from batchscore.joblog import texts
+from batchscore.joblog.attempttable import header
 from batchscore.joblog.capped import CappedFile
 from batchscore.joblog.process import one_line
-from batchscore.joblog.report import header
 from batchscore.moments import utc
 from batchscore.progress import Watcher
 from batchscore.redaction import without

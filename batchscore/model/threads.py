@@ -6,12 +6,18 @@ import contextlib
 import functools
 import importlib
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
+
+MOST_PARTS = 10_000
+"""Objects of a model in which a number of threads is looked for, the outermost first."""
 
 
 @dataclass(slots=True)
@@ -41,7 +47,7 @@ def prepare_threads(path: str, threads: int) -> None:
 
 
 def limit_threads(raw: Any, threads: int) -> ThreadsUsed:
-    """The native libraries and the estimator, with all estimators inside it, use ``threads`` threads from now on.
+    """The native libraries and the model, with all estimators inside it, use ``threads`` threads from now on.
 
     Estimators keep `n_jobs` from their training: OMP_NUM_THREADS has no effect on LightGBM's, for one. Those whose
     result would depend on the threads' timing get one, and so do those that would start processes.
@@ -102,8 +108,8 @@ _SPREAD_OVER_PROCESSES = {
 
 
 def _limit_jobs(estimator: Any, threads: int, used: ThreadsUsed) -> None:
-    """An estimator's n_jobs; scikit-learn's None is one already."""
-    if vars(estimator).get("n_jobs") is None:
+    """The n_jobs of an estimator, or of a wrapper of the user's own; scikit-learn's None is one already."""
+    if not isinstance(vars(estimator).get("n_jobs"), (int, np.integer)):
         return
     name = type(estimator).__name__
     kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(estimator).__mro__}
@@ -113,8 +119,9 @@ def _limit_jobs(estimator: Any, threads: int, used: ThreadsUsed) -> None:
         if threads > 1:
             used.notes.append(f"{name} predicts with 1 thread, since {why}; more workers make it faster")
         threads = 1
-    estimator.n_jobs = threads
-    used.took(name, threads)
+    with contextlib.suppress(AttributeError):  # not to be changed, as in a frozen dataclass
+        estimator.n_jobs = threads
+        used.took(name, threads)
 
 
 def _limit_lightgbm(model: Any, threads: int, used: ThreadsUsed) -> None:
@@ -179,11 +186,15 @@ def _limit_sessions(onnxruntime: Any, threads: int) -> None:
 
 
 def _parts(raw: Any) -> Iterator[Any]:
-    """The model and the estimators in its attributes, in theirs, and so on: steps, fitted copies, search results."""
+    """The model and the objects in its attributes, in theirs, and so on: steps, fitted copies, wrappers.
+
+    What the standard library has made is left out, and so is what lies beyond very many objects.
+    """
     seen: set[int] = set()
-    waiting = [raw]
-    while waiting:
-        candidate = waiting.pop()
+    waiting = deque([raw])
+    parts = 0
+    while waiting and parts < MOST_PARTS:
+        candidate = waiting.popleft()
         if id(candidate) in seen:
             continue
         seen.add(id(candidate))
@@ -194,12 +205,13 @@ def _parts(raw: Any) -> Iterator[Any]:
         elif type(candidate).__module__ == "mlflow.pyfunc":  # a model of MLflow's inside a user's
             with contextlib.suppress(Exception):  # not all flavours give theirs away
                 waiting.append(candidate.get_raw_model())
-        elif hasattr(candidate, "__dict__") and (candidate is raw or _is_estimator(candidate)):
+        elif hasattr(candidate, "__dict__") and (candidate is raw or _may_have_threads(candidate)):
+            parts += 1
             yield candidate
             waiting.extend(vars(candidate).values())
 
 
-def _is_estimator(candidate: Any) -> bool:
-    if isinstance(candidate, type):
+def _may_have_threads(candidate: Any) -> bool:
+    if isinstance(candidate, (type, ModuleType, FunctionType)):
         return False
-    return hasattr(candidate, "get_params") or type(candidate).__module__.partition(".")[0] in _LIMITS
+    return type(candidate).__module__.partition(".")[0] not in sys.stdlib_module_names

@@ -12,14 +12,17 @@ import pyarrow.parquet as pq
 
 from batchscore.errors import FileRefused
 from batchscore.readers.source import opened, quoted
+from batchscore.storage import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from batchscore.minibatch import InputFile
 
-BUFFER_BYTES = 1 << 20
-"""What is read at once of each column; without it pyarrow holds whole row groups."""
+BUFFER_BYTES = 1 << 18
+"""What is read at once of each column, and held; without it pyarrow holds whole row groups. Larger ones are slower."""
+STORE_BUFFER_BYTES = 1 << 20
+"""The same of a file on a store, where each reading is a request."""
 
 _MARKS = (b"PAR1", b"PARE")
 """At both ends; the other one of files whose footer is encrypted."""
@@ -31,14 +34,14 @@ def opened_parquet(file: InputFile) -> Iterator[pq.ParquetFile]:
     """The file, its footer read; what pyarrow raises about it while it is open becomes FileRefused."""
     with opened(file) as stored:
         try:
-            yield open_parquet(stored)
+            yield open_parquet(stored, STORE_BUFFER_BYTES if is_remote(file.path) else BUFFER_BYTES)
         except MemoryError:
             raise
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: of names
             raise FileRefused(f"the file can't be read as Parquet: {_first_line(error)}; is it complete?") from error
 
 
-def open_parquet(stored: Any, buffer_size: int = BUFFER_BYTES) -> pq.ParquetFile:
+def open_parquet(stored: Any, buffer_size: int) -> pq.ParquetFile:
     """A stream's footer. Raises FileRefused for what isn't Parquet, and whatever pyarrow raises."""
     _refuse_other_formats(stored)
     parquet = pq.ParquetFile(stored, pre_buffer=False, buffer_size=buffer_size)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from batchscore.errors import FileRefused
+from batchscore.readers.ahead import read_ahead
+from batchscore.readers.gunzip import Gunzip
 from batchscore.storage import open_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from batchscore.minibatch import InputFile
     from batchscore.settings import CsvOptions
@@ -47,8 +48,13 @@ def delimiter_of(file: InputFile, csv: CsvOptions) -> str:
 def read_blocks(file: InputFile, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
     """The decompressed bytes in [start, stop), a block at a time; FileRefused where they can't be read.
 
-    Compressed files are read whole.
+    Compressed files are read whole, and decompressed while what came before is worked on.
     """
+    blocks = _blocks(file, start, stop)
+    return read_ahead(blocks) if is_compressed(file) else blocks
+
+
+def _blocks(file: InputFile, start: int, stop: int | None) -> Generator[bytes, None, None]:
     with opened(file, None if is_compressed(file) else stop) as stored:
         try:
             stream = _decompressed(file, stored)
@@ -66,7 +72,7 @@ def _decompressed(file: InputFile, stored: BinaryIO) -> BinaryIO:
     name = file.name.lower()
     if name.endswith(".gz"):
         _refuse_unless(stored, "gzip", lambda head: head.startswith(b"\x1f\x8b"))
-        return cast("BinaryIO", gzip.GzipFile(fileobj=stored))
+        return cast("BinaryIO", Gunzip(stored))
     if name.endswith(".zst"):
         import pyarrow as pa
 

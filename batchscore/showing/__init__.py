@@ -19,7 +19,7 @@ from batchscore.moments import seconds_of
 from batchscore.redaction import redact
 from batchscore.runplan import RunPlan
 from batchscore.showing.reasons import Reasons, read_failures
-from batchscore.showing.report import Progress, Report
+from batchscore.showing.shown import Progress, Report
 from batchscore.showing.unfinished import Tally, tally
 from batchscore.storage import access_of, storage_errors, using
 from batchscore.workspace import Workspace

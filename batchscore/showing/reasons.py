@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from batchscore.minibatch import Json
-from batchscore.showing.report import Reason
+from batchscore.showing.shown import Reason
 
 TOP = 10
 EXAMPLES = 3

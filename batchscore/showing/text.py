@@ -9,7 +9,7 @@ from batchscore.minibatch import Json
 from batchscore.moments import seconds_of
 from batchscore.nouns import counted
 from batchscore.redaction import redact
-from batchscore.showing.report import Progress, Reason, Report
+from batchscore.showing.shown import Progress, Reason, Report
 
 _WIDEST = 100
 """Characters of a text in a table."""

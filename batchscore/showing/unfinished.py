@@ -13,7 +13,7 @@ from batchscore.minibatch import FileSlice, Json
 from batchscore.moments import seconds_of
 from batchscore.outcome import Failure, Outcome, Quarantined, Scored
 from batchscore.runplan import RunPlan
-from batchscore.showing.report import Progress
+from batchscore.showing.shown import Progress
 from batchscore.stopwatch import Spent
 from batchscore.workspace import Workspace
 

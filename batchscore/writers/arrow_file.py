@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def batches(path: str) -> Iterator[pa.RecordBatch]:
-    """The part's rows, as they were written. Raises StorageError."""
-    with storage_errors("read", path), pa.memory_map(path) as source:
+    """The part's rows, as they were written, one batch in memory. Raises StorageError."""
+    with storage_errors("read", path), pa.OSFile(path) as source:  # mapped, all that was read would stay resident
         try:
             reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(use_threads=False))
             for number in range(reader.num_record_batches):

@@ -18,7 +18,7 @@ from batchscore.readers import Chunk, Refuse
 from batchscore.redaction import secret_values, without
 from batchscore.schema import Schema
 from batchscore.settings import ScoringSettings
-from batchscore.writers.parts import PartFile, storage_errors
+from batchscore.writers.parts import PartFile, part_errors
 
 
 class SetAside:
@@ -68,7 +68,7 @@ class SetAside:
         piece, line = self._piece, failure.line()
         if self._file is None:
             self._file = PartFile(self._path)
-        with storage_errors("write", self._path):
+        with part_errors("write", self._path):
             self._file.stream.write(line)
         known = self._found.get(piece) or Quarantined(0, Path(self._path).name, self._size, self._size)
         self._size += len(line)

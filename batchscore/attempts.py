@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Protocol
@@ -11,9 +11,7 @@ from typing import Protocol
 from batchscore.faults import ScoringRaised, WorkerDied, WorkerFault, WorkerOutgrew, WorkerTimedOut
 from batchscore.halving import find_bad_rows
 from batchscore.minibatch import FileSlice, MiniBatch
-from batchscore.outcome import Failed, Failure, Outcome
-
-Progress = Callable[[int], None]
+from batchscore.outcome import Failed, Failure, Outcome, Progress
 
 _OUT_OF_MEMORY = "; often the system's answer to a lack of memory: fewer workers or fewer rows per call need less"
 _TOO_BIG = " (--memory-limit); fewer rows per call (--rows-per-call) or a smaller --mini-batch-size need less"
@@ -48,7 +46,7 @@ class Workers(Protocol):
 
 
 def score(
-    workers: Workers, mini_batch: MiniBatch, policy: RetryPolicy, on_progress: Progress = lambda _: None
+    workers: Workers, mini_batch: MiniBatch, policy: RetryPolicy, on_progress: Progress = lambda *_: None
 ) -> tuple[Outcome, ...]:
     """What became of each slice, in order: one outcome, or one for each file where they had to be tried one by one.
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from batchscore.errors import FileRefused
 from batchscore.minibatch import Json, MiniBatch
-from batchscore.outcome import Failed, Failure, Outcome, Scored, SliceOutcome
+from batchscore.outcome import Failed, Failure, Outcome, Progress, Scored, SliceOutcome
 from batchscore.readers.checking import check
 from batchscore.redaction import redact
 from batchscore.schema import Schema
@@ -26,7 +24,7 @@ class Examiner:
     def close(self) -> None:
         """Nothing to clean up."""
 
-    def score(self, mini_batch: MiniBatch, progress: Callable[[int], None]) -> Outcome:
+    def score(self, mini_batch: MiniBatch, progress: Progress) -> Outcome:
         """An entry for each file, nothing written; a Scored one has 1 as its stop where its rows were counted."""
         entries: list[SliceOutcome] = []
         notes: dict[str, None] = {}

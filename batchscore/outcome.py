@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from batchscore.minibatch import FileSlice, Json
 from batchscore.stopwatch import Spent
 
 _LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
 """Beyond ASCII, whose control characters JSON escapes."""
+
+
+class Progress(Protocol):
+    """Who is told after each chunk of a mini-batch."""
+
+    def __call__(self, rows: int, size: int = 0, /) -> None:
+        """``rows`` of the chunk, and how far the mini-batch has come, of its bytes; 0 where that isn't known."""
 
 
 @dataclass(frozen=True, slots=True)

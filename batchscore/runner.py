@@ -201,12 +201,15 @@ class _Crew:
 
     def score(self, mini_batch: MiniBatch) -> Scoring:
         """A mini-batch with what became of it; with nothing where the job is being stopped."""
-        seen = 0
+        seen = read = 0
 
-        def progress(rows: int) -> None:
-            nonlocal seen
+        def progress(rows: int, size: int = 0) -> None:
+            nonlocal seen, read
             seen += rows
             self.log.scored(rows)
+            if (more := min(size, mini_batch.size) - read) > 0:  # an attempt after a failed one begins anew
+                read += more
+                self.log.finished(more)
 
         if self.grace.is_stopping:
             return mini_batch, ()
@@ -218,6 +221,7 @@ class _Crew:
                 return mini_batch, ()
             raise
         self.log.scored(sum(outcome.rows for outcome in outcomes) - seen)  # rows of failed attempts don't count
+        self.log.finished(mini_batch.size - read)
         return mini_batch, outcomes
 
 
@@ -245,7 +249,6 @@ class _Books:
                 for note in outcome.notes:
                     self.log.note(note)
             self.log.recorded(mini_batch, outcomes)
-            self.log.finished(mini_batch.size)
             if self.job.fail_fast and not allows(self.job.error_threshold, self.receipts.files_failed, self.files):
                 break
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
@@ -17,7 +17,7 @@ from batchscore.findings import Finding, Sample
 from batchscore.job import Job
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch
 from batchscore.nouns import counted
-from batchscore.outcome import Column, Failed, Outcome, Quarantined, Scored
+from batchscore.outcome import Column, Failed, Outcome, Progress, Quarantined, Scored
 from batchscore.planning import Prepared
 from batchscore.redaction import redact
 from batchscore.slots import Slots
@@ -111,7 +111,7 @@ class _Impatient:
         self._deaths = 0
 
     def ask(
-        self, mini_batch: MiniBatch, timeout: float, on_progress: Callable[[int], None], *, restarts_clock: bool = True
+        self, mini_batch: MiniBatch, timeout: float, on_progress: Progress, *, restarts_clock: bool = True
     ) -> Outcome:
         try:
             return self._slots.ask(mini_batch, timeout, on_progress, restarts_clock=restarts_clock)

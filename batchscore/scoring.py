@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 
@@ -19,10 +18,11 @@ from batchscore.errors import FileRefused
 from batchscore.minibatch import FileSlice, InputFile, Json, Mended, MiniBatch, Trial
 from batchscore.model import Model, load, open_libraries
 from batchscore.model.requirements import differences
-from batchscore.outcome import Failed, Failure, Outcome, Scored, SliceOutcome
+from batchscore.outcome import Failed, Failure, Outcome, Progress, Scored, SliceOutcome
 from batchscore.placing import placed
 from batchscore.readers import Chunk
 from batchscore.readers.bundles import Share
+from batchscore.readers.source import POSITION
 from batchscore.readers.together import read_together
 from batchscore.redaction import secret_values, without
 from batchscore.seeding import seed
@@ -33,9 +33,6 @@ from batchscore.storage import facts_of, is_remote
 
 MAX_RECORD_CHARS = 65_536
 """Of the bad record of a file that fails: it goes to the parent. Rows that are put aside keep theirs whole."""
-
-Progress: TypeAlias = Callable[[int], None]
-"""Called with the number of rows after each call of predict."""
 
 
 class ModelScorer:
@@ -110,11 +107,25 @@ def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progr
         chunks = scorer.model.watch.over("read", _chunks(scorer, ledger, aside))
         if isinstance(mini_batch.portion, Mended):
             chunks = cut(chunks, mini_batch.portion.calls)
+        POSITION.bytes = rows = 0
         with contextlib.closing(chunks):  # who keeps what predict raised would keep what reads ahead, too
             for call in calls(chunks, scorer.settings):
-                progress(_score_call(scorer, call, ledger, part))
+                scored = _score_call(scorer, call, ledger, part)
+                rows += scored
+                progress(scored, _bytes_done(mini_batch, rows))
                 del call  # before more is read
     return ledger.outcome(part, path.name, aside, time.perf_counter() - begun)
+
+
+def _bytes_done(mini_batch: MiniBatch, rows: int) -> int:
+    """How far a mini-batch of one slice has come, of its bytes: by its rows if they are known, else by what was read.
+
+    0 for one of many files, which are small.
+    """
+    if len(mini_batch.slices) > 1:
+        return 0
+    [piece] = mini_batch.slices
+    return min(piece.bytes * rows // piece.max_rows if piece.max_rows else POSITION.bytes, piece.bytes)
 
 
 def _score_call(scorer: ModelScorer, call: list[Part], ledger: Ledger, part: writers.PartWriter) -> int:

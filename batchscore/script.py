@@ -7,7 +7,6 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +16,7 @@ from batchscore import writers
 from batchscore.deployment import OutputAction
 from batchscore.errors import AnswerRefused, ModelLoadError
 from batchscore.minibatch import Json, MiniBatch
-from batchscore.outcome import Column, Failure, Outcome, Scored
+from batchscore.outcome import Column, Failure, Outcome, Progress, Scored
 from batchscore.outputfolder import OutputFolder
 from batchscore.settings import Format, Writer
 from batchscore.stopwatch import Spent, Stopwatch
@@ -142,7 +141,7 @@ class ScriptScorer:
         finally:
             self._output.tell_rest()
 
-    def score(self, mini_batch: MiniBatch, progress: Callable[[int], None]) -> Outcome:  # noqa: ARG002 (all or nothing)
+    def score(self, mini_batch: MiniBatch, progress: Progress) -> Outcome:  # noqa: ARG002 (all or nothing)
         """What became of a mini-batch: its part is what run() returned, beside it lie the files that it wrote.
 
         Raises AnswerRefused for a result that is no list, tuple or DataFrame and for files that can't be published,

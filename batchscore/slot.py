@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from batchscore.channel import BadMessage, ChannelClosed, ChannelTimeout
@@ -22,11 +22,9 @@ from batchscore.joblog.process import Attempt, ProcessLog
 from batchscore.loading import LAST_WORDS, fatal, loaded
 from batchscore.minibatch import Json, MiniBatch
 from batchscore.nursery import Nursery
-from batchscore.outcome import Outcome
+from batchscore.outcome import Outcome, Progress
 from batchscore.stopwatch import Lap
 from batchscore.trust import Trust
-
-Progress = Callable[[int], None]
 
 
 class Slot:
@@ -120,13 +118,13 @@ class Slot:
         self,
         mini_batch: MiniBatch,
         timeout: float,
-        on_progress: Progress = lambda _: None,
+        on_progress: Progress = lambda *_: None,
         *,
         restarts_clock: bool = True,
     ) -> Outcome:
         """What became of the mini-batch.
 
-        The timeout (seconds) is for each chunk: a chunk's end, reported to ``on_progress`` with its rows, restarts the
+        The timeout (seconds) is for each chunk: a chunk's end, reported to ``on_progress`` with it, restarts the
         clock, unless that is to run for the whole mini-batch. Raises a WorkerFault, ModelNotLoaded, Abandoned, or one
         of ``errors`` that ends the job.
         """
@@ -142,8 +140,8 @@ class Slot:
                 while True:
                     limit = timeout if deadline is None else max(deadline - time.monotonic(), 0)
                     match attempt.heard(child.channel.receive(limit)):
-                        case {"kind": "progress", "rows": int(rows)} if rows >= 0:
-                            on_progress(rows)
+                        case {"kind": "progress", "rows": int(rows), "bytes": int(size)} if min(rows, size) >= 0:
+                            on_progress(rows, size)
                         case {"kind": "outcome", "outcome": dict(outcome)}:
                             checked = _checked(outcome, attempt.mini_batch)
                             self._trust.take(checked.number, is_scored=True)

@@ -17,9 +17,9 @@ from batchscore.joblog.process import Listener, ProcessLog
 from batchscore.memorywatch import MemoryWatch
 from batchscore.minibatch import Json, MiniBatch
 from batchscore.nursery import HeadStart, Nursery, Origin
-from batchscore.outcome import Outcome
+from batchscore.outcome import Outcome, Progress
 from batchscore.redaction import secret_values
-from batchscore.slot import Progress, Slot
+from batchscore.slot import Slot
 
 _LATER_LOADS = 5
 """Attempts to load a model that has loaded before."""
@@ -109,7 +109,7 @@ class Slots:
         self,
         mini_batch: MiniBatch,
         timeout: float,
-        on_progress: Progress = lambda _: None,
+        on_progress: Progress = lambda *_: None,
         *,
         restarts_clock: bool = True,
     ) -> Outcome:

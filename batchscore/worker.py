@@ -22,7 +22,7 @@ from batchscore.channel import BadMessage, Channel, ChannelClosed, frame
 from batchscore.errors import AnswerRefused, BatchscoreError, ModelLoadError, StorageError, UsageError
 from batchscore.forking import Own, is_bearing, stand_by
 from batchscore.minibatch import Json, MiniBatch
-from batchscore.outcome import Outcome
+from batchscore.outcome import Outcome, Progress
 from batchscore.redaction import secret_values, without
 from batchscore.storage import Access, using
 
@@ -41,8 +41,8 @@ class Scorer(Protocol):
         """Called once when there is nothing more to score, unless the worker is killed; may raise anything."""
         ...
 
-    def score(self, mini_batch: MiniBatch, progress: Callable[[int], None]) -> Outcome:
-        """Score a mini-batch and write its part; call ``progress`` with the number of rows after each chunk.
+    def score(self, mini_batch: MiniBatch, progress: Progress) -> Outcome:
+        """Score a mini-batch and write its part; call ``progress`` after each chunk.
 
         UsageError, ModelLoadError and StorageError end the job; any other exception is worth a retry.
         """
@@ -188,8 +188,8 @@ def _ready(scorer: Scorer) -> bytes:
 def _score(scorer: Scorer, mini_batch: MiniBatch, channel: Channel) -> bytes:
     begun, cpu = time.perf_counter(), time.process_time()
 
-    def progress(rows: int) -> None:
-        channel.send({"kind": "progress", "rows": int(rows)})
+    def progress(rows: int, size: int = 0) -> None:
+        channel.send({"kind": "progress", "rows": int(rows), "bytes": int(size)})
 
     def times() -> Json:
         return {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - cpu}

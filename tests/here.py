@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from batchscore.errors import AnswerRefused, ModelLoadError, StorageError, Usage
 from batchscore.faults import ScoringRaised
 from batchscore.minibatch import Json, MiniBatch
 from batchscore.nursery import Origin
-from batchscore.outcome import Outcome
+from batchscore.outcome import Outcome, Progress
 from batchscore.scoring import ModelScorer, load_scorer
 from batchscore.worker import _texts
 
@@ -50,7 +49,7 @@ class HereSlots:
         return self.scorer.facts()
 
     def ask(
-        self, mini_batch: MiniBatch, timeout: float, on_progress: Callable[[int], None], *, restarts_clock: bool = True
+        self, mini_batch: MiniBatch, timeout: float, on_progress: Progress, *, restarts_clock: bool = True
     ) -> Outcome:
         """What crosses a process crosses as JSON here too."""
         del timeout, restarts_clock

@@ -287,7 +287,7 @@ def test_no_thread_is_left_where_predict_raises(tmp_path: Path, monkeypatch: pyt
     schema, before = Schema((ColumnSpec("a", "long"), ColumnSpec("b", "double"))), threading.active_count()
     scorer = ModelScorer(Model(schema, None, None, {}, Raising()), ScoringSettings(rows_per_call=100), str(tmp_path))
     with pytest.raises(ZeroDivisionError) as kept:
-        scorer.score(MiniBatch(0, (FileSlice(file),)), lambda _: None)
+        scorer.score(MiniBatch(0, (FileSlice(file),)), lambda *_: None)
     assert kept.value.args == (before + 1,), "threads at work when it was raised"
     assert threading.active_count() == before
 

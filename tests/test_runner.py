@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -21,6 +22,9 @@ import pytest
 
 from batchscore.errors import ModelLoadError, OutputLocked, UsageError
 from batchscore.face import run
+from batchscore.job import Job
+from batchscore.progress import Silent
+from batchscore.runner import run_job
 from batchscore.summary import JobSummary
 
 DOUBLED = """
@@ -296,6 +300,44 @@ def test_a_fault_that_passes_is_retried_and_counted(doubled: Path, numbers: Path
     assert summary.status == "Completed"
     assert summary.counts.retries == 1
     assert summary.counts.rows_scored == 100
+
+
+class Counting(Silent):
+    """Sums up what it is told, and keeps how far it had come each time."""
+
+    def __init__(self) -> None:
+        self.todo = 0
+        self.steps: list[int] = []
+
+    def planned(self, total: int, todo: int) -> None:  # noqa: ARG002  # as it is called
+        self.todo = todo
+
+    def finished(self, size: int) -> None:
+        self.steps.append(size)
+
+
+@pytest.mark.parametrize("how", ["compressed", "limited", "retried", "failing"])
+def test_progress_goes_on_within_what_is_not_cut_and_ends_with_all(
+    how: str, doubled: Path, tmp_path: Path, faults: Path
+) -> None:
+    """By what is read of a compressed file, and by the rows of a limit."""
+    records = "x,text\n" + "".join(
+        f"{number}.5,{'a' * 100}\n" for number in range(200_000 if how == "compressed" else 40_000)
+    )
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.csv.gz").write_bytes(gzip.compress(records.encode(), 0))  # many blocks of stored bytes
+    if how in {"retried", "failing"}:
+        (faults / "29999").write_text("once" if how == "retried" else "raise")
+    job = Job(
+        model=str(doubled), inputs=(str(tmp_path / "in"),), output=str(tmp_path / "out"), rows_per_call=5_000,
+        environment=() if how == "compressed" else (("FAULTS", str(faults)),),
+        limit=None if how == "compressed" else 30_000,
+    )  # fmt: skip
+    watch = Counting()
+    assert run_job(job, watch).status == ("Failed" if how == "failing" else "Completed")
+    assert sum(watch.steps) == watch.todo > 0
+    assert min(watch.steps) >= 0
+    assert sum(step > 0 for step in watch.steps) > (1 if how == "compressed" else 5)
 
 
 def test_a_worker_that_hangs_is_killed_and_the_option_is_named(

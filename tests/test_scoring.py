@@ -62,7 +62,7 @@ class Scoring:
     def score(self, mini_batch: MiniBatch, **settings: Any) -> Outcome:
         model = Model(Schema((ColumnSpec("x", "double"),)), None, None, {}, self.pyfunc)
         scorer = ModelScorer(model, ScoringSettings(**settings), str(self.folder / "parts"))
-        return scorer.score(mini_batch, lambda _: None)
+        return scorer.score(mini_batch, lambda *_: None)
 
     def rows(self, outcome: Outcome) -> list[str]:
         """The records of the good files, by the bounds that the outcome gives."""
@@ -171,7 +171,7 @@ scorer = ModelScorer(
 readers.open_libraries(readers.suffixes([file, InputFile("notes.txt", "notes.txt", 0, "")]), typed=True)
 writers.open_libraries(form)
 before = set(sys.modules)
-scorer.score(MiniBatch(0, (FileSlice(file),)), lambda _: None)
+scorer.score(MiniBatch(0, (FileSlice(file),)), lambda *_: None)
 print(sorted(name for name in set(sys.modules) - before if name.startswith(("batchscore", "pyarrow.csv"))))
 """
 

@@ -101,7 +101,7 @@ class Read:
         )
         csv_options = settings.get("csv", CsvOptions())
         slices = readers.cut(file, 1, csv_options) if cut else (FileSlice(file),)
-        outcome = scorer.score(MiniBatch(0, slices), lambda _: None)
+        outcome = scorer.score(MiniBatch(0, slices), lambda *_: None)
         self.slices = len(slices)
         self.seen = list(recorded.seen)
         self.notes = outcome.notes

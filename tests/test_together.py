@@ -56,7 +56,7 @@ def scored(
     parts.mkdir(exist_ok=True)
     pyfunc = Pyfunc()
     scorer = ModelScorer(Model(schema, None, None, {}, pyfunc), ScoringSettings(**wanted), str(parts))
-    outcome = scorer.score(MiniBatch(0, tuple(map(FileSlice, files))), lambda _: None)
+    outcome = scorer.score(MiniBatch(0, tuple(map(FileSlice, files))), lambda *_: None)
     return replace(outcome, seconds=0.0), pyfunc.calls
 
 

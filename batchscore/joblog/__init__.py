@@ -44,6 +44,8 @@ class JobLog:
         self._attempts: dict[int, int] = {}
         self._noted: set[str] = set()
         self._mini_batches = self._done = self._before = 0
+        self._bytes = self._bytes_todo = 0
+        """Of this run's input: done, and to do."""
         self._begun = self._said = self._finished = time.monotonic()
         self._status: Status | None = None
         """What the job was said to have ended with."""
@@ -96,6 +98,7 @@ class JobLog:
         self._begun = self._said = time.monotonic()
 
     def planned(self, total: int, todo: int) -> None:
+        self._bytes_todo = todo
         self._watch.planned(total, todo)
 
     def scored(self, rows: int) -> None:
@@ -117,16 +120,25 @@ class JobLog:
             if rows := outcome.rows_aside:
                 first = next(entry.slice for entry in outcome.slices if isinstance(entry, Scored) and entry.aside)
                 self._files.error(f"mini-batch {outcome.number}, from {first.file.name} on: {rows} rows quarantined")
-        if now - self._said >= LINE_SECONDS or self._done == self._mini_batches:
-            self._said = now
-            left = (now - self._begun) * (self._mini_batches - self._done) / (self._done - self._before)
-            self._files.say(
-                f"Processed {self._done} of {self._mini_batches} mini batches in {_span(now - self._begun)}. "
-                f"Estimate remaining {_span(left)}."
-            )
+        self._say_how_far(now, is_last=self._done == self._mini_batches)
 
     def finished(self, size: int) -> None:
+        """So many bytes of the input more are done."""
         self._watch.finished(size)
+        with self._lock:
+            self._bytes += size
+        self._say_how_far(time.monotonic())
+
+    def _say_how_far(self, now: float, *, is_last: bool = False) -> None:
+        with self._lock:
+            if not is_last and (now - self._said < LINE_SECONDS or not self._bytes):
+                return
+            self._said = now
+        left = 0.0 if is_last else (now - self._begun) * (self._bytes_todo - self._bytes) / self._bytes
+        self._files.say(
+            f"Processed {self._done} of {self._mini_batches} mini batches in {_span(now - self._begun)}. "
+            f"Estimate remaining {_span(left)}."
+        )
 
     def closed(self) -> None:
         self._watch.closed()

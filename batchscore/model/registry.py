@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from batchscore.errors import BatchscoreError, StorageError, UsageError
 from batchscore.minibatch import Json, MiniBatch
-from batchscore.outcome import Outcome
+from batchscore.outcome import Outcome, Progress
 
 _RETRIES = "2"
 """Of a request to the tracking server; MLflow's default is 7 with growing pauses, minutes until a dead one is named."""
@@ -52,7 +51,7 @@ class Reference:
     def close(self) -> None:
         """Nothing to clean up."""
 
-    def score(self, mini_batch: MiniBatch, progress: Callable[[int], None]) -> Outcome:
+    def score(self, mini_batch: MiniBatch, progress: Progress) -> Outcome:
         raise NotImplementedError("a reference only resolves")
 
 

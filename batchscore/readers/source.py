@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import zlib
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from batchscore.errors import FileRefused
@@ -20,6 +21,17 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 1 << 20
 """Larger blocks are slower: their memory goes back to the kernel and comes again."""
+
+
+@dataclass(slots=True)
+class Position:
+    """How far this process has read what it reads."""
+
+    bytes: int = 0
+    """As they are stored, from the beginning of what is read of the file."""
+
+
+POSITION = Position()
 
 
 @contextmanager
@@ -63,6 +75,7 @@ def _blocks(file: InputFile, start: int, stop: int | None) -> Generator[bytes, N
             position = start
             while block := stream.read(BLOCK_BYTES if stop is None else min(BLOCK_BYTES, stop - position)):
                 position += len(block)
+                POSITION.bytes = stored.tell() if stream is not stored else position - start
                 yield block
         except (EOFError, zlib.error, OSError) as error:
             raise FileRefused(f"the file can't be read: {error}; is it complete?") from error

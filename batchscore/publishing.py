@@ -88,7 +88,8 @@ def publish_outputs(
     With them go the files that a scoring script wrote itself. What job.json says of the ones (path, rows, bytes,
     sha256) and of the others (path, bytes, sha256). Raises UsageError where a script's file would replace a stranger.
     """
-    ready = [_joined(prepared, file, columns) for file in output_files(prepared.job, verdicts)]
+    with contextlib.closing(writers.open_joiner(prepared.settings.writer)) as joiner:
+        ready = [_joined(prepared, file, columns, joiner) for file in output_files(prepared.job, verdicts)]
     sync_all([file for file, _ in ready])
     files = list(ready_files(prepared, verdicts))
     prepared.workspace.check_lock()  # joining takes its time
@@ -100,7 +101,9 @@ def publish_outputs(
     return outputs, tuple({"path": file.name, **file.facts} for file in files)
 
 
-def _joined(prepared: Prepared, file: OutputFile, columns: tuple[Column, ...]) -> tuple[Ready, int]:
+def _joined(
+    prepared: Prepared, file: OutputFile, columns: tuple[Column, ...], joiner: writers.Joiner
+) -> tuple[Ready, int]:
     """A prediction file that waits for its place, and its number of rows."""
     workspace, rows = prepared.workspace, 0
 
@@ -111,7 +114,7 @@ def _joined(prepared: Prepared, file: OutputFile, columns: tuple[Column, ...]) -
             yield writers.Piece(workspace.part(part.name), segment.start, segment.stop, part.columns)
 
     def join(stream: BinaryIO) -> None:
-        writers.join(prepared.settings.writer, pieces(), stream, columns)
+        joiner.join(pieces(), stream, columns)
 
     return prepare(workspace.ready, file.name, join, syncs=False), rows
 

@@ -78,6 +78,20 @@ class Plan(Sequence[MiniBatch]):
             return None
         return place if place < len(self.slices) and self.slices[place] == piece else None
 
+    def places_of(self, slices: Iterable[FileSlice], number: int) -> list[int | None]:
+        """Where the slices of a receipt are, for the most part neighbours; ``number``: of its mini-batch then."""
+        places: list[int | None] = []
+        guess = self.places(number).start if number in range(len(self)) else 0
+        for piece in slices:
+            places.append(found := self.place_of(piece, guess))
+            guess = guess if found is None else found + 1
+        return places
+
+    def is_mini_batch(self, places: Sequence[int | None]) -> bool:
+        """Whether these are all slices of one mini-batch, in order."""
+        first = places[0] if places else None
+        return first is not None and list(places) == list(self.places(self.number_at(first)))
+
     def first_of_file(self, name: str) -> int:
         """The place of a file's first slice."""
         return self.slices.place_from((name, -1, -1))

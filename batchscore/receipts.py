@@ -82,8 +82,8 @@ class Receipts:
         self.retries += outcome.retries
         if outcome.spent:
             self.spent += outcome.spent
-        places = self._places(outcome)
-        if self.is_whole and not self._is_whole_mini_batch(places):
+        places = self.plan.places_of([entry.slice for entry in outcome.slices], outcome.number)
+        if self.is_whole and not self.plan.is_mini_batch(places):
             return
         if any(found is not None for found in places):
             self.highlights.take(outcome)
@@ -102,20 +102,6 @@ class Receipts:
             else:
                 self._known[found] = place
                 self._count_file(entry.slice.file.name)
-
-    def _places(self, outcome: Outcome) -> list[int | None]:
-        """Where in the plan the slices of a receipt are, which are neighbours for the most part."""
-        places: list[int | None] = []
-        guess = self.plan.places(outcome.number).start if outcome.number in range(len(self.plan)) else 0
-        for entry in outcome.slices:
-            places.append(found := self.plan.place_of(entry.slice, guess))
-            guess = guess if found is None else found + 1
-        return places
-
-    def _is_whole_mini_batch(self, places: list[int | None]) -> bool:
-        """Whether these are all slices of one mini-batch."""
-        first = places[0] if places else None
-        return first is not None and places == list(self.plan.places(self.plan.number_at(first)))
 
     def _parts(self, outcome: Outcome, place: int) -> dict[str, Part]:
         columns = self._columns.setdefault(outcome.columns, outcome.columns)

@@ -59,6 +59,29 @@ def test_no_more_tasks_run_at_once_than_there_are_workers(name, workers):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+def test_what_taking_an_item_raises_is_raised(name, workers):
+    """Wherever they are taken: nobody waits for ever."""
+
+    def items():
+        yield from range(20)
+        raise StorageError("full")
+
+    found, raised = [], []
+
+    def gather():
+        try:
+            found.extend(engines.fan_out(lambda item: time.sleep(0.01) or item, items(), workers, name=name))
+        except StorageError as error:
+            raised.append(str(error))
+
+    thread = threading.Thread(target=gather, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert raised == ["full"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
 def test_items_are_taken_shortly_before_they_are_needed(name, workers):
     taken = []
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batchscore.errors import UsageError
-from batchscore.inputs import Listing, Selection, list_inputs
+from batchscore.inputs import Listing, Selection, _refuse_doubles, list_inputs
 
 pytestmark = pytest.mark.usefixtures("pages")
 
@@ -157,6 +160,30 @@ def test_pipes_are_skipped_in_a_folder_and_refused_by_name(tmp_path: Path) -> No
 
 def test_a_glob_may_match_nothing_where_that_is_allowed(tmp_path: Path) -> None:
     assert names(listed(f"{tmp_path}/*.csv", allow_empty=True)) == []
+
+
+@given(
+    pairs=st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("abcdef")), max_size=7),
+    has_overlaps=st.booleans(),
+)
+def test_the_first_file_in_the_way_of_one_before_it_is_named(
+    pairs: list[tuple[str, str]], *, has_overlaps: bool
+) -> None:
+    """As somebody sees it who looks at one file after the other."""
+    names: dict[str, str] = {}
+    paths: dict[str, str] = {}
+    wanted = ""
+    for name, path in pairs:
+        if name in names:
+            wanted = f"{name!r}.*{names[name]} and {path}" if names[name] != path else f"{path} is given twice"
+            break
+        if path in paths and has_overlaps:
+            wanted = f"{path} is found under two INPUTs, as {paths[path]!r} and as {name!r}"
+            break
+        names[name], paths[path] = path, name
+    raised = nullcontext() if not wanted else pytest.raises(UsageError, match=wanted)
+    with raised:
+        _refuse_doubles([(name, path, 1, "") for name, path in pairs], has_overlaps=has_overlaps)
 
 
 def test_the_same_file_given_twice_is_told_as_such(tmp_path: Path) -> None:

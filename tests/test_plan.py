@@ -70,3 +70,17 @@ def test_each_slice_is_found_in_its_place_and_no_other_is(groups: list[list[File
             replace(piece, start="what a failing disk leaves"),  # type: ignore[arg-type]
         ):
             assert plan.place_of(other, guess) is None
+
+
+@given(groups(), st.data())
+def test_the_slices_of_a_receipt_are_found_whatever_is_missing(
+    groups: list[list[FileSlice]], data: st.DataObject
+) -> None:
+    plan = Plan(groups)
+    slices = [piece for group in groups for piece in group]
+    some = data.draw(st.lists(st.sampled_from(slices), unique=True) if slices else st.just([]))
+    anew = [FileSlice.from_json(piece.to_json()) for piece in some]
+    places = plan.places_of(anew, data.draw(st.integers(-1, 9)))
+    assert places == [slices.index(piece) for piece in some]
+    assert plan.is_mini_batch(places) == (some in groups)
+    assert not plan.is_mini_batch([*places, None])

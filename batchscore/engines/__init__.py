@@ -26,8 +26,8 @@ class Engine(Protocol):
     ) -> Generator[Result, None, None]:
         """The results in the order in which they are done, by at most ``workers`` tasks at a time.
 
-        Items are taken shortly before they are needed. What a task raises ends the whole and is raised here. Closing
-        the generator takes no further items; tasks that run already are for the caller to end.
+        Items are taken shortly before they are needed. What a task or taking an item raises ends the whole and is
+        raised here. Closing the generator takes no further items; tasks that run already are for the caller to end.
         """
         ...
 

@@ -173,6 +173,7 @@ LATE = {
     ("face", "summary"),
     ("face", "validation"),
     ("engines", "engines"),
+    ("storage", "storage"),
     ("translating", "deploying"),
     ("planning", "model"),
     ("validation", "trial"),
@@ -488,7 +489,9 @@ def test_help_and_wrong_options_load_nothing_slow(arguments, clean_environment):
     assert loaded_by(program, clean_environment) & SLOW == set()
 
 
-def test_a_jobs_own_process_loads_neither_mlflow_nor_pandas(sample_models, sample_data, tmp_path, clean_environment):
+def test_a_jobs_own_process_loads_neither_mlflow_nor_pandas_nor_an_http_client(
+    sample_models, sample_data, tmp_path, clean_environment
+):
     """It cuts Parquet, looks for columns to keep, counts rows and joins, and the worker is another process."""
     arguments = (
         f"model={str(sample_models / 'iris')!r}, inputs=({str(sample_data / 'iris')!r},), overwrite=True, "
@@ -501,7 +504,7 @@ def test_a_jobs_own_process_loads_neither_mlflow_nor_pandas(sample_models, sampl
         f" job = Job({arguments}, format=form, output_file_name='p.' + form)\n"
         " assert run_job(job).status == 'Completed'"
     )
-    assert loaded_by(program, clean_environment) & {"mlflow", "pandas"} == set()
+    assert loaded_by(program, clean_environment) & {"mlflow", "pandas", "http"} == set()
 
 
 @pytest.mark.parametrize("layout", ["azure", "table"])

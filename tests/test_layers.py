@@ -71,6 +71,7 @@ SAME_LAYER = {
     ("publishing", "scriptfiles"),
     ("receipts", "highlights"),
     ("receipts", "journal"),
+    ("receipts", "plan"),
     ("receipts", "segments"),
     ("runner", "endings"),
     ("runner", "observed"),
@@ -92,6 +93,7 @@ SAME_LAYER = {
     ("findings", "inputs"),
     ("sampling", "planning"),
     ("sharing", "sharedwork"),
+    ("shelf", "storage"),
     ("storeworkspace", "sharedwork"),
     ("storeworkspace", "sharing"),
     ("storeworkspace", "storelock"),
@@ -114,6 +116,7 @@ SAME_LAYER = {
     ("spawning", "scoring"),
     ("staging", "child"),
     ("summary", "readers"),
+    ("summary", "plan"),
     ("summary", "receipts"),
     ("summary", "segments"),
     ("summary", "writers"),
@@ -173,7 +176,6 @@ LATE = {
     ("face", "summary"),
     ("face", "validation"),
     ("engines", "engines"),
-    ("storage", "storage"),
     ("translating", "deploying"),
     ("planning", "model"),
     ("validation", "trial"),
@@ -181,6 +183,7 @@ LATE = {
     ("script", "answers"),
     ("spawning", "scoring"),
     ("staging", "script"),
+    ("storage", "storage"),
     ("writers", "writers"),
 }
 """(importer, imported) of the house's modules that a function opens, or that are opened by name, when needed."""
@@ -489,9 +492,7 @@ def test_help_and_wrong_options_load_nothing_slow(arguments, clean_environment):
     assert loaded_by(program, clean_environment) & SLOW == set()
 
 
-def test_a_jobs_own_process_loads_neither_mlflow_nor_pandas_nor_an_http_client(
-    sample_models, sample_data, tmp_path, clean_environment
-):
+def test_a_jobs_own_process_loads_neither_mlflow_nor_pandas(sample_models, sample_data, tmp_path, clean_environment):
     """It cuts Parquet, looks for columns to keep, counts rows and joins, and the worker is another process."""
     arguments = (
         f"model={str(sample_models / 'iris')!r}, inputs=({str(sample_data / 'iris')!r},), overwrite=True, "
@@ -504,7 +505,7 @@ def test_a_jobs_own_process_loads_neither_mlflow_nor_pandas_nor_an_http_client(
         f" job = Job({arguments}, format=form, output_file_name='p.' + form)\n"
         " assert run_job(job).status == 'Completed'"
     )
-    assert loaded_by(program, clean_environment) & {"mlflow", "pandas", "http"} == set()
+    assert loaded_by(program, clean_environment) & {"mlflow", "pandas"} == set()
 
 
 @pytest.mark.parametrize("layout", ["azure", "table"])
@@ -527,3 +528,9 @@ def test_the_process_of_a_scoring_scripts_job_loads_neither_mlflow_nor_pandas(la
 def test_modules_that_are_named_for_their_time_or_left_out_of_a_run_are_there():
     there = {path.name for path in Path(__file__).parent.glob("test_*.py")}
     assert {*LEFT_OUT, *(f"test_{name}.py" for name in LONGEST)} - there == set()
+
+
+def test_what_runs_a_job_loads_nothing_for_networks_frames_or_engines_before_they_are_needed(clean_environment):
+    """A job from one local CSV to another meets no network, and its own process never touches a frame."""
+    loaded = loaded_by("import batchscore.cli, batchscore.runner", clean_environment)
+    assert loaded & ((SLOW - {"yaml"}) | {"email"}) == set()

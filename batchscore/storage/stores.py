@@ -137,7 +137,7 @@ def _facts(info: dict[str, Any]) -> Facts:
 def store_of(url: str) -> Store:
     """The store of an address, reached by the access in use. Raises UsageError, StorageError."""
     if family_of(url) == "http":
-        from batchscore.storage.https import HttpStore  # with http.client, which is slow to import
+        from batchscore.storage.https import HttpStore  # http.client and ssl: a tenth of the parent's start-up
 
         return HttpStore()
     kind = AzureMlStore if family_of(url) == "azureml" else FsspecStore

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -28,7 +29,7 @@ from batchscore.receipts import Receipts
 from batchscore.schema import ColumnSpec, Schema
 from batchscore.segments import Segment
 from batchscore.settings import ScoringSettings
-from batchscore.writers.arrow_file import batches
+from batchscore.writers.arrow_file import ArrowFile
 
 DOUBLED = """
 import mlflow.pyfunc
@@ -166,9 +167,10 @@ def test_a_part_that_is_joined_does_not_stay_in_memory(tmp_path: Path) -> None:
         for number in range(32):
             part.write(pa.table({"x": np.random.default_rng(number).random(65_536)}))
     size, before, held = Path(path).stat().st_size, _mapped(), 0
-    for batch in batches(path):
-        assert batch.num_rows == 65_536
-        held = max(held, _mapped() - before)
+    with contextlib.closing(ArrowFile(path)) as stored:
+        for batch in stored.batches():
+            assert batch.num_rows == 65_536
+            held = max(held, _mapped() - before)
     assert held < size / 4, f"{held >> 20} MB of a part of {size >> 20} MB"
 
 

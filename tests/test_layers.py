@@ -534,3 +534,20 @@ def test_what_runs_a_job_loads_nothing_for_networks_frames_or_engines_before_the
     """A job from one local CSV to another meets no network, and its own process never touches a frame."""
     loaded = loaded_by("import batchscore.cli, batchscore.runner", clean_environment)
     assert loaded & ((SLOW - {"yaml"}) | {"email"}) == set()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted as Linux shows them")
+def test_the_command_s_own_process_starts_no_threads_for_numpy(clean_environment):
+    """It calculates nothing: idle threads cost a third of importing NumPy. Garbage is sought seldom."""
+    program = """
+import gc, os, sys
+from batchscore import cli
+sys.argv = ["batchscore", "--help"]
+os._exit = lambda code: None
+cli.main()
+import numpy
+assert len(os.listdir("/proc/self/task")) == 1, os.listdir("/proc/self/task")
+assert gc.get_threshold()[0] == cli.OBJECTS_BETWEEN_COLLECTIONS
+"""
+    environment = {name: value for name, value in clean_environment.items() if not name.endswith("_NUM_THREADS")}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, timeout=60)

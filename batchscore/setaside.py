@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,10 +33,14 @@ class SetAside:
         self._spoilt = spoilt
         self._file: PartFile | None = None
         self._size = 0
-        self._secrets = secret_values(os.environ)
         self._found: dict[FileSlice, Quarantined] = {}
         self._piece: FileSlice
         self._waiting: list[Failure] = []
+
+    @functools.cached_property
+    def _secrets(self) -> tuple[str, ...]:
+        """What no line may show; looking through the environment costs more than a small mini-batch's rows."""
+        return secret_values(os.environ)
 
     def refuse(self, piece: FileSlice) -> Refuse:
         """What takes the bad rows of a slice, in order."""

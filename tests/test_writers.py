@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import decimal
+import errno
 import functools
 import io
 import json
@@ -768,6 +769,17 @@ def test_an_exception_leaves_nothing_behind(tmp_path, form):
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_disk_that_fills_up_at_the_end_leaves_nothing_behind(tmp_path, form, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left"), open_part(form, str(tmp_path / "part"), ROLES) as part:
+        part.write(table(1))
     assert list(tmp_path.iterdir()) == []
 
 

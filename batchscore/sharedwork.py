@@ -13,7 +13,7 @@ from batchscore.errors import StorageError
 from batchscore.minibatch import Json, MiniBatch, compact
 from batchscore.moments import seconds_of
 from batchscore.outcome import Outcome, Scored
-from batchscore.storage import Facts, StoredFile, StorePlace, storage_errors
+from batchscore.storage import Facts, StoredFile, StorePlace, sha256_of, storage_errors
 
 ROOT = ".batchscore"
 _HEADER = f"{ROOT}/header.json"
@@ -21,7 +21,6 @@ _SMALL = ("inputs.jsonl", "run.json", "files.json")
 """Files of a workspace that whoever goes on needs, too; see docs/design.md."""
 _FETCHED = 64
 """Objects with receipts whose content is in memory at once."""
-_BLOCK = 1 << 20
 _NOT_OURS = (ValueError, KeyError, TypeError, AttributeError)
 """What reading a header or a receipt of another make raises."""
 
@@ -191,11 +190,3 @@ class SharedWork:
         header = [file.path for file in files if file.name == "header.json"]
         self._place.remove_objects(header)
         self._place.remove_objects([file.path for file in files if file.name not in {"lock", "header.json"}])
-
-
-def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -11,8 +11,8 @@ from types import TracebackType
 from batchscore.minibatch import compact
 from batchscore.moments import utc
 from batchscore.outcome import Outcome, Scored
-from batchscore.sharedwork import ROOT, SharedWork, files_of, sha256_of
-from batchscore.storage import StorePlace, storage_errors, sync_file
+from batchscore.sharedwork import ROOT, SharedWork, files_of
+from batchscore.storage import StorePlace, sha256_of, storage_errors, sync_file
 
 FLUSH_SECONDS = 0.5
 """Receipts of this span, and of the time that sending them takes, share an object."""

@@ -90,7 +90,8 @@ CASES = [
     Case("big-parquet", "trivial", Dataset("parquet", 1, 2_500_000)),
     Case("big-csv", "trivial", Dataset("csv", 1, 1_500_000)),
     Case("small-csv", "trivial", Dataset("csv", 20_000, 10), most_rounds=2),
+    Case("small-parquet", "trivial", Dataset("parquet", 20_000, 10), most_rounds=2),
     Case("start-trivial", "trivial", Dataset("csv", 1, 1_000)),
     Case("start-lightgbm", "lightgbm", Dataset("csv", 1, 1_000)),
 ]
-"""Of sizes with which start-up and scoring both count, but for the last three."""
+"""Of sizes with which start-up and scoring both count, but for the last four."""

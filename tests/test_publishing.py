@@ -20,7 +20,9 @@ from batchscore.errors import StorageError
 from batchscore.publishing import merged
 from batchscore.runner import run_job
 from batchscore.segments import Part, Segment
+from batchscore.settings import MiniBatchSize
 from batchscore.storage import commit, prepare
+from batchscore.writers.parts import ByteFile
 
 
 @pytest.fixture
@@ -125,6 +127,20 @@ def test_a_full_disk_while_files_are_joined_leaves_no_copies_and_the_job_goes_on
     assert os.listdir(folder / "out/.batchscore/ready") == []
     assert json.loads((folder / "out/job.json").read_text())["message"] == "no space left"
     assert run_job(quick.job(folder, output_files="mirror")).status == "Completed"
+
+
+def test_the_part_of_many_prediction_files_is_opened_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    usual = ByteFile.__init__
+
+    def noted(self: ByteFile, path: str) -> None:
+        opened.append(Path(path).name)
+        usual(self, path)
+
+    monkeypatch.setattr(ByteFile, "__init__", noted)
+    run_job(quick.job(folder, output_files="mirror", mini_batch_size=MiniBatchSize(files=3)))
+    assert len(outputs(folder)) == 3
+    assert len(opened) == 1
 
 
 LENGTHS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.booleans()), max_size=12)

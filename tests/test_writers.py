@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import decimal
+import errno
 import functools
 import io
 import json
+import os
 import stat
 import subprocess
 import sys
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +30,11 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from batchscore.errors import AnswerRefused, StorageError
+from batchscore.errors import AnswerRefused, Stopped, StorageError
 from batchscore.outcome import Column
 from batchscore.settings import FORMATS
-from batchscore.writers import TYPED, Piece, join, open_part, rendering, unify
+from batchscore.writers import TYPED, Piece, join, open_joiner, open_part, rendering, unify
+from batchscore.writers.arrow_file import ArrowFile
 from batchscore.writers.canonical import canonical_type
 from batchscore.writers.parquet import ROW_GROUP_ROWS
 from batchscore.writers.types import arrow_type
@@ -340,6 +347,107 @@ def test_the_bytes_dont_depend_on_the_tables_that_bring_the_rows(tmp_path, form,
     assert written(tmp_path, form, pieces, cuts=range(3, 30, 3)) == written(tmp_path, form, [whole])
 
 
+@pytest.fixture
+def worked(monkeypatch) -> Counter:
+    """How many files are opened to be read, and how many batches of Arrow files are decoded."""
+    counts: Counter = Counter()
+
+    class Decoding:
+        def __init__(self, *given, **options):
+            self._reader = open_file(*given, **options)
+            self.num_record_batches = self._reader.num_record_batches
+
+        def get_batch(self, number):
+            counts["decoded"] += 1
+            return self._reader.get_batch(number)
+
+    def counted(call):
+        return lambda *given, **options: (counts.update(["opened"]), call(*given, **options))[1]
+
+    open_file = pa.ipc.open_file
+    monkeypatch.setattr(pa.ipc, "open_file", Decoding)
+    monkeypatch.setattr(pa, "OSFile", counted(pa.OSFile))
+    monkeypatch.setattr(Path, "open", counted(Path.open))
+    return counts
+
+
+def parts_of_small_files(folder, form, sizes) -> list[list[Piece]]:
+    """The pieces of parts, each of so many files of three rows and a kept column."""
+    pieces = []
+    for number, files in enumerate(sizes):
+        with open_part(form, str(folder / f"part-{number}"), ROLES) as part:
+            for file in range(files):
+                part.write(table(file, file + 0.5, None, kept=["a", "b", f"{number}"]))
+        places = [part.position(row) for row in range(0, 3 * files + 1, 3)]
+        pieces.append([Piece(str(folder / f"part-{number}"), *place, part.columns) for place in pairwise(places)])
+    return pieces
+
+
+def open_below(folder) -> list[str]:
+    """The files of the folder that this process has open."""
+    links = [Path(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    return [target for link in links if (target := str(link.resolve())).startswith(str(folder))]
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system doesn't say what is open")
+
+
+@needs_proc
+@pytest.mark.parametrize("how", ["one file", "a file each"])
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_part_is_read_once_however_many_small_files_lie_in_it(tmp_path, form, how, worked):
+    """Also where every fifth file was scored again, and lies in another part. At the end none is open."""
+    long, again = parts_of_small_files(tmp_path, form, [200, 50])
+    pieces = [piece for number, one in enumerate(again) for piece in (*long[4 * number : 4 * number + 4], one)]
+    files = [pieces] if how == "one file" else [[piece] for piece in pieces]
+    worked.clear()
+    with closing(open_joiner(form)) as joiner:
+        targets = [io.BytesIO() for _ in files]
+        for file, target in zip(files, targets, strict=True):
+            joiner.join(iter(file), target, long[0].columns)
+        assert len(open_below(tmp_path)) == 2
+    assert open_below(tmp_path) == []
+    assert worked == {"opened": 2, **({"decoded": 2} if form == "parquet" else {})}
+    texts = [text for target in targets for text in read(target.getvalue(), form, pa.float64())]
+    whole = [y for file in range(50) for y in (*range(4 * file, 4 * file + 4), file)]
+    assert [float(y) for y in texts[::3]] == whole
+
+
+@needs_proc
+@pytest.mark.parametrize("form", FORMATS)
+def test_few_parts_are_open_at_once_and_none_after_an_error(tmp_path, form):
+    parts = parts_of_small_files(tmp_path, form, [1] * 10)
+    most = []
+
+    def pieces():
+        for [piece] in parts:
+            yield piece
+            most.append(len(open_below(tmp_path)))
+        yield Piece(str(tmp_path / "gone"), 0, 1, piece.columns)
+
+    with pytest.raises(StorageError, match=r"can't read .*gone: "):
+        join(form, pieces(), io.BytesIO(), parts[0][0].columns)
+    assert most == [1, 2, 3, *[4] * 7]
+    assert open_below(tmp_path) == []
+
+
+def test_batches_of_an_arrow_part_are_found_from_any_row(tmp_path, worked):
+    """Without those before them where these were seen; also rows before the last ones, and of several batches."""
+    sizes = [3, 20_000, 1, 2, 16_384, 70_000, 5]
+    with open_part("parquet", str(tmp_path / "part"), ROLES) as part:
+        for size in sizes:
+            part.write(pa.table({"y": np.arange(part.rows, part.rows + size)}))
+    rows = sum(sizes)
+    with closing(ArrowFile(str(tmp_path / "part"))) as file:
+        for start, stop in [(20_003, 20_004), (0, rows), (2, 4), (rows - 5, rows + 9), (70_000, 70_000), (9, 100_000)]:
+            found = [batch["y"].to_pylist() for batch in file.rows(start, stop)]
+            assert list(chain(*found)) == list(range(start, min(stop, rows)))
+            assert all(found)
+        worked.clear()
+        assert [batch["y"].to_pylist() for batch in file.rows(rows - 2, rows)] == [[rows - 2, rows - 1]]
+        assert worked["decoded"] == 1
+
+
 def test_joins_at_once_leave_the_process_the_memory_pool_that_it_had():
     """Of two jobs in threads, the one that begins first ends first."""
     usual, pools = pa.default_memory_pool().backend_name, []
@@ -362,6 +470,52 @@ def test_joins_at_once_leave_the_process_the_memory_pool_that_it_had():
             joins[number].result()
     assert len(set(pools)) == 1
     assert pa.default_memory_pool().backend_name == usual
+
+
+def test_a_signal_at_any_step_of_a_join_leaves_the_process_the_memory_pool_that_it_had():
+    """Signals are handled where a function begins and behind a call; a profiler is called there, too."""
+    usual = pa.default_memory_pool().backend_name
+    columns = (Column("y", "int64", "prediction"),)
+
+    def interrupted_at(step) -> bool:
+        left = step
+
+        def handle(frame, event, _):
+            nonlocal left
+            if event in {"call", "c_return"} and frame.f_code.co_name in {"lent", "_lend", "_give_back"}:
+                left -= 1
+                if left == 0:
+                    raise Stopped(15)
+
+        before = sys.getprofile()
+        sys.setprofile(handle)
+        with contextlib.suppress(Stopped):
+            join("parquet", [], io.BytesIO(), columns)
+        sys.setprofile(before)
+        return left <= 0
+
+    steps = 1
+    while interrupted_at(steps):
+        assert pa.default_memory_pool().backend_name == usual, f"at step {steps}"
+        steps += 1
+    assert steps > 6
+
+
+NUMBERS = {"x": pa.array(np.random.default_rng(0).random(30_000)), "n": pa.array(np.arange(30_000) % 7)}
+
+
+def test_dictionaries_of_parquet_are_for_text_only(tmp_path):
+    """Of numbers they cost memory and time even where few are different; a file's name is in each of its rows."""
+    whole = pa.table({"file": ["part-1.csv"] * 30_000, "kept": [f"{n % 50} plan" for n in range(30_000)], **NUMBERS})
+    metadata = pa.parquet.ParquetFile(io.BytesIO(written(tmp_path, "parquet", [whole]))).metadata
+    group = metadata.row_group(0)
+    encodings = {chunk.path_in_schema: set(chunk.encodings) for chunk in map(group.column, range(4))}
+    dictionary = {"RLE_DICTIONARY", "PLAIN_DICTIONARY"}
+    assert {name for name, used in encodings.items() if used & dictionary} == {"file", "kept"}
+    sizes = {chunk.path_in_schema: chunk.total_uncompressed_size for chunk in map(group.column, range(4))}
+    assert sizes["file"] < 1_000
+    assert sizes["kept"] < 30_000
+    assert sizes["x"] == pytest.approx(8 * 30_000, rel=0.01)
 
 
 def test_a_prediction_file_has_row_groups_of_a_fixed_number_of_rows(tmp_path):
@@ -615,6 +769,17 @@ def test_an_exception_leaves_nothing_behind(tmp_path, form):
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_disk_that_fills_up_at_the_end_leaves_nothing_behind(tmp_path, form, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left"), open_part(form, str(tmp_path / "part"), ROLES) as part:
+        part.write(table(1))
     assert list(tmp_path.iterdir()) == []
 
 

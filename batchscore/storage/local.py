@@ -141,10 +141,7 @@ def prepare_link(scratch: str, name: str, source: str) -> Ready:
     with storage_errors(f"can't write {name} (in {scratch})"):
         if not link_or_copy(source, str(temporary)):
             sync_file(str(temporary))
-        with temporary.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(0)
-            return Ready(name, str(temporary), size, _sha256(stream))
+        return Ready(name, str(temporary), temporary.stat().st_size, sha256_of(temporary))
 
 
 _NO_RENAME = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EINVAL}
@@ -183,10 +180,12 @@ def copy(source: Path, target: Path) -> None:
         raise
 
 
-def _sha256(stream: BinaryIO) -> str:
+def sha256_of(path: Path) -> str:
+    """The digest of a file, in hexadecimal. Raises OSError."""
     digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 

@@ -6,6 +6,7 @@ The bytes of the prediction file depend on its rows and columns alone: row group
 from __future__ import annotations
 
 import contextlib
+import functools
 from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -43,7 +44,7 @@ class _ParquetJoiner:
 
     def join(self, pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None:
         """One Parquet file of the pieces' rows; dictionaries are for strings only, which is where they pay."""
-        schema = pa.schema([(column.name, arrow_type(column.type)) for column in columns])
+        schema = _schema(columns)
         strings = [field.name for field in schema if pa.types.is_string(field.type)]
         with (
             _FRUGAL_MEMORY.lent(),
@@ -121,6 +122,12 @@ def _frugal_pool() -> pa.MemoryPool:
         return pa.jemalloc_memory_pool()
     except NotImplementedError:  # Arrow is built without it
         return pa.system_memory_pool()
+
+
+@functools.lru_cache(maxsize=1)
+def _schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """Of the files that these columns go to: all of a job have the same."""
+    return pa.schema([(column.name, arrow_type(column.type)) for column in columns])
 
 
 def _cast(arrays: Sequence[pa.Array], old: tuple[Column, ...], new: tuple[Column, ...]) -> Sequence[pa.Array]:

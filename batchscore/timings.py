@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 from batchscore import advice, engines
 from batchscore.advice import Figures
 from batchscore.minibatch import InputFile, Json
@@ -32,15 +35,17 @@ def where_time_went(prepared: Prepared, spent: Spent, rows: int) -> Json:
 def figures(prepared: Prepared, rows: int, parent: dict[str, float]) -> Figures:
     """The run so far, with what advice depends on."""
     job, files = prepared.job, prepared.listing.files
+    kinds = _kinds(files)
+    kind = _kind(kinds)
     return Figures(
         seconds=sum(parent.values()),
         parent=parent,
         shifts=prepared.observed.shifts,
         rows=rows,
         files=len(files),
-        bytes=sum(file.size for file in files),
-        kind=_kind(files),
-        as_parquet=_as_parquet(prepared) if _kind(files) == "CSV" else None,
+        bytes=kinds.total(),
+        kind=kind,
+        as_parquet=_as_parquet(prepared) if kind == "CSV" else None,
         keeps_columns=bool(job.keep),
         is_local=not any(is_remote(file.path) for file in files),
         is_whole=prepared.earlier.is_new,
@@ -63,13 +68,17 @@ def _uncut(prepared: Prepared) -> str:
     return "files that --limit ends in" if prepared.job.limit else ""
 
 
-def _kind(files: tuple[InputFile, ...]) -> str:
+def _kinds(files: Iterable[InputFile]) -> Counter[str]:
+    """The bytes of each kind of file."""
+    kinds: Counter[str] = Counter()
+    for file in files:
+        kinds["CSV" if is_csv(file.name) else "Parquet" if is_typed(file.name) else "files"] += file.size
+    return kinds
+
+
+def _kind(kinds: Counter[str]) -> str:
     """CSV or Parquet, where nine tenths of the bytes are."""
-    total = sum(file.size for file in files)
-    for kind, is_one in (("CSV", is_csv), ("Parquet", is_typed)):
-        if sum(file.size for file in files if is_one(file.name)) >= 0.9 * total:
-            return kind
-    return "files"
+    return next((kind for kind in ("CSV", "Parquet") if kinds[kind] >= 0.9 * kinds.total()), "files")
 
 
 _NANOSECONDS = {

@@ -95,19 +95,17 @@ def test_kill_all_frees_every_thread(tmp_path):
         try:
             slots.ask(batch(), 60)
         except Abandoned:
-            ends.append(time.monotonic())
+            ends.append("abandoned")
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
     while count(tmp_path, "calls") < 3:
         time.sleep(0.02)
-    started = time.monotonic()
     slots.kill_all()
     for thread in threads:
         thread.join(PATIENCE)
-    assert len(ends) == 3
-    assert max(ends) - started < PATIENCE
+    assert len(ends) == 3, "they would have hung for a minute"
     slots.kill_all()
 
 

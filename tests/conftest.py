@@ -73,10 +73,9 @@ def pytest_configure(config: pytest.Config) -> None:
     start = config.getoption("--worker-start")
     if start == "auto":
         return
-    os.environ["BATCHSCORE_WORKER_START"] = start
+    os.environ["BATCHSCORE_RUN_WORKER_START"] = start
     fake_worker.START = start
-    stated = {name: each.default for name, each in signature(Job).parameters.items() if each.default is not each.empty}
-    Job.__init__.__defaults__ = tuple({**stated, "worker_start": start}.values())
+    Job.__init__.__kwdefaults__["worker_start"] = start
 
 
 @pytest.hookimpl(optionalhook=True)

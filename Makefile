@@ -6,9 +6,10 @@ TORCH = torch==2.13.0 catboost==1.2.10
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 UV_PIP = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 COMPILE = $(BIN)/uv pip compile pyproject.toml --no-emit-index-url --no-annotate --custom-compile-command "make constraints" --quiet
+STARTS = attempts faults grace halving kills quarantine resuming runner
 LOWEST = $(COMPILE) --extra test --resolution lowest-direct --only-binary :all: --python-version
 
-.PHONY: help demo test soak test-lower test-torch bench bench-peers bench-pins lint format wheel samples constraints clean
+.PHONY: help demo test soak test-lower test-starts test-torch bench bench-peers bench-pins lint format wheel samples constraints clean
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +25,9 @@ soak: .venv/dev ## hostile files by the hundred thousand, then a thousand kills 
 
 test-lower: .venv/dev ## the tests with the oldest supported libraries
 	$(BIN)/python tests/lower_bounds.py
+
+test-starts: .venv/dev ## faults, kills, resuming and the like with both ways of starting workers
+	for start in loader each; do $(BIN)/python -m pytest --worker-start $$start --numprocesses auto --dist loadfile $(STARTS:%=tests/test_%.py) || exit 1; done
 
 test-torch: .venv-torch/done ## the tests of torch and CatBoost, which take a gigabyte
 	.venv-torch/bin/python -m pytest tests/test_flavours.py tests/test_threads.py -rs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
 
+import fake_worker
 import pytest
 from answering import ANSWERING, Predicted, X
 from here import HereSlots
@@ -23,6 +25,7 @@ from packages import small_index
 from stores import azurite, azurite_server, s3, s3_server, shop, web, web_server  # noqa: F401  # fixtures
 
 from batchscore import shelf
+from batchscore.job import Job
 from batchscore.summary import JobSummary
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +38,9 @@ LONGEST = (
     "script", "signature_table", "configs", "samples", "cli", "scheduling", "slot", "answers_end_to_end",
 )  # fmt: skip
 """The modules that take longest, in the order in which they begin: what is short fills up the end of a run."""
+
+TIMEOUT = 500
+"""Seconds that a test may take, and what it sets up: no test asserts a time, and what hangs in one does so longer."""
 
 settings.register_profile("batchscore", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("batchscore")
@@ -57,10 +63,53 @@ def pages(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    words = "how workers are started where a test doesn't say it: `make test-starts` runs both ways"
+    parser.addoption("--worker-start", choices=["auto", "loader", "each"], default="auto", help=words)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With ``--worker-start`` another default for jobs, here and in other processes, and for workers by themselves."""
+    start = config.getoption("--worker-start")
+    if start == "auto":
+        return
+    os.environ["BATCHSCORE_RUN_WORKER_START"] = start
+    fake_worker.START = start
+    Job.__init__.__kwdefaults__["worker_start"] = start
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: tests wait for processes, timeouts and stores a good part of their time."""
     return min((os.cpu_count() or 1) + 1, 6)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    with limited():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    with limited():
+        return (yield)
+
+
+@contextlib.contextmanager
+def limited() -> Iterator[None]:
+    """A test that hangs fails where it does: no other bound is needed."""
+
+    def give_up(*_: object) -> None:
+        raise TimeoutError(f"the test hangs: {TIMEOUT} s are over")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(TIMEOUT)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import faulthandler
+import gc
 import os
 import signal
 import socket
@@ -14,6 +16,7 @@ import threading
 import time
 from math import ceil
 from pathlib import Path
+from types import SimpleNamespace
 
 from batchscore.child import WorkerSpec
 from batchscore.errors import AnswerRefused, ModelLoadError, StorageError, UsageError
@@ -86,10 +89,25 @@ def load(setup):  # noqa: C901, PLR0912  # a table of what may go wrong
             KEPT.append(open(__file__))  # noqa: SIM115, PTH123  # as a model may
         case "c":
             KEPT.append(subprocess.Popen(["sleep", "60"]))
+        case "g":
+            cuda = SimpleNamespace(is_initialized=lambda: True)
+            sys.modules["torch"] = SimpleNamespace(cuda=cuda)  # as far as forking asks
+        case "e":
+            atexit.register(hangs_at_the_end, setup["folder"])
         case "P":
             print("loading and chatting" * 10_000)  # more than a pipe holds
     KEPT.append(b"x" * setup.get("ballast", 0))
-    return FakeModel(**{name: value for name, value in setup.items() if name not in {"loads", "ballast"}})
+    if objects := setup.get("objects"):
+        KEPT.append([[number] for number in range(objects)])
+        gc.enable()  # as libraries do that turn it off for a while
+    own = {"loads", "ballast", "objects"}
+    return FakeModel(**{name: value for name, value in setup.items() if name not in own})
+
+
+def hangs_at_the_end(folder):
+    """As a model's threads and libraries may when the interpreter is torn down."""
+    taken(folder, "torn down")
+    time.sleep(60)
 
 
 def load_surroundings(_setup):
@@ -109,7 +127,7 @@ class FakeModel:
         self._facts = facts
 
     def close(self):
-        pass
+        taken(self.folder, "closed")
 
     def facts(self):
         return {"pid": os.getpid(), **self._facts}
@@ -315,6 +333,11 @@ def has_a_child_hoard(*_):
     subprocess.run([sys.executable, "-c", code], check=False)
 
 
+def collects(*_):
+    """Look for garbage among all that is loaded."""
+    gc.collect()
+
+
 def leaks(*_):
     KEPT.append(b"x" * (30 << 20))
 
@@ -436,6 +459,7 @@ ACTIONS = {
     "Y": floods,
     "Z": raises_exit,
     "w": waits,
+    "c": collects,
     "h": says_slowly_where_it_hangs,
 }
 

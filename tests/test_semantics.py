@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -184,10 +183,9 @@ def test_a_job_beyond_its_threshold_stops_at_once_and_says_so(fleet: Callable[..
     """Also while another worker is busy for minutes."""
     (tmp_path / "faults/7").write_text("wait")
     settings = {"error_threshold": 0, "mini_batch_size": MiniBatchSize(files=1), "workers": 2, "timeout": 120.0}
-    begun = time.monotonic()
     summary = fleet(settings, a="7", b="oops", **{f"c{number}": "1" for number in range(20)})
-    assert time.monotonic() - begun < 100
     assert (summary.status, summary.exit_code) == ("Failed", 1)
+    assert summary.counts.files_failed == 1, "the other would have, by its timeout"
     assert summary.message.startswith("stopped early: 1 file failed, more than the 0 that may (--error-threshold)")
     assert summary.counts.rows_scored < 20
     assert json.loads((tmp_path / "out/job.json").read_text())["status"] == "Failed"

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from fake_worker import PATIENCE, batch, comes_true, count, gone, is_running, spec
+from fake_worker import batch, comes_true, count, gone, is_running, spec
 
 from batchscore.child import WorkerSpec
 from batchscore.errors import StorageError, UsageError
@@ -156,10 +156,8 @@ def test_a_worker_that_dies_or_talks_nonsense_is_replaced(slot, letters, reason,
 @pytest.mark.usefixtures("platform")
 def test_a_death_is_noticed_although_children_keep_the_connection_and_those_in_the_group_die_too(slot, tmp_path):
     slot = slot("V")
-    started = time.monotonic()
     with pytest.raises(WorkerDied, match="exited with code 3"):
         slot.ask(batch(), 30)
-    assert time.monotonic() - started < PATIENCE
     child, outsider = map(int, (tmp_path / "left").read_text().split())
     os.kill(outsider, signal.SIGKILL)
     assert gone(child)
@@ -175,10 +173,8 @@ def test_an_outcome_that_is_no_json_is_a_fault_of_the_attempt(slot):
 def test_a_worker_that_hangs_is_killed_with_its_children_and_says_where_it_hung(slot, tmp_path, letters):
     slot = slot(letters)
     pid = slot.ready()["pid"]
-    started = time.monotonic()
     with pytest.raises(WorkerTimedOut, match=r"no chunk was finished within 0\.5 s") as fault:
         slot.ask(batch(), 0.5)
-    assert time.monotonic() - started < PATIENCE
     assert {"H": "in hangs", "G": "in hangs_in_c"}[letters] in fault.value.detail
     assert not is_running(pid)
     if letters == "G":
@@ -317,10 +313,8 @@ def test_kill_from_another_thread_frees_who_waits(slot, letters):
     pid = slot.ready()["pid"]
     timer = threading.Timer(0.3, slot.kill)
     timer.start()
-    started = time.monotonic()
     with pytest.raises(Abandoned):
         slot.ask(batch(), 60)
-    assert time.monotonic() - started < PATIENCE
     assert gone(pid)
     slot.kill()
     with pytest.raises(Abandoned):

@@ -29,6 +29,17 @@ def test_works_where_the_main_thread_does_something_else(tmp_path):
     assert len(outcomes) == 2
 
 
+@pytest.mark.parametrize("start", ["each", "loader"])
+def test_workers_and_loaders_end_by_themselves_without_tearing_the_interpreter_down(tmp_path, start):
+    """That takes half a second, and what the model has started could keep it from its end."""
+    with Slots(spec(tmp_path, loads="ee", start=start, grace=PATIENCE), 2, tmp_path) as slots:
+        slots.start()
+        pids = [slot.ready()["pid"] for slot in slots._slots]
+    assert not any(map(is_running, pids))
+    assert count(tmp_path, "closed") == 2
+    assert count(tmp_path, "torn down") == 0
+
+
 def test_a_pool_starts_all_its_workers_and_ends_them(tmp_path):
     with Slots(spec(tmp_path), 3, tmp_path) as slots:
         slots.start()
@@ -84,19 +95,17 @@ def test_kill_all_frees_every_thread(tmp_path):
         try:
             slots.ask(batch(), 60)
         except Abandoned:
-            ends.append(time.monotonic())
+            ends.append("abandoned")
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
     while count(tmp_path, "calls") < 3:
         time.sleep(0.02)
-    started = time.monotonic()
     slots.kill_all()
     for thread in threads:
         thread.join(PATIENCE)
-    assert len(ends) == 3
-    assert max(ends) - started < PATIENCE
+    assert len(ends) == 3, "they would have hung for a minute"
     slots.kill_all()
 
 

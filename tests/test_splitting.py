@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from batchscore import readers, splitting
 from batchscore.minibatch import InputFile, MiniBatch
+from batchscore.readers import source
 from batchscore.settings import CsvOptions, MiniBatchSize
 from batchscore.splitting import Cutting, split
 
@@ -138,6 +140,27 @@ def test_a_huge_row_group_is_cut_by_rows_so_that_several_workers_have_some(tmp_p
         (0, 1, 458_752, None),
     ]
     assert len({mini_batch.part_name[7:] for mini_batch in plan}) == len(plan) == 4
+
+
+@pytest.mark.parametrize("size", [MiniBatchSize(bytes=100_000), MiniBatchSize()], ids=["stated", "auto"])
+def test_a_csv_file_is_looked_through_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: MiniBatchSize
+) -> None:
+    """By the parent, to cut it; nothing of it is read again but a few bytes of its beginning."""
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"x,y\n" + b"1.25,some words\n" * 1_000_000)
+    read: list[int] = []
+
+    class Counted(io.FileIO):
+        def read(self, most: int | None = -1) -> bytes:
+            found = super().read(-1 if most is None else most)
+            read.append(len(found))
+            return found
+
+    monkeypatch.setattr(source, "open_stored", lambda path, *_: Counted(path))
+    plan = split([input_file(path)], cutting(size))
+    assert len(plan) > 1
+    assert path.stat().st_size <= sum(read) < path.stat().st_size + 100
 
 
 def test_row_groups_are_not_cut_where_a_job_has_enough_of_them(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import tracemalloc
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +20,11 @@ from batchscore.model import threads as limiting
 from batchscore.model.threads import limit_threads, prepare_threads
 
 COUNTING = """
+import copy
 import os
+import threading
 import time
-import lightgbm, numpy, onnx, onnxruntime, pandas, xgboost
+import lightgbm, numpy, onnx, onnxruntime, pandas, pyarrow, xgboost
 from sklearn.neighbors import KNeighborsClassifier
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
@@ -38,9 +41,21 @@ def spent_during(work):
     work()
     return [now - before.get(thread, 0) for thread, now in at_work().items()]
 
+def others_run():
+    # or want to: those of what came before spin for a while
+    own = str(threading.get_native_id())
+    return any(is_running(thread) for thread in os.listdir("/proc/self/task") if thread != own)
+
+def is_running(thread):
+    try:
+        with open(f"/proc/self/task/{thread}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] == "R"
+    except OSError:
+        return False
+
 def busy(work):
-    while sum(spent_during(lambda: time.sleep(0.05))) > 5_000_000:
-        pass  # threads of what came before are still spinning
+    while sum(spent_during(lambda: time.sleep(0.05))) > 5_000_000 or others_run():
+        pass
     spent = spent_during(work)
     return sum(each > 0.1 * max(spent) for each in spent)
 
@@ -60,14 +75,17 @@ class Counting(PythonModel):
         rows = numpy.random.default_rng(0).random((20_000, 10))
         self.frame = pandas.DataFrame(rows, columns=[f"x{i}" for i in range(10)])
         labels = (rows.sum(axis=1) > 5).astype(int)
-        self.plain = lightgbm.LGBMClassifier(n_estimators=60, n_jobs=8, verbose=-1).fit(self.frame, labels)
-        hidden = lightgbm.LGBMClassifier(n_estimators=60, n_jobs=8, verbose=-1).fit(self.frame, labels)
+        self.plain = lightgbm.LGBMClassifier(n_estimators=60, n_jobs=1, verbose=-1).fit(self.frame, labels)
+        self.plain.n_jobs = 8  # eight would take long to train it on two cores
+        hidden = copy.deepcopy(self.plain)
         self.hidden = lambda: hidden.predict(self.frame)
         self.booster = hidden.booster_
         self.raw = numpy.ascontiguousarray(rows)
-        self.boosted = xgboost.train({"nthread": 8}, xgboost.DMatrix(rows, labels), num_boost_round=60)
+        self.boosted = xgboost.train({"nthread": 1}, xgboost.DMatrix(rows, labels, nthread=1), num_boost_round=60)
+        self.boosted.set_param({"nthread": 8})
         self.neighbours = KNeighborsClassifier(n_jobs=8, algorithm="brute").fit(rows[:4000], labels[:4000])
         self.session = session()
+        self.square = numpy.ones((1000, 1000))
 
     def predict(self, context, model_input, params=None):
         counts = {
@@ -77,7 +95,8 @@ class Counting(PythonModel):
             "xgboost": busy(lambda: [self.boosted.predict(xgboost.DMatrix(self.raw)) for _ in range(10)]),
             "n_jobs": busy(lambda: self.neighbours.predict(self.raw[:4000])),
             "onnx": busy(lambda: self.session.run(None, {"x": numpy.ones((1500, 1000), "float32")})),
-            "blas": busy(lambda: [self.raw @ self.raw.T[:, :4000] for _ in range(3)]),
+            "blas": busy(lambda: [self.square @ self.square for _ in range(5)]),
+            "arrow": max(pyarrow.cpu_count(), pyarrow.io_thread_count()),
         }
         return pandas.DataFrame({name: [count] * len(model_input) for name, count in counts.items()})
 
@@ -86,7 +105,7 @@ set_model(Counting())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
-@pytest.mark.parametrize(("workers", "threads"), [(1, 2), (2, 1)])
+@pytest.mark.parametrize(("workers", "threads"), [(1, 2), (2, 1), (4, 1)])
 def test_a_worker_uses_its_threads_and_no_more(
     workers: int, threads: int, tmp_path: Path, save_model: SaveModel, run_batchscore: RunBatchscore
 ) -> None:
@@ -94,7 +113,7 @@ def test_a_worker_uses_its_threads_and_no_more(
     for library in ("lightgbm", "onnx", "onnxruntime", "xgboost"):
         pytest.importorskip(library)
     (tmp_path / "in").mkdir()
-    for name in "ab"[:workers]:
+    for name in "abcd"[:workers]:
         (tmp_path / f"in/{name}.csv").write_text("x\n1\n")
     model = save_model(COUNTING)
     (model / "requirements.txt").write_text("onnxruntime\n")
@@ -104,12 +123,21 @@ def test_a_worker_uses_its_threads_and_no_more(
     found = pd.read_csv(tmp_path / "out/predictions.csv")
     counts = found.drop(columns=["file", "row"])
     assert (counts <= threads).all(axis=None), found
-    assert (counts[["plain", "booster", "onnx"]] == threads).all(axis=None), found
+    assert (counts[["plain", "booster", "onnx", "arrow"]] == threads).all(axis=None), found
     job = pd.read_json(tmp_path / "out/job.json", typ="series")
     assert job["threads"]["per_worker"] == threads
     told = job["threads"]["libraries"]
-    named = ("Arrow", "lightgbm.LGBMClassifier", "lightgbm.Booster", "xgboost.Booster", "KNeighborsClassifier")
-    assert {told[name] for name in (*named, "onnxruntime")} == {threads}, told
+    named = (
+        "Arrow",
+        "lightgbm.LGBMClassifier",
+        "lightgbm.Booster",
+        "xgboost.Booster",
+        "KNeighborsClassifier",
+        "onnxruntime",
+    )
+    assert set(named) <= set(told)
+    assert ("pandas" in told) == _has("mode.max_threads")
+    assert set(told.values()) == {threads}, told
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +161,25 @@ def _has(option: str) -> bool:
     except KeyError:
         return False
     return True
+
+
+def test_libraries_that_were_loaded_with_another_number_are_told_theirs(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import sklearn.neighbors  # noqa: F401  # which loads OpenMP
+    import threadpoolctl
+
+    pa.set_cpu_count(7)
+    pa.set_io_thread_count(7)
+    threadpoolctl.threadpool_limits(1)
+    prepare_threads(str(tmp_path), 2)
+    used = limit_threads(SimpleNamespace(), 2)
+    assert (pa.cpu_count(), pa.io_thread_count()) == (2, 2)
+    pools = {pool["internal_api"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
+    assert "openmp" in pools
+    assert set(pools.values()) == {2}
+    has_pandas = _has("mode.max_threads")  # from 3.1 on
+    assert pd.get_option("mode.max_threads") == 2 if has_pandas else True
+    assert used.libraries == dict.fromkeys(["Arrow", *pools, *["pandas"] * has_pandas], 2)
 
 
 def test_estimators_that_start_processes_or_add_up_by_timing_get_one_thread(tmp_path: Path) -> None:
@@ -194,13 +241,50 @@ def test_wrappers_of_the_users_own_are_reached_and_what_is_in_them() -> None:
     assert "Unchangeable" not in used.libraries
 
 
-def test_a_model_of_very_many_objects_is_looked_into_from_the_outside() -> None:
+def test_a_model_of_very_many_objects_is_looked_into_from_the_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a note says that there was more."""
     import sklearn.neighbors
 
+    monkeypatch.setattr(limiting, "MOST_PARTS", 1_000)
     outer, inner = (sklearn.neighbors.KNeighborsClassifier(n_jobs=-1) for _ in range(2))
-    many = [SimpleNamespace, *(Wrapper(None) for _ in range(limiting.MOST_PARTS)), Wrapper(inner)]
-    limit_threads(SimpleNamespace(many=many, outer=outer), 2)
-    assert (outer.n_jobs, inner.n_jobs) == (2, -1)
+    many = [SimpleNamespace, *(Wrapper(None) for _ in range(990)), Wrapper(inner), *(Wrapper(None) for _ in range(20))]
+    used = limit_threads(SimpleNamespace(many=many, outer=outer), 2)
+    assert (outer.n_jobs, many[-30].n_jobs, inner.n_jobs, many[-1].n_jobs) == (2, 2, -1, 8)
+    (note,) = used.notes
+    assert note.startswith("the model holds more than 1,000 objects or 10,000,000 values: those beyond keep the number")
+    assert limit_threads(SimpleNamespace(many=many[:-30], outer=outer), 2).notes == []
+
+
+def test_texts_and_numbers_of_a_model_are_passed_by_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vocabulary or an embedding has millions; what is behind them is reached."""
+    import sklearn.neighbors
+
+    neighbours = sklearn.neighbors.KNeighborsClassifier(n_jobs=-1)
+    words = {f"w{number}": float(number) for number in range(60_000)}
+    model = SimpleNamespace(words=words, lines=list(map(str, words)), inside=Wrapper({**words, "": neighbours}))
+    tracemalloc.start()
+    try:
+        used = limit_threads(model, 2)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (neighbours.n_jobs, used.notes) == (2, [])
+    assert peak < 1 << 20, "each of these is looked at, and none is remembered"
+    monkeypatch.setattr(limiting, "MOST_VALUES", 100_000)
+    assert "or 100,000 values" in limit_threads(model, 2).notes[0]
+
+
+class Odd(dict):  # type: ignore[type-arg]
+    def values(self) -> Any:
+        raise RuntimeError("not now")
+
+
+def test_what_a_users_own_collection_makes_of_being_asked_is_no_obstacle() -> None:
+    import sklearn.neighbors
+
+    neighbours = sklearn.neighbors.KNeighborsClassifier(n_jobs=-1)
+    limit_threads(SimpleNamespace(odd=Odd(best=neighbours)), 2)
+    assert neighbours.n_jobs == 2
 
 
 def test_sessions_are_made_with_the_arguments_that_onnxruntime_names() -> None:

@@ -101,6 +101,28 @@ def test_many_files_are_opened_once_each_and_go_to_predict_in_one_call(
     assert outcome.rows == 600
 
 
+def test_of_small_parquet_files_only_the_columns_that_are_needed_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Together, that is: in one call of predict."""
+    asked: list[Any] = []
+    real = pq.ParquetFile.iter_batches
+
+    def spy(self: pq.ParquetFile, *arguments: Any, **options: Any) -> Any:
+        asked.append(options.get("columns"))
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", spy)
+    (tmp_path / "in").mkdir()
+    table = pa.table({"z": [1, 2], "x": [1.0, 2.0], "y": ["a", "b"], "n": [1, 2], "k": [3, 4]})
+    for number in range(3):
+        pq.write_table(table, tmp_path / f"in/{number}.parquet")
+    schema = Schema((ColumnSpec("x", "double"), ColumnSpec("n", "integer")))
+    _, calls = scored(listed(tmp_path / "in"), tmp_path / "parts", schema, keep=("k",))
+    assert [len(call) for call in calls] == [6]
+    assert [sorted(columns or ["all"]) for columns in asked] == [["k", "n", "x"]] * 3
+
+
 def test_small_files_of_many_equal_values_are_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of a few KB may be gigabytes as tables: none is held as a whole."""
     folder = tmp_path / "in"

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -493,10 +492,8 @@ def test_a_signal_ends_it_and_nothing_is_left(tmp_path, clean_environment):
         [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "ready\n"
-        begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
         process.wait(30)
-    assert time.monotonic() - begun < 30
     assert process.returncode != -signal.SIGTERM
     assert list(scratch.iterdir()) == []
 

@@ -7,7 +7,7 @@ import functools
 import importlib
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -16,8 +16,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-MOST_PARTS = 10_000
-"""Objects of a model in which a number of threads is looked for, the outermost first."""
+MOST_PARTS = 100_000
+"""Objects and collections of a model in which a number of threads is looked for, the outermost first."""
+MOST_VALUES = 10_000_000
+"""Of these and what they hold, texts and numbers among it; a million take 0.05 s."""
 
 
 @dataclass(slots=True)
@@ -57,7 +59,7 @@ def limit_threads(raw: Any, threads: int) -> ThreadsUsed:
     _limit_pools(threads, used)
     _limit_torch(threads, used)
     _limit_pandas(threads, used)
-    for part in _parts(raw):
+    for part in _parts(raw, used):
         library = type(part).__module__.partition(".")[0]
         _LIMITS.get(library, _limit_jobs)(part, threads, used)
     return used
@@ -185,33 +187,56 @@ def _limit_sessions(onnxruntime: Any, threads: int) -> None:
     onnxruntime.InferenceSession.__init__ = limited
 
 
-def _parts(raw: Any) -> Iterator[Any]:
+def _parts(raw: Any, used: ThreadsUsed) -> Iterator[Any]:
     """The model and the objects in its attributes, in theirs, and so on: steps, fitted copies, wrappers.
 
-    What the standard library has made is left out, and so is what lies beyond very many objects.
+    What the standard library has made is left out, and so is what lies beyond very many objects, with a note.
     """
-    seen: set[int] = set()
-    waiting = deque([raw])
-    parts = 0
-    while waiting and parts < MOST_PARTS:
+    seen, waiting, left = {id(raw)}, deque([raw]), MOST_VALUES
+    while waiting and left:
         candidate = waiting.popleft()
-        if id(candidate) in seen:
-            continue
-        seen.add(id(candidate))
-        if isinstance(candidate, Mapping):
-            waiting.extend(candidate.values())
-        elif isinstance(candidate, (list, tuple)):
-            waiting.extend(item for item in candidate if not isinstance(item, (str, int, float)))
-        elif type(candidate).__module__ == "mlflow.pyfunc":  # a model of MLflow's inside a user's
-            with contextlib.suppress(Exception):  # not all flavours give theirs away
-                waiting.append(candidate.get_raw_model())
-        elif hasattr(candidate, "__dict__") and (candidate is raw or _may_have_threads(candidate)):
-            parts += 1
+        if not isinstance(candidate, _COLLECTIONS) and hasattr(candidate, "__dict__"):
             yield candidate
-            waiting.extend(vars(candidate).values())
+        for value in _inside(candidate):
+            if not left or len(seen) > MOST_PARTS:
+                left = 0
+                break
+            left -= 1
+            if type(value) not in _PLAIN and id(value) not in seen and _leads_on(value):
+                seen.add(id(value))
+                waiting.append(value)
+    yield from (part for part in waiting if not isinstance(part, _COLLECTIONS))
+    if not left:
+        used.notes.append(
+            f"the model holds more than {MOST_PARTS:,} objects or {MOST_VALUES:,} values: those beyond keep the number "
+            "of threads that they have, and may use more than --threads-per-worker says"
+        )
 
 
-def _may_have_threads(candidate: Any) -> bool:
-    if isinstance(candidate, (type, ModuleType, FunctionType)):
+_COLLECTIONS = (dict, list, tuple)
+_PLAIN = {str, bytes, int, float, bool, type(None), np.ndarray, np.float64, np.float32, np.int64, np.int32, np.str_}
+"""Types of values in which nothing can be that has threads; those of which models hold millions."""
+
+
+def _inside(candidate: Any) -> Iterable[Any]:
+    """What a collection holds or an object refers to, whatever a user's own class makes of asking for it."""
+    if isinstance(candidate, dict):
+        return dict.values(candidate)
+    if isinstance(candidate, list):
+        return list.__iter__(candidate)
+    if isinstance(candidate, tuple):
+        return tuple.__iter__(candidate)
+    if type(candidate).__module__ == "mlflow.pyfunc":  # a model of MLflow's inside a user's
+        with contextlib.suppress(Exception):  # not all flavours give theirs away
+            return (candidate.get_raw_model(),)
+        return ()
+    return tuple(vars(candidate).values()) if hasattr(candidate, "__dict__") else ()
+
+
+def _leads_on(value: Any) -> bool:
+    """Whether there may be something in it that has threads, or it has some itself."""
+    if isinstance(value, _COLLECTIONS):
+        return len(value) > 0
+    if isinstance(value, (type, ModuleType, FunctionType)) or not hasattr(value, "__dict__"):
         return False
-    return type(candidate).__module__.partition(".")[0] not in sys.stdlib_module_names
+    return type(value).__module__.partition(".")[0] not in sys.stdlib_module_names

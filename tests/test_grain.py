@@ -60,6 +60,7 @@ UNCUT: dict[str, tuple[str, Callable[[Path], None], dict[str, Any], tuple[str, .
     "quotes": ("a.csv", text(QUOTES), {}, ("a CSV isn't cut where its quotes",)),
     "a row group": ("a.parquet", parquet(MANY, MANY), {"size": "1kb"}, ("of a Parquet file row groups",)),
     "a row group of few rows": ("a.parquet", parquet(60_000, 60_000), {}, ("of a Parquet file row groups",)),
+    "small row groups": ("a.parquet", parquet(6 << 17, 1 << 17), {"size": "1kb"}, ("of a Parquet file row groups",)),
     "row groups one by one": ("a.parquet", parquet(8000, 1000), {"size": "1kb"}, ("of a Parquet file row groups",)),
     "JSON Lines, compressed": ("a.jsonl.gz", packed(LINES), {}, ("compressed files aren't cut",)),
     "JSON Lines without types": ("a.jsonl", text(LINES), {"typed": False}, ("a JSON Lines file for a model without",)),

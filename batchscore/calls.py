@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from itertools import groupby
 from typing import Any, TypeAlias
 
@@ -18,7 +18,7 @@ from batchscore.signature.modelinput import model_input
 
 Part: TypeAlias = Chunk | Share
 """Of a call: rows of one slice."""
-Chunks: TypeAlias = Iterator[Part | FileSlice | None]
+Chunks: TypeAlias = Generator[Part | FileSlice | None, None, None]
 """Rows of slices in order; a slice alone was refused after all, and None ends a call."""
 
 

@@ -25,12 +25,12 @@ from batchscore.writers import published
 def standing_out(prepared: Prepared, verdicts: Verdicts) -> Json:
     """What a person asks after a job, since the journal goes: lists of bounded length. Raises StorageError."""
     receipts = verdicts.receipts
-    number, first = receipts.failed_mini_batches(verdicts.plan)
+    number, first = receipts.failed_mini_batches()
     warnings = Highlights()
     warnings.note(*prepared.notes, *receipts.highlights.notes)
     return {
         "mini_batches": {
-            "done": receipts.mini_batches_done(verdicts.plan),
+            "done": receipts.mini_batches_done(),
             "failed": number,
             "first_failed": [asdict(glimpse) for glimpse in first],
             "slowest": [asdict(glimpse) for glimpse in receipts.highlights.slowest],

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
+from operator import itemgetter
 from typing import BinaryIO
 
 from batchscore import endings, manifest, writers
@@ -49,10 +50,17 @@ def output_files(job: Job, verdicts: Verdicts) -> Iterator[OutputFile]:
         for verdict in good:
             yield OutputFile(f"{job.output_folder}/{verdict.file.name}.{job.format}", verdict.scored)
     else:
-        number_of = {piece: mini_batch.number for mini_batch in verdicts.plan for piece in mini_batch.slices}
-        placed = (pair for verdict in good for pair in zip(verdict.slices, verdict.scored, strict=True))
-        for number, group in groupby(placed, key=lambda pair: number_of[pair[0]]):
+        for number, group in groupby(_numbered(verdicts), key=itemgetter(0)):
             yield OutputFile(f"{job.output_folder}/part-{number:05d}.{job.format}", (segment for _, segment in group))
+
+
+def _numbered(verdicts: Verdicts) -> Iterator[tuple[int, Segment]]:
+    """The segments of files that didn't fail, each with the number of its mini-batch."""
+    place = 0
+    for verdict in verdicts:
+        for offset, segment in enumerate(verdict.scored):
+            yield verdicts.plan.number_at(place + offset), segment
+        place += len(verdict.slices)
 
 
 def merged(segments: Iterable[Segment]) -> Iterator[tuple[Segment, Part]]:
@@ -80,7 +88,8 @@ def publish_outputs(
     With them go the files that a scoring script wrote itself. What job.json says of the ones (path, rows, bytes,
     sha256) and of the others (path, bytes, sha256). Raises UsageError where a script's file would replace a stranger.
     """
-    ready = [_joined(prepared, file, columns) for file in output_files(prepared.job, verdicts)]
+    with contextlib.closing(writers.open_joiner(prepared.settings.writer)) as joiner:
+        ready = [_joined(prepared, file, columns, joiner) for file in output_files(prepared.job, verdicts)]
     sync_all([file for file, _ in ready])
     files = list(ready_files(prepared, verdicts))
     prepared.workspace.check_lock()  # joining takes its time
@@ -92,7 +101,9 @@ def publish_outputs(
     return outputs, tuple({"path": file.name, **file.facts} for file in files)
 
 
-def _joined(prepared: Prepared, file: OutputFile, columns: tuple[Column, ...]) -> tuple[Ready, int]:
+def _joined(
+    prepared: Prepared, file: OutputFile, columns: tuple[Column, ...], joiner: writers.Joiner
+) -> tuple[Ready, int]:
     """A prediction file that waits for its place, and its number of rows."""
     workspace, rows = prepared.workspace, 0
 
@@ -103,7 +114,7 @@ def _joined(prepared: Prepared, file: OutputFile, columns: tuple[Column, ...]) -
             yield writers.Piece(workspace.part(part.name), segment.start, segment.stop, part.columns)
 
     def join(stream: BinaryIO) -> None:
-        writers.join(prepared.settings.writer, pieces(), stream, columns)
+        joiner.join(pieces(), stream, columns)
 
     return prepare(workspace.ready, file.name, join, syncs=False), rows
 
@@ -147,13 +158,12 @@ def conclude(prepared: Prepared, verdicts: Verdicts) -> Ending:
     """Judge the job and publish predictions, where it completed, and failures.jsonl."""
     prepared.workspace.check_lock()
     job, counts = prepared.job, endings.count(prepared, verdicts)
-    is_whole = not any(verdict.is_pending for verdict in verdicts)
-    if is_whole and _judged(job, counts, verdicts) == "Completed":
+    if verdicts.is_whole and _judged(job, counts, verdicts) == "Completed":
         columns = verdicts.columns or manifest.empty_columns(prepared)
         outputs, files = publish_outputs(prepared, verdicts, columns)
         ending = endings.completed(counts, outputs, columns, files)
     else:
-        ending = endings.failed(job, counts, is_whole=is_whole, is_of_rows=_is_of_rows(job, verdicts))
+        ending = endings.failed(job, counts, is_whole=verdicts.is_whole, is_of_rows=_is_of_rows(job, verdicts))
     publish_failures(prepared.workspace, verdicts.failures())
     return _with_highlights(ending, prepared, verdicts)
 

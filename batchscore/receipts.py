@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain, groupby, islice, repeat
 from typing import TypeAlias
 
 from batchscore.highlights import MOST, Glimpse, Highlights
 from batchscore.journal import Journal
 from batchscore.minibatch import FileSlice, MiniBatch
 from batchscore.outcome import Column, Failed, Failure, Outcome, Quarantined, Scored
+from batchscore.plan import Plan
 from batchscore.segments import Extra, Packed, Packing, Part, Segment
+from batchscore.shelf import Names, Shelf
 from batchscore.stopwatch import Spent
 
 
@@ -24,6 +28,9 @@ class FailedAt:
 
 Receipt: TypeAlias = Segment | FailedAt
 
+_Kept: TypeAlias = Packed | int | None
+"""Where the predictions of a slice lie, or the place of the receipt of its failure."""
+
 
 class Receipts:
     """The receipts of a plan's slices, the last word winning; small, since failures stay in the journal.
@@ -34,7 +41,7 @@ class Receipts:
 
     def __init__(
         self,
-        plan: Collection[MiniBatch],
+        plan: Plan,
         journal: Journal,
         *,
         is_whole: bool = False,
@@ -43,17 +50,18 @@ class Receipts:
         self._journal = journal
         self._warns_beyond = warns_beyond
         self.is_whole = is_whole
-        self._wholes = {mini_batch.slices for mini_batch in plan} if is_whole else set()
+        self.plan = plan
         self._packing = Packing()
-        self._known: dict[FileSlice, Packed | FailedAt | None] = dict.fromkeys(
-            piece for mini_batch in plan for piece in mini_batch.slices
-        )
+        self._known: Shelf[_Kept] = Shelf(repeat(None, len(plan.slices)))
+        """Of each slice, by its place in the plan."""
         self._columns: dict[tuple[Column, ...], tuple[Column, ...]] = {}
         """One for many parts."""
         self.retries = 0
         self.spent = Spent()
         """Of all attempts that scored something, whatever became of it."""
-        self.failed_files: set[str] = set()
+        self.files_failed = 0
+        self._has_failed = bytearray(len(plan.slices))
+        """Whether a file has failed, at the place of its first slice."""
         self.slow: set[int] = set()
         """Numbers of the mini-batches with an attempt that took more seconds than ``warns_beyond``."""
         self.highlights = Highlights()
@@ -74,25 +82,40 @@ class Receipts:
         self.retries += outcome.retries
         if outcome.spent:
             self.spent += outcome.spent
-        if self.is_whole and tuple(entry.slice for entry in outcome.slices) not in self._wholes:
+        places = self._places(outcome)
+        if self.is_whole and not self._is_whole_mini_batch(places):
             return
-        if any(entry.slice in self._known for entry in outcome.slices):
+        if any(found is not None for found in places):
             self.highlights.take(outcome)
             if self._warns_beyond is not None and outcome.longest > self._warns_beyond:
                 self.slow.add(outcome.number)
         parts = self._parts(outcome, place)
         extra = self._extra(outcome, place) if self.is_whole else None
-        for entry in outcome.slices:
-            if entry.slice not in self._known:
+        for entry, found in zip(outcome.slices, places, strict=True):
+            if found is None:
                 continue
             if isinstance(entry, Scored):
                 part = parts.get(entry.part)
                 segment = Segment(entry.rows, part, entry.start, entry.stop, extra, entry.aside)
-                self._known[entry.slice] = self._packing.pack(segment)
+                self._known[found] = self._packing.pack(segment)
                 extra = None
             else:
-                self._known[entry.slice] = FailedAt(place)
-                self.failed_files.add(entry.slice.file.name)
+                self._known[found] = place
+                self._count_file(entry.slice.file.name)
+
+    def _places(self, outcome: Outcome) -> list[int | None]:
+        """Where in the plan the slices of a receipt are, which are neighbours for the most part."""
+        places: list[int | None] = []
+        guess = self.plan.places(outcome.number).start if outcome.number in range(len(self.plan)) else 0
+        for entry in outcome.slices:
+            places.append(found := self.plan.place_of(entry.slice, guess))
+            guess = guess if found is None else found + 1
+        return places
+
+    def _is_whole_mini_batch(self, places: list[int | None]) -> bool:
+        """Whether these are all slices of one mini-batch."""
+        first = places[0] if places else None
+        return first is not None and places == list(self.plan.places(self.plan.number_at(first)))
 
     def _parts(self, outcome: Outcome, place: int) -> dict[str, Part]:
         columns = self._columns.setdefault(outcome.columns, outcome.columns)
@@ -109,7 +132,10 @@ class Receipts:
 
     def _count_failed(self) -> None:
         """Find the failed files anew, by the last word on each slice."""
-        self.failed_files = {piece.file.name for piece, found in self._known.items() if isinstance(found, FailedAt)}
+        self.files_failed, self._has_failed = 0, bytearray(len(self.plan.slices))
+        for place, found in enumerate(self._known):
+            if isinstance(found, int):
+                self._count_file(self.plan.slices[place].file.name)
         for extra in self.extras():
             if extra.missing:
                 self._count_missing(self._journal.outcome_at(extra.place))
@@ -117,7 +143,14 @@ class Receipts:
     def _count_missing(self, outcome: Outcome) -> None:
         """Count as many of a scoring script's files as failed as it didn't return elements for."""
         missing = outcome.shortfall.count if outcome.shortfall else 0
-        self.failed_files.update(entry.slice.file.name for entry in outcome.slices[:missing])
+        for entry in outcome.slices[:missing]:
+            self._count_file(entry.slice.file.name)
+
+    def _count_file(self, name: str) -> None:
+        """Count a file of the plan as failed, once."""
+        first = self.plan.first_of_file(name)
+        self.files_failed += not self._has_failed[first]
+        self._has_failed[first] = True
 
     @property
     def end(self) -> int:
@@ -126,7 +159,7 @@ class Receipts:
 
     @property
     def is_empty(self) -> bool:
-        return not any(self._known.values())
+        return all(found is None for found in self._known)
 
     @property
     def has_rows(self) -> bool:
@@ -140,19 +173,33 @@ class Receipts:
         return aside, aside + sum(segment.rows for _, segment in self._segments())
 
     def of(self, piece: FileSlice) -> Receipt | None:
-        found = self._known[piece]
-        return self._packing.unpack(found) if isinstance(found, (bytes, Segment)) else found
+        return self._receipt(self._known[self._place(piece)])
 
-    def is_done(self, piece: FileSlice) -> bool:
-        """Whether it is scored or has failed."""
-        return self._known[piece] is not None
+    def each(self) -> Iterator[tuple[FileSlice, Receipt | None]]:
+        """The slices of the plan in order, each with what is known of it."""
+        return zip(self.plan.slices, map(self._receipt, self._known), strict=True)
+
+    def done(self) -> bytearray:
+        """Of each slice of the plan, whether it is scored or has failed."""
+        return bytearray(found is not None for found in self._known)
+
+    def _place(self, piece: FileSlice) -> int:
+        place = self.plan.place_of(piece)
+        if place is None:
+            raise KeyError(piece)
+        return place
+
+    def _receipt(self, found: _Kept) -> Receipt | None:
+        if isinstance(found, int):
+            return FailedAt(found)
+        return None if found is None else self._packing.unpack(found)
 
     def failure(self, piece: FileSlice) -> Failure:
         """Why a failed slice failed, from the journal."""
-        found = self._known[piece]
-        if not isinstance(found, FailedAt):
+        found = self._known[self._place(piece)]
+        if not isinstance(found, int):
             raise TypeError(f"{piece.file.name} didn't fail")
-        entries = self._journal.outcome_at(found.place).slices
+        entries = self._journal.outcome_at(found).slices
         return next(entry.failure for entry in entries if isinstance(entry, Failed) and entry.slice == piece)
 
     def shortfall(self, extra: Extra) -> Failure:
@@ -171,29 +218,38 @@ class Receipts:
         return dict(self._journal.outcome_at(extra.place).appended) if extra.folder else {}
 
     def extras(self) -> Iterator[Extra]:
-        """Of the mini-batches that are scored, in no certain order."""
-        for found in self._known.values():
-            if isinstance(found, Segment) and found.extra:
-                yield found.extra
+        """Of the mini-batches that are scored, in order."""
+        for _, segment in self._with_more():
+            if segment.extra:
+                yield segment.extra
 
-    def mini_batches_done(self, plan: Iterable[MiniBatch]) -> int:
+    def mini_batches_done(self) -> int:
         """How many mini-batches are scored or have failed."""
-        return sum(all(map(self.is_done, batch.slices)) for batch in plan)
+        return sum(None not in batch for batch in self._by_mini_batch())
 
-    def failed_mini_batches(self, plan: Iterable[MiniBatch]) -> tuple[int, tuple[Glimpse, ...]]:
+    def failed_mini_batches(self) -> tuple[int, tuple[Glimpse, ...]]:
         """How many mini-batches hold a slice that failed, and the first of them."""
-        failed = ([self._known[piece] for piece in batch.slices] for batch in plan)
-        first = (next((found for found in batch if isinstance(found, FailedAt)), None) for batch in failed)
-        places = [found.place for found in first if found]
-        return len(places), tuple(Glimpse.of(self._journal.outcome_at(place)) for place in places[:MOST])
+        number, first = 0, []
+        for batch in self._by_mini_batch():
+            place = next((found for found in batch if isinstance(found, int)), None)
+            if place is not None:
+                number += 1
+                first += [Glimpse.of(self._journal.outcome_at(place))] if number <= MOST else []
+        return number, tuple(first)
+
+    def _by_mini_batch(self) -> Iterator[list[_Kept]]:
+        """What is known of the slices of each."""
+        known = iter(self._known)
+        return (list(islice(known, len(self.plan.places(number)))) for number in range(len(self.plan)))
 
     def forget_failures(self) -> None:
-        """Have all failed slices scored again."""
-        self._forget(piece for piece, found in self._known.items() if _is_failure(found))
+        """Have all failed slices scored again, and mini-batches for which a scoring script returned too little."""
+        self._forget(place for place, found in enumerate(self._known) if isinstance(found, int))
+        self._forget(place for place, segment in self._with_more() if segment.extra and segment.extra.missing)
 
     def forget_spoilt(self) -> None:
         """Have all slices scored again with rows that predict failed for; those that don't fit never will."""
-        self._forget(piece for piece, found in self._asides() if found.spoilt)
+        self._forget(place for place, found in self._asides() if found.spoilt)
 
     def forget_lost(self, there: Collection[str]) -> None:
         """Have slices scored again whose part isn't there any more.
@@ -201,53 +257,54 @@ class Receipts:
         Also those in a part whose columns are the work of several files of which one has changed or is tried again:
         what each needs by itself isn't known, and types must not be those of rows that don't count.
         """
-        mixed = {part.place for _, part in self._placed() if part.needs}
+        is_there = lru_cache(maxsize=1)(there.__contains__)
         held = Counter(part.place for _, part in self._placed() if part.needs)
-        held.update(
-            found.place for found in self._known.values() if isinstance(found, FailedAt) and found.place in mixed
+        held.update(found for found in self._known if isinstance(found, int) and found in held)
+        self._forget(
+            place for place, part in self._placed() if not is_there(part.name) or held[part.place] < part.needs
         )
-        self._forget(piece for piece, part in self._placed() if part.name not in there or held[part.place] < part.needs)
-        self._forget(piece for piece, folder in self._folders() if folder not in there)
-        self._forget(piece for piece, aside in self._asides() if aside.part not in there)
+        self._forget(place for place, folder in self._folders() if folder not in there)
+        self._forget(place for place, aside in self._asides() if aside.part not in there)
 
-    def _forget(self, pieces: Iterable[FileSlice]) -> None:
-        for piece in tuple(pieces):
-            self._known[piece] = None
+    def _forget(self, places: Iterable[int]) -> None:
+        for place in places:
+            self._known[place] = None
             self.has_forgotten = True
-        for whole in self._wholes:
-            if any(self._known[piece] is None for piece in whole):
-                self._known.update(dict.fromkeys(whole))
+        if self.is_whole:
+            for number, batch in enumerate(self._by_mini_batch()):
+                for place in self.plan.places(number) if None in batch else ():
+                    self._known[place] = None
         self._count_failed()
 
     @property
-    def part_names(self) -> set[str]:
+    def part_names(self) -> Names:
         """Of the parts that hold predictions, of the files of rows put aside and the folders of what scripts wrote."""
-        asides = {aside.part for _, aside in self._asides()}
-        return {part.name for _, part in self._placed()} | {folder for _, folder in self._folders()} | asides
+        parts = (name for name, _ in groupby(part.name for _, part in self._placed()))
+        asides = (aside.part for _, aside in self._asides())
+        return Names(chain(parts, asides, (folder for _, folder in self._folders())))
 
-    def _segments(self) -> Iterator[tuple[FileSlice, Segment]]:
-        for piece, found in self._known.items():
-            if isinstance(found, (bytes, Segment)):
-                yield piece, self._packing.unpack(found)
+    def _segments(self) -> Iterator[tuple[int, Segment]]:
+        for place, found in enumerate(self._known):
+            if isinstance(found, (bytes, tuple)):
+                yield place, self._packing.unpack(found)
 
-    def _asides(self) -> Iterator[tuple[FileSlice, Quarantined]]:
-        for piece, found in self._known.items():
-            if isinstance(found, Segment) and found.aside:
-                yield piece, found.aside
+    def _with_more(self) -> Iterator[tuple[int, Segment]]:
+        """Those with more than rows in a part."""
+        for place, found in enumerate(self._known):
+            if isinstance(found, tuple):
+                yield place, self._packing.unpack(found)
 
-    def _placed(self) -> Iterator[tuple[FileSlice, Part]]:
-        for piece, segment in self._segments():
+    def _asides(self) -> Iterator[tuple[int, Quarantined]]:
+        for place, segment in self._with_more():
+            if segment.aside:
+                yield place, segment.aside
+
+    def _placed(self) -> Iterator[tuple[int, Part]]:
+        for place, segment in self._segments():
             if segment.part:
-                yield piece, segment.part
+                yield place, segment.part
 
-    def _folders(self) -> Iterator[tuple[FileSlice, str]]:
-        for piece, found in self._known.items():
-            if isinstance(found, Segment) and found.extra and found.extra.folder:
-                yield piece, found.extra.folder
-
-
-def _is_failure(found: Packed | FailedAt | None) -> bool:
-    """Whether a slice failed, or is the first of a mini-batch for which a scoring script returned too little."""
-    if isinstance(found, Segment):
-        return found.extra is not None and found.extra.missing > 0
-    return isinstance(found, FailedAt)
+    def _folders(self) -> Iterator[tuple[int, str]]:
+        for place, segment in self._with_more():
+            if segment.extra and segment.extra.folder:
+                yield place, segment.extra.folder

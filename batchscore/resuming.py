@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from heapq import merge
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from batchscore.errors import UsageError
 from batchscore.inputs import Listing
@@ -16,6 +20,7 @@ from batchscore.journal import Header, has_receipts, read_header
 from batchscore.limits import allows
 from batchscore.minibatch import Json, MiniBatch, compact
 from batchscore.modelfolder import digest, is_registered
+from batchscore.plan import Plan
 from batchscore.receipts import Receipts
 from batchscore.storage import is_remote, local_path, storage_errors
 from batchscore.workspace import Workspace
@@ -194,40 +199,77 @@ def write_inputs(workspace: Workspace, listing: Listing) -> None:
 
 def _changes(workspace: Workspace, listing: Listing) -> list[str]:
     """Files that changed, came and went since the run before, in words."""
-    now = {file.name: file for file in listing.files}
-    names: dict[str, list[str]] = {"changed": [], "new": [], "vanished": []}
-    seen: set[str] = set()
+    named = {kind: _Named() for kind in ("changed", "new", "vanished")}
     try:
         with Path(workspace.folder, "inputs.jsonl").open(encoding="ascii") as stream:
-            for facts in map(json.loads, stream):
-                name = facts[0]
-                seen.add(name)
-                if name not in now:
-                    names["vanished"].append(name)
-                elif now[name].facts != facts:
-                    names["changed"].append(name)
+            sides = merge(_of_run(0, map(json.loads, stream)), _of_run(1, (file.facts for file in listing.files)))
+            for name, found in groupby(sides, key=itemgetter(0)):
+                facts = {run: own for _, run, own in found}
+                if len(facts) == 1:
+                    named["vanished" if 0 in facts else "new"].add(name)
+                elif facts[0] != facts[1]:
+                    named["changed"].add(name)
     except (OSError, ValueError):
         return []  # the run before was stopped while it wrote them
-    names["new"] = [name for name in now if name not in seen]
-    return [f"{len(some)} {kind} since the run before: {_named(some)}" for kind, some in names.items() if some]
+    return [f"{some.number} {kind} since the run before: {some}" for kind, some in named.items() if some.number]
 
 
-def _named(names: list[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+def _of_run(run: int, files: Iterable[list[Any]]) -> Iterator[tuple[str, int, list[Any]]]:
+    """The facts of a run's files, which are in the order of their names."""
+    return ((facts[0], run, facts) for facts in files)
 
 
-def remaining(plan: Sequence[MiniBatch], receipts: Receipts, parts: Collection[str], job: Job) -> tuple[MiniBatch, ...]:
+@dataclass(slots=True)
+class _Named:
+    """How many files, and the first of them by name."""
+
+    number: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        self.number += 1
+        if len(self.first) < _NAMED:
+            self.first.append(name)
+
+    def __str__(self) -> str:
+        return ", ".join(self.first) + (f" and {self.number - _NAMED} more" if self.number > _NAMED else "")
+
+
+class Remaining(Collection[MiniBatch]):
+    """The mini-batches of a plan that are still to score, without their slices that are done, as of now."""
+
+    def __init__(self, plan: Plan, done: bytearray) -> None:
+        """``done``: of each slice."""
+        self._plan, self._done = plan, done
+        self._length = sum(not all(self._of(number)) for number in range(len(plan)))
+
+    def _of(self, number: int) -> bytearray:
+        places = self._plan.places(number)
+        return self._done[places.start : places.stop]
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[MiniBatch]:
+        for batch in self._plan:
+            done = self._of(batch.number)
+            if not all(done):
+                yield batch.only(tuple(piece for piece, is_done in zip(batch.slices, done, strict=True) if not is_done))
+
+    def __contains__(self, batch: object) -> bool:
+        return any(batch == each for each in self)
+
+
+def remaining(receipts: Receipts, parts: Collection[str], job: Job) -> Remaining:
     """What is still to score: slices without a receipt, or whose part isn't among those that are there.
 
     Failures of the run before are tried again, unless they are within the threshold: then they stand, so that
     publishing a failed job by a higher threshold takes seconds. So are rows that predict failed for, unless they are
     within --max-bad-rows. Where nothing was scored there is nothing to publish.
     """
-    files = len({piece.file.name for batch in plan for piece in batch.slices})
-    if not allows(job.error_threshold, len(receipts.failed_files), files) or not receipts.has_rows:
+    if not allows(job.error_threshold, receipts.files_failed, receipts.plan.files) or not receipts.has_rows:
         receipts.forget_failures()
     if (job.max_bad_rows is not None and not allows(job.max_bad_rows, *receipts.rows)) or not receipts.has_rows:
         receipts.forget_spoilt()
     receipts.forget_lost(parts)
-    left = ((batch, tuple(piece for piece in batch.slices if not receipts.is_done(piece))) for batch in plan)
-    return tuple(batch.only(slices) for batch, slices in left if slices)
+    return Remaining(receipts.plan, receipts.done())

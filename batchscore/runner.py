@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -26,6 +26,7 @@ from batchscore.moments import utc
 from batchscore.nursery import HeadStart
 from batchscore.observed import Observed
 from batchscore.outcome import Outcome
+from batchscore.plan import Plan
 from batchscore.planning import (
     Prepared,
     access_to_stores,
@@ -110,35 +111,34 @@ class _Run:
 def _carry_out(prepared: Prepared, journal: Journal, run: _Run) -> Ending:
     """Score what isn't scored yet and publish all but job.json; an error that ends the job is in what this gives."""
     job = prepared.job
-    plan: tuple[MiniBatch, ...] = ()
-    receipts = Receipts(plan, journal, is_whole=job.script is not None)
+    receipts = Receipts(Plan(), journal, is_whole=job.script is not None)
     try:
         write_inputs(prepared.workspace, prepared.listing)
         cutting = Cutting(job.mini_batch_size, job.csv, prepared.model.folder.has_signature, job.limit)
         plan = split(prepared.listing.files, cutting)
         receipts = Receipts(plan, journal, is_whole=job.script is not None, warns_beyond=job.warns_beyond)
-        _score(prepared, plan, receipts, run)
+        _score(prepared, receipts, run)
         prepared.observed.scored()
-        return conclude(prepared, Verdicts(plan, receipts))
+        return conclude(prepared, Verdicts(receipts))
     except BatchscoreError as error:
         prepared.observed.scored()
         run.signals.listen()  # a second one ends even this
         prepared.workspace.explain(error)
-        return cut_short(prepared, Verdicts(plan, receipts), error)
+        return cut_short(prepared, Verdicts(receipts), error)
     finally:
         run.log.closed()
 
 
-def _score(prepared: Prepared, plan: tuple[MiniBatch, ...], receipts: Receipts, run: _Run) -> None:
+def _score(prepared: Prepared, receipts: Receipts, run: _Run) -> None:
     """Have every mini-batch that isn't done scored and its receipt journaled."""
     job, workspace, observed, log = prepared.job, prepared.workspace, prepared.observed, run.log
-    todo = remaining(plan, receipts, workspace.part_names(), job)
+    todo = remaining(receipts, workspace.part_names(), job)
     workspace.keep_parts(receipts.part_names)
     observed.clock.turn_to("environment")
     python = interpreter_for(job, prepared.model, log.note) if todo else None  # building it is no scoring time
     observed.clock.turn_to("score")
     workers = min(job.workers or engines.cpu_count(), len(todo))
-    _announce(prepared, _run_plan(prepared, plan, todo, receipts, workers), log)
+    _announce(prepared, _run_plan(prepared, todo, receipts, workers), log)
     if python is None:
         return
     if job.script:
@@ -246,11 +246,11 @@ class _Books:
                     self.log.note(note)
             self.log.recorded(mini_batch, outcomes)
             self.log.finished(mini_batch.size)
-            if self.job.fail_fast and not allows(self.job.error_threshold, len(self.receipts.failed_files), self.files):
+            if self.job.fail_fast and not allows(self.job.error_threshold, self.receipts.files_failed, self.files):
                 break
 
 
-def _fan_out(crew: _Crew, todo: tuple[MiniBatch, ...], books: _Books) -> None:
+def _fan_out(crew: _Crew, todo: Collection[MiniBatch], books: _Books) -> None:
     """Have the crew score all there is to do, until the job is stopped or fails fast."""
     seats = threading.Semaphore(crew.workers)
 
@@ -278,19 +278,17 @@ def _retry_policy(job: Job) -> RetryPolicy:
     )
 
 
-def _run_plan(
-    prepared: Prepared, plan: tuple[MiniBatch, ...], todo: tuple[MiniBatch, ...], receipts: Receipts, workers: int
-) -> RunPlan:
+def _run_plan(prepared: Prepared, todo: Collection[MiniBatch], receipts: Receipts, workers: int) -> RunPlan:
     """What this run sets out to do, for who looks on."""
     return RunPlan(
         started=utc(prepared.started),
         scoring_since=utc(time.time()),
         files=len(prepared.listing.files),
         files_skipped=len(prepared.listing.skipped),
-        files_failed=len(receipts.failed_files),
-        mini_batches=len(plan),
+        files_failed=receipts.files_failed,
+        mini_batches=len(receipts.plan),
         mini_batches_todo=len(todo),
-        bytes=sum(batch.size for batch in plan),
+        bytes=receipts.plan.size,
         bytes_todo=sum(batch.size for batch in todo),
         workers=workers,
         journal_end=receipts.end,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -109,9 +110,10 @@ def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progr
         chunks = scorer.model.watch.over("read", _chunks(scorer, ledger, aside))
         if isinstance(mini_batch.portion, Mended):
             chunks = cut(chunks, mini_batch.portion.calls)
-        for call in calls(chunks, scorer.settings):
-            progress(_score_call(scorer, call, ledger, part))
-            del call  # before more is read
+        with contextlib.closing(chunks):  # who keeps what predict raised would keep what reads ahead, too
+            for call in calls(chunks, scorer.settings):
+                progress(_score_call(scorer, call, ledger, part))
+                del call  # before more is read
     return ledger.outcome(part, path.name, aside, time.perf_counter() - begun)
 
 

@@ -22,7 +22,7 @@ from batchscore.outputfolder import OutputFolder
 from batchscore.settings import Format, Writer
 from batchscore.stopwatch import Spent, Stopwatch
 from batchscore.storage import local_copies
-from batchscore.writers.parts import PartFile, storage_errors
+from batchscore.writers.parts import PartFile, part_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ def _write_lines(path: str, result: Any) -> int:
         lines = [f"{element}\n" for element in result]
     part = PartFile(path)
     try:
-        with storage_errors("write", path):
+        with part_errors("write", path):
             part.stream.writelines(line.encode("utf-8", "backslashreplace") for line in lines)
             size = int(part.stream.tell())
         part.publish()

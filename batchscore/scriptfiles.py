@@ -126,7 +126,7 @@ def ready_files(prepared: Prepared, verdicts: Verdicts) -> Iterator[Ready]:
     """
     workspace = prepared.workspace
     pieces: dict[str, list[Piece]] = {}
-    for verdict in verdicts:
+    for verdict in verdicts if verdicts.receipts.is_whole else ():
         if verdict.is_failed or not verdict.extra:
             continue
         appended = verdicts.receipts.appended(verdict.extra)

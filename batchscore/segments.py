@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeAlias
 
 from batchscore.outcome import Column, Quarantined
 
@@ -48,12 +48,12 @@ class Segment:
     """Its rows that were put aside."""
 
 
-Packed: TypeAlias = "bytes | Segment"
-"""A segment as it is kept; itself where it has more than rows in a part."""
+Packed: TypeAlias = bytes | tuple[Any, ...]
+"""A segment as it is kept, and as `marshal` takes it: a run of bytes, unless it has more than rows in a part."""
 
 
 class Packing:
-    """Packs segments into a third of their memory: one run of bytes, with the part's name at the end."""
+    """Packs segments into a third of their memory: most into one run of bytes, with the part's name at the end."""
 
     _NUMBERS = struct.Struct("<qqqqi")  # rows, start, stop, the receipt's place, which kind
 
@@ -66,7 +66,9 @@ class Packing:
     def pack(self, segment: Segment) -> Packed:
         part = segment.part
         if part is None or segment.extra or segment.aside:
-            return segment
+            whole = self.pack(replace(segment, extra=None, aside=None)) if part else segment.rows
+            extra, aside = segment.extra, segment.aside
+            return whole, segment.start, segment.stop, extra and _values(extra), aside and _values(aside)
         kind = (part.columns, part.needs)
         number = self._kinds.setdefault(kind, len(self._kinds))
         if number == len(self._of_number):
@@ -76,8 +78,11 @@ class Packing:
 
     def unpack(self, packed: Packed) -> Segment:
         """The segment as it was; neighbours in one part share it."""
-        if isinstance(packed, Segment):
-            return packed
+        if isinstance(packed, tuple):
+            whole, start, stop, extra, aside = packed
+            segment = self.unpack(whole) if isinstance(whole, bytes) else Segment(whole, None, start, stop)
+            more = Extra(*extra) if extra else None, Quarantined(*aside) if aside else None
+            return Segment(segment.rows, segment.part, segment.start, segment.stop, *more)
         rows, start, stop, place, number = self._NUMBERS.unpack_from(packed)
         name = packed[self._NUMBERS.size :].decode("utf-8", "surrogatepass")
         columns, needs = self._of_number[number]
@@ -85,3 +90,7 @@ class Packing:
         if part != self._last:
             self._last = part
         return Segment(rows, self._last, start, stop)
+
+
+def _values(record: Extra | Quarantined) -> tuple[Any, ...]:
+    return tuple(getattr(record, each.name) for each in fields(record))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from batchscore.readers import Chunk, Refuse
 from batchscore.redaction import secret_values, without
 from batchscore.schema import Schema
 from batchscore.settings import ScoringSettings
-from batchscore.writers.parts import PartFile, storage_errors
+from batchscore.writers.parts import PartFile, part_errors
 
 
 class SetAside:
@@ -32,10 +33,14 @@ class SetAside:
         self._spoilt = spoilt
         self._file: PartFile | None = None
         self._size = 0
-        self._secrets = secret_values(os.environ)
         self._found: dict[FileSlice, Quarantined] = {}
         self._piece: FileSlice
         self._waiting: list[Failure] = []
+
+    @functools.cached_property
+    def _secrets(self) -> tuple[str, ...]:
+        """What no line may show; looking through the environment costs more than a small mini-batch's rows."""
+        return secret_values(os.environ)
 
     def refuse(self, piece: FileSlice) -> Refuse:
         """What takes the bad rows of a slice, in order."""
@@ -63,7 +68,7 @@ class SetAside:
         piece, line = self._piece, failure.line()
         if self._file is None:
             self._file = PartFile(self._path)
-        with storage_errors("write", self._path):
+        with part_errors("write", self._path):
             self._file.stream.write(line)
         known = self._found.get(piece) or Quarantined(0, Path(self._path).name, self._size, self._size)
         self._size += len(line)

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
-from pathlib import Path
 from types import TracebackType
 
 from batchscore.minibatch import compact
@@ -50,7 +49,7 @@ class Sharing:
             return
         scored = (entry for outcome in outcomes for entry in outcome.slices if isinstance(entry, Scored))
         for name in dict.fromkeys(entry.part for entry in scored if entry.part):
-            path = str(Path(self._parts, name))
+            path = f"{self._parts}/{name}"
             with storage_errors(f"can't write {path}"):
                 sync_file(path)
 

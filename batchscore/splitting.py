@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from batchscore import readers
 from batchscore.errors import FileRefused
-from batchscore.minibatch import FileSlice, InputFile, MiniBatch
+from batchscore.minibatch import FileSlice, InputFile
+from batchscore.plan import Plan
 from batchscore.settings import (
     AUTO_CSV_BYTES,
     AUTO_CSV_ROWS,
@@ -35,7 +36,7 @@ class Cutting:
     """Rows of the whole job."""
 
 
-def split(files: Sequence[InputFile], cutting: Cutting) -> tuple[MiniBatch, ...]:
+def split(files: Sequence[InputFile], cutting: Cutting) -> Plan:
     """The mini-batches of a job: every row of every file once, in order.
 
     By files: groups of that many whole files. By bytes: files above the size are cut where that is certain,
@@ -49,7 +50,7 @@ def split(files: Sequence[InputFile], cutting: Cutting) -> tuple[MiniBatch, ...]
         for piece in _slices(file, cutting, (target, apart), max_rows=rows)
     )
     groups = _by_number(slices, cutting.size.files) if cutting.size.files else _by_bytes(slices, cutting, target)
-    return tuple(MiniBatch(number, tuple(group)) for number, group in enumerate(groups))
+    return Plan(groups)
 
 
 def finest(file: InputFile, files: Iterable[InputFile], csv: CsvOptions) -> tuple[FileSlice, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
@@ -137,7 +137,7 @@ class Stopwatch:
         finally:
             self.turn_to(before)
 
-    def over(self, name: str, items: Iterable[_Item]) -> Iterator[_Item]:
+    def over(self, name: str, items: Iterable[_Item]) -> Generator[_Item, None, None]:
         """The same items; the time until each is there belongs to the stage."""
         iterator = iter(items)
         while True:

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Collection
+from itertools import chain
 from pathlib import Path
 
 from batchscore.cache import cache_folder
@@ -14,6 +16,7 @@ from batchscore.errors import OutputLocked, StorageError, UsageError
 from batchscore.job import Job
 from batchscore.sharedwork import SharedWork
 from batchscore.sharing import Sharing, StoreSharing
+from batchscore.shelf import Names
 from batchscore.storage import StorePlace, in_use, is_remote, storage_errors
 from batchscore.storelock import StoreLock
 from batchscore.workfolder import FOLDER, GONE, refuse_file, remove_unlocked
@@ -91,9 +94,9 @@ class StoreWorkspace(Workspace):
         """See Workspace."""
         return StoreSharing(self._work, self._store, self._object.token, self._object.check_heard)
 
-    def part_names(self) -> set[str]:
+    def part_names(self) -> Names:
         """Those that are here, and those that can be fetched."""
-        return super().part_names() | self._work.names()
+        return Names(chain(super().part_names(), self._work.names()))
 
     def part(self, name: str) -> str:
         """Where a part lies here, fetched if need be."""
@@ -102,9 +105,9 @@ class StoreWorkspace(Workspace):
             self._work.fetch(name)
         return path
 
-    def keep_parts(self, names: set[str]) -> None:
+    def keep_parts(self, names: Collection[str]) -> None:
         """See Workspace."""
-        self._work.forget(self._work.names() - names)
+        self._work.forget({name for name in self._work.names() if name not in names})
         super().keep_parts(names)
 
     def _leave(self) -> None:

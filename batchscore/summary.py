@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import reduce
 from itertools import groupby, islice
-from operator import attrgetter
+from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
 from batchscore import readers, writers
 from batchscore.errors import AnswerRefused, FileRefused, StorageError, UsageError
 from batchscore.limits import Limit, allows, parse_limit
-from batchscore.minibatch import FileSlice, InputFile, Json, MiniBatch
+from batchscore.minibatch import FileSlice, InputFile, Json
 from batchscore.outcome import Column, Failure, Quarantined
-from batchscore.receipts import FailedAt, Receipts
+from batchscore.plan import Plan
+from batchscore.receipts import FailedAt, Receipt, Receipts
 from batchscore.segments import Extra, Segment
 from batchscore.settings import CsvOptions, Writer
 from batchscore.storage import Folder, Place
@@ -100,12 +101,14 @@ class Verdicts:
     columns can't be reconciled with those of the good files before it in input order fails, whenever it was scored.
     """
 
-    def __init__(self, plan: Sequence[MiniBatch], receipts: Receipts) -> None:
-        self.plan = plan
+    def __init__(self, receipts: Receipts) -> None:
         self.receipts = receipts
         self._refusals: dict[str, str] = {}
         self.columns: tuple[Column, ...] = ()
         """Of all good files together; none where there is no row."""
+        self.is_whole = True
+        """Whether each file is scored or has failed."""
+        self._has_failures = False
         absorbed: set[tuple[Column, ...]] = set()
         for verdict in self:
             kinds = dict.fromkeys(segment.part.columns for segment in verdict.scored if segment.part)
@@ -113,21 +116,31 @@ class Verdicts:
                 self.columns = reduce(writers.unify, (each for each in kinds if each not in absorbed), self.columns)
             except AnswerRefused as error:
                 self._refusals[verdict.file.name] = str(error)
+                self._has_failures = True
             else:
                 absorbed.update(kinds)
+                self.is_whole &= not verdict.is_pending
+                self._has_failures |= verdict.files_failed > 0 or any(segment.aside for segment in verdict.scored)
 
     def __iter__(self) -> Iterator[FileVerdict]:
         if self.receipts.is_whole:
-            yield from (self._verdict(each.slices[0].file, each.slices) for each in self.plan)
+            numbers = (number for number in range(len(self.plan)) for _ in self.plan.places(number))
+            groups = groupby(zip(numbers, self.receipts.each(), strict=True), key=itemgetter(0))
+            yield from (self._verdict(tuple(known for _, known in group)) for _, group in groups)
             return
-        slices = (piece for mini_batch in self.plan for piece in mini_batch.slices)
-        for file, group in groupby(slices, key=attrgetter("file")):
-            yield self._verdict(file, tuple(group))
+        for _, group in groupby(self.receipts.each(), key=_file):
+            yield self._verdict(tuple(group))
 
-    def _verdict(self, file: InputFile, slices: tuple[FileSlice, ...]) -> FileVerdict:
+    @property
+    def plan(self) -> Plan:
+        return self.receipts.plan
+
+    def _verdict(self, known: tuple[tuple[FileSlice, Receipt | None], ...]) -> FileVerdict:
         scored: list[Segment] = []
-        for piece in slices:
-            match self.receipts.of(piece):
+        slices = tuple(piece for piece, _ in known)
+        file = slices[0].file
+        for piece, receipt in known:
+            match receipt:
                 case Segment() as segment:
                     scored.append(segment)
                 case FailedAt():
@@ -141,7 +154,7 @@ class Verdicts:
 
         With a scoring script one for each mini-batch with failed files.
         """
-        for verdict in self:
+        for verdict in self if self._has_failures else ():
             if verdict.failed is not None:
                 yield self.receipts.failure(verdict.failed)
             elif verdict.refusal is not None and self.receipts.is_whole:
@@ -151,6 +164,10 @@ class Verdicts:
             elif verdict.extra and verdict.extra.missing:
                 yield self.receipts.shortfall(verdict.extra)
             yield from (segment.aside for segment in verdict.scored if segment.aside)
+
+
+def _file(known: tuple[FileSlice, Receipt | None]) -> InputFile:
+    return known[0].file
 
 
 def rows_of_failed(verdict: FileVerdict, csv: CsvOptions) -> int:

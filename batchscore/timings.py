@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 from batchscore import advice, engines
 from batchscore.advice import Figures
 from batchscore.endings import Ending
@@ -31,15 +34,17 @@ def figures(prepared: Prepared, ending: Ending, parent: dict[str, float]) -> Fig
     """The run so far, with what advice depends on."""
     job, files, observed = prepared.job, prepared.listing.files, prepared.observed
     mini_batches, has_signature = len(observed.todo), prepared.model.folder.has_signature
+    kinds = _kinds(files)
+    kind = _kind(kinds)
     return Figures(
         seconds=sum(parent.values()),
         parent=parent,
         shifts=observed.shifts,
         rows=ending.rows_recorded,
         files=len(files),
-        bytes=sum(file.size for file in files),
-        kind=_kind(files),
-        as_parquet=_as_parquet(prepared) if _kind(files) == "CSV" else None,
+        bytes=kinds.total(),
+        kind=kind,
+        as_parquet=_as_parquet(prepared) if kind == "CSV" else None,
         kept=len(prepared.settings.keep) / max(len(ending.columns), 1),
         joined_bytes=sum(output["bytes"] for output in ending.outputs),
         pieces=max(ending.counts.mini_batches, len(ending.outputs)),
@@ -58,13 +63,17 @@ def figures(prepared: Prepared, ending: Ending, parent: dict[str, float]) -> Fig
     )
 
 
-def _kind(files: tuple[InputFile, ...]) -> str:
+def _kinds(files: Iterable[InputFile]) -> Counter[str]:
+    """The bytes of each kind of file."""
+    kinds: Counter[str] = Counter()
+    for file in files:
+        kinds["CSV" if is_csv(file.name) else "Parquet" if is_typed(file.name) else "files"] += file.size
+    return kinds
+
+
+def _kind(kinds: Counter[str]) -> str:
     """CSV or Parquet, where nine tenths of the bytes are."""
-    total = sum(file.size for file in files)
-    for kind, is_one in (("CSV", is_csv), ("Parquet", is_typed)):
-        if sum(file.size for file in files if is_one(file.name)) >= 0.9 * total:
-            return kind
-    return "files"
+    return next((kind for kind in ("CSV", "Parquet") if kinds[kind] >= 0.9 * kinds.total()), "files")
 
 
 _NANOSECONDS = {

@@ -19,6 +19,7 @@ from batchscore.locking import LOCK, Holder, held_by, is_at, lock
 from batchscore.minibatch import Json, compact
 from batchscore.moments import utc
 from batchscore.sharing import Sharing
+from batchscore.shelf import Names
 from batchscore.storage import Folder, Place, local_path, storage_errors
 from batchscore.workfolder import refuse_file, refuse_work_dir, remove, work_folder
 
@@ -227,19 +228,20 @@ class Workspace:
             with contextlib.suppress(OSError):  # it isn't empty
                 path.rmdir()
 
-    def part_names(self) -> set[str]:
-        with storage_errors(f"can't list {self.parts}"):
-            return set(os.listdir(self.parts))  # noqa: PTH208 (names, of 100,000 files)
+    def part_names(self) -> Names:
+        with storage_errors(f"can't list {self.parts}"), os.scandir(self.parts) as there:
+            return Names(entry.name for entry in there)
 
     def part(self, name: str) -> str:
         """Where a file lies whose name is relative to the parts folder."""
         return str(Path(self.parts, name))
 
-    def keep_parts(self, names: set[str]) -> None:
+    def keep_parts(self, names: Collection[str]) -> None:
         """Remove parts and temporary files that no receipt speaks of, and what an earlier run had ready."""
         with storage_errors(f"can't clear {self.folder}"):
-            there = os.listdir(self.parts)  # noqa: PTH208 (names, of 100,000 files)
-            for name in [each for each in there if each not in names]:
+            for name in Workspace.part_names(self):
+                if name in names:
+                    continue
                 path = Path(self.parts, name)
                 if path.is_dir():
                     shutil.rmtree(path)

@@ -22,6 +22,7 @@ from hypothesis import settings
 from packages import small_index
 from stores import azurite, azurite_server, s3, s3_server, shop, web, web_server  # noqa: F401  # fixtures
 
+from batchscore import shelf
 from batchscore.summary import JobSummary
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,6 +46,15 @@ for name in [name for name in os.environ if name.startswith("BATCHSCORE_")]:
     del os.environ[name]
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"):
     os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="module", params=[None, 2], ids=["in memory", "on disk"])
+def pages(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Lists of files and mini-batches as they are, or of more than two items in a file, two to a page."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PAGE", "KEPT", "SORTED") if request.param else ():
+            patch.setattr(shelf, name, request.param)
+        yield
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -18,7 +18,7 @@ from batchscore.job import Job
 from batchscore.outcome import Column, Failed, Failure, Outcome, Scored
 from batchscore.settings import MiniBatchSize
 from batchscore.stopwatch import Lap, Spent
-from batchscore.writers.parts import PartFile, storage_errors
+from batchscore.writers.parts import PartFile, part_errors
 
 MODEL = (
     'flavors:\n  python_function: {}\nsignature:\n  inputs: \'[{"type": "double", "name": "x", "required": true}]\'\n'
@@ -96,7 +96,7 @@ class Doubled:
         entries = []
         part_file = PartFile(str(self.parts / name))
         part = part_file.stream
-        with storage_errors("write", part_file.path):
+        with part_errors("write", part_file.path):
             for piece, words in numbers.items():
                 if "oops" in words:
                     failure = Failure(

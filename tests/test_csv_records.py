@@ -167,6 +167,18 @@ def test_cuts_are_about_the_size_asked_for():
     assert [point.records for point in points] == [1, *(1 + 100 * number for number in range(1, 10)), 1041]
 
 
+def test_cutting_looks_for_all_lines_of_the_header_s_block_alone(monkeypatch):
+    """Of the others' it is enough to count them, as long as nothing is quoted: that is ten times as fast."""
+    looked_at = []
+    real = RecordScanner.lines
+    monkeypatch.setattr(RecordScanner, "lines", lambda scanner, block: looked_at.append(block) or real(scanner, block))
+    data = b"header\n" + b"123456789\n" * 1040
+    blocks = in_blocks(data, 99)
+    points = cut_points(blocks, ",", 1000, header=True)
+    assert points == cut_points([data], ",", 1000, header=True)
+    assert looked_at[:-1] == [data[:99]]
+
+
 def test_a_record_without_end_is_refused_before_it_fills_the_memory(monkeypatch):
     """A quote that is never closed doesn't hold the rest of a large file."""
     monkeypatch.setattr("batchscore.readers.records.MAX_RECORD_BYTES", 100)

@@ -11,6 +11,8 @@ import pytest
 from batchscore.errors import UsageError
 from batchscore.inputs import Listing, Selection, list_inputs
 
+pytestmark = pytest.mark.usefixtures("pages")
+
 
 def make(root: Path, *names: str) -> Path:
     for name in names:

@@ -71,6 +71,7 @@ SAME_LAYER = {
     ("publishing", "scriptfiles"),
     ("receipts", "highlights"),
     ("receipts", "journal"),
+    ("receipts", "plan"),
     ("receipts", "segments"),
     ("runner", "endings"),
     ("runner", "observed"),
@@ -92,6 +93,7 @@ SAME_LAYER = {
     ("findings", "inputs"),
     ("sampling", "planning"),
     ("sharing", "sharedwork"),
+    ("shelf", "storage"),
     ("storeworkspace", "sharedwork"),
     ("storeworkspace", "sharing"),
     ("storeworkspace", "storelock"),
@@ -114,6 +116,7 @@ SAME_LAYER = {
     ("spawning", "scoring"),
     ("staging", "child"),
     ("summary", "readers"),
+    ("summary", "plan"),
     ("summary", "receipts"),
     ("summary", "segments"),
     ("summary", "writers"),
@@ -183,6 +186,7 @@ LATE = {
     ("script", "answers"),
     ("spawning", "scoring"),
     ("staging", "script"),
+    ("storage", "storage"),
     ("writers", "writers"),
 }
 """(importer, imported) of the house's modules that a function opens, or that are opened by name, when needed."""
@@ -527,3 +531,9 @@ def test_the_process_of_a_scoring_scripts_job_loads_neither_mlflow_nor_pandas(la
 def test_modules_that_are_named_for_their_time_or_left_out_of_a_run_are_there():
     there = {path.name for path in Path(__file__).parent.glob("test_*.py")}
     assert {*LEFT_OUT, *(f"test_{name}.py" for name in LONGEST)} - there == set()
+
+
+def test_what_runs_a_job_loads_nothing_for_networks_frames_or_engines_before_they_are_needed(clean_environment):
+    """A job from one local CSV to another meets no network, and its own process never touches a frame."""
+    loaded = loaded_by("import batchscore.cli, batchscore.runner", clean_environment)
+    assert loaded & ((SLOW - {"yaml"}) | {"email"}) == set()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +23,7 @@ from batchscore import readers, writers
 from batchscore.journal import Header, Journal
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch, compact
 from batchscore.outcome import Failed, Failure, Outcome, Quarantined, Scored
+from batchscore.plan import Plan
 from batchscore.receipts import Receipts
 from batchscore.schema import ColumnSpec, Schema
 from batchscore.segments import Segment
@@ -50,6 +53,39 @@ for size in sizes:
         mini_batch_size="1GB", rows_per_call=2_000,
     )
     assert summary.status == "Completed", summary.message
+    print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
+ALL_BUT_SCORING = """
+import re, sys
+from pathlib import Path
+from types import SimpleNamespace
+import batchscore.runner
+from batchscore.inputs import Selection, list_inputs
+from batchscore.job import Job
+from batchscore.journal import Header, Journal
+from batchscore.outcome import Column, Outcome, Scored
+from batchscore.publishing import merged, output_files
+from batchscore.receipts import Receipts
+from batchscore.resuming import remaining, write_inputs
+from batchscore.settings import CsvOptions, MiniBatchSize
+from batchscore.splitting import Cutting, split
+from batchscore.summary import Verdicts
+
+place, *folders = sys.argv[1:]
+columns = (Column("prediction", "double", "prediction"),)
+for folder in folders:
+    job = Job(model="m", inputs=(folder,), output=place)
+    listing = list_inputs((folder,), Selection("/nowhere"))
+    write_inputs(SimpleNamespace(folder=place, share=str), listing)
+    plan = split(listing.files, Cutting(MiniBatchSize(files=1), CsvOptions(), True))
+    with Journal(f"{place}/journal.jsonl", Header("job", {}, "m", "m", 1, (), (), ()), is_new=True) as journal:
+        receipts = Receipts(plan, journal)
+        for batch in remaining(receipts, (), job):
+            entries = (Scored(piece, 1, f"{batch.part_name}.csv", 0, 9) for piece in batch.slices)
+            receipts.record(Outcome(batch.number, tuple(entries), columns))
+        verdicts = Verdicts(receipts)
+        (file,) = output_files(job, verdicts)
+        print(sum(1 for _ in merged(file.segments)), listing.folders, receipts.files_failed)
     print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 """
 SMALL, BIG = 100_000, 1_000_000
@@ -83,6 +119,26 @@ def test_a_big_file_takes_no_more_memory_than_a_small_one(
     assert done.returncode == 0, done.stderr
     small, big = (int(kilobytes) << 10 for kilobytes in done.stdout.split())
     assert big - small < size / 2, f"{(big - small) >> 20} MB more for a file of {size >> 20} MB"
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a place where files cost nothing")
+def test_the_job_s_own_process_is_no_larger_with_many_files_and_mini_batches() -> None:
+    """Listed, planned, journaled and gone through for publishing; a file more is allowed 200 bytes."""
+    few, many = 10_000, 60_000
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
+        for number in (few, many):
+            Path(place, str(number)).mkdir()
+            for each in range(number):
+                os.mknod(f"{place}/{number}/{each:06d}.csv")
+        done = subprocess.run(
+            [sys.executable, "-c", ALL_BUT_SCORING, place, f"{place}/{few}", f"{place}/{many}"],
+            capture_output=True, text=True, check=False, cwd=ROOT,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    of_few, small, of_many, big = done.stdout.splitlines()
+    assert (of_few, of_many) == (f"{few} 1 0", f"{many} 1 0")
+    assert int(big) - int(small) < (many - few) * 200 / 1024
+    assert int(big) < 120 << 10
 
 
 def test_the_columns_of_a_row_group_are_read_a_little_at_a_time(tmp_path: Path) -> None:
@@ -125,11 +181,11 @@ def _mapped() -> int:
 def test_what_the_parent_knows_of_a_mini_batch_is_small_whatever_became_of_it(tmp_path: Path) -> None:
     """Long reasons and rows that are put aside stay on the disk."""
     many = 2_000
-    slices = [FileSlice(InputFile(f"{number}.csv", f"/in/{number}.csv", 1, "1")) for number in range(many)]
+    slices = [FileSlice(InputFile(f"{number:04d}.csv", f"/in/{number:04d}.csv", 1, "1")) for number in range(many)]
     plan = [MiniBatch(number, (piece,)) for number, piece in enumerate(slices)]
     header = Header("job", {}, "m", "m", 1, (), (), ())
     with Journal(str(tmp_path / "journal.jsonl"), header, is_new=True) as journal:
-        receipts = Receipts(plan, journal)
+        receipts = Receipts(Plan(batch.slices for batch in plan), journal)
         tracemalloc.start()
         for number, piece in enumerate(slices):
             failure = Failure(piece.file.name, f"{number}: " + "x" * 10_000, detail="y" * 10_000, record="z" * 10_000)
@@ -144,10 +200,13 @@ def test_what_the_parent_knows_of_a_mini_batch_is_small_whatever_became_of_it(tm
 def test_a_hundred_thousand_receipts_take_a_hundred_bytes_each(tmp_path: Path) -> None:
     """Beyond the slices' own, as the parent has them when they come over the wire; a tenth of them is enough to see."""
     many = 10_000
-    plan = [MiniBatch(each, (FileSlice(InputFile(f"{each}.csv", f"/in/{each}.csv", 1, "1")),)) for each in range(many)]
+    plan = [
+        MiniBatch(each, (FileSlice(InputFile(f"{each:04d}.csv", f"/in/{each:04d}.csv", 1, "1")),))
+        for each in range(many)
+    ]
     header = Header("job", {}, "m", "m", 1, (), (), ())
     with Journal(str(tmp_path / "journal.jsonl"), header, is_new=True) as journal:
-        receipts = Receipts(plan, journal)
+        receipts = Receipts(Plan(batch.slices for batch in plan), journal)
         tracemalloc.start()
         for batch in plan:
             entry = Scored(batch.slices[0], 10_000, f"{batch.part_name}.csv", 0, 300_000)

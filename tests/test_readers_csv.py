@@ -137,6 +137,18 @@ def test_only_the_columns_that_are_needed_are_read_and_each_in_its_type(written,
     ]
 
 
+@pytest.mark.parametrize(("value", "readers_opened"), [("2", 1), ('"2"', 5)])
+def test_blocks_without_quotes_are_parsed_by_one_reader(written, monkeypatch, value, readers_opened):
+    """A reader for each block costs a tenth more; where there are quotes one for all would look at them twice."""
+    monkeypatch.setattr(source, "BLOCK_BYTES", 64)
+    opened = []
+    real = pa.csv.open_csv
+    monkeypatch.setattr(csv_parser.pacsv, "open_csv", lambda *args, **named: opened.append(1) or real(*args, **named))
+    file = written("a,b\n" + f"1,{value}\n" * (5 * 64 // len(f"1,{value}\n") - 1))
+    assert rows(read(file, NUMBERS)) == [(1, 2.0)] * (5 * 64 // len(f"1,{value}\n") - 1)
+    assert len(opened) == readers_opened
+
+
 def test_kept_text_tells_a_word_for_missing_from_nothing(written):
     """Beside it the model's own text is missing where the word stands."""
     file = written("a,b,c\nNA,x,NA\n,NA,\n")

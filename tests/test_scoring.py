@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchscore import scoring as scoring_module
+from batchscore import setaside
 from batchscore.errors import AnswerRefused
 from batchscore.minibatch import FileSlice, InputFile, MiniBatch
 from batchscore.model import Model
@@ -94,6 +95,17 @@ def test_a_refused_file_takes_its_rows_out_of_calls_to_come(scoring: Scoring) ->
     assert scoring.rows(outcome) == ["a.csv,0,2.0", "c.csv,0,8.0"]
     (failed,) = [entry for entry in outcome.slices if isinstance(entry, Failed)]
     assert (failed.failure.file, failed.failure.row, failed.failure.value) == ("b.csv", 2, "oops")
+
+
+def test_secrets_are_looked_for_where_something_is_told(scoring: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look through the environment takes as long as reading a small file, and most mini-batches have no bad row."""
+    looks: list[object] = []
+    for module in (setaside, scoring_module):
+        monkeypatch.setattr(module, "secret_values", lambda variables: looks.append(variables) or ())
+    scoring.score(scoring.write(a="1 2"))
+    assert looks == []
+    scoring.score(scoring.write(b="1 oops 2 oops"), quarantines=True)
+    assert len(looks) == 1
 
 
 def test_a_file_that_grows_while_it_is_scored_is_refused(scoring: Scoring) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -48,7 +45,7 @@ class Pyfunc:
         return model_input["x"].to_numpy() * 2
 
 
-def listed(folder: Path) -> tuple[InputFile, ...]:
+def listed(folder: Path) -> Sequence[InputFile]:
     return list_inputs((str(folder),), Selection("/nowhere")).files
 
 
@@ -301,42 +298,3 @@ def _content(outcome: Outcome, entry: Any, parts: Path) -> Any:
         table = pa.ipc.open_file(parts / entry.part).read_all()
         return repr(table.slice(entry.start, entry.stop - entry.start).to_pylist())
     return (parts / entry.part).read_bytes()[entry.start : entry.stop]
-
-
-PLANNING = """
-import resource, sys
-import batchscore.runner
-from batchscore.inputs import Selection, list_inputs
-from batchscore.settings import CsvOptions, MiniBatchSize
-from batchscore.receipts import Receipts
-from batchscore.splitting import Cutting, split
-
-class Empty:
-    end = 0
-    def outcomes(self):
-        return ()
-
-listing = list_inputs((sys.argv[1],), Selection("/nowhere"))
-plan = split(listing.files, Cutting(MiniBatchSize(files=1), CsvOptions(), True))
-receipts = Receipts(plan, Empty())
-with open("/proc/self/status") as status:
-    peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-print(len(plan), peak >> 10)
-"""
-
-
-@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a place where files cost nothing")
-def test_a_hundred_thousand_files_are_planned_in_little_memory() -> None:
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        for number in range(100_000):
-            os.mknod(f"{folder}/{number:06d}.csv")
-        found = subprocess.run(
-            [sys.executable, "-c", PLANNING, folder], capture_output=True, text=True, check=True, cwd=_root()
-        )
-    plan, peak = map(int, found.stdout.split())
-    assert plan == 100_000
-    assert peak < 120
-
-
-def _root() -> Path:
-    return Path(__file__).parent.parent

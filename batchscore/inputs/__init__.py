@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, groupby, pairwise
+from operator import itemgetter
 from pathlib import PurePosixPath
+from typing import TypeAlias
 from urllib.parse import unquote
 
 from batchscore.errors import UsageError
@@ -14,9 +18,13 @@ from batchscore.inputs.local import found_here
 from batchscore.inputs.stores import found_on_store
 from batchscore.minibatch import InputFile, compact
 from batchscore.readers import is_payload, is_readable
+from batchscore.shelf import Shelf, in_order
 from batchscore.storage import is_remote
 
 __all__ = ["Listing", "Selection", "Skipped", "list_inputs", "partitions_of"]
+
+_Entry: TypeAlias = tuple[str, str, int, str]
+"""Name, path, size and version of a file to score."""
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
@@ -33,12 +41,13 @@ class Skipped:
 class Listing:
     """The inputs of a job: files in the order of their names' UTF-8 bytes."""
 
-    files: tuple[InputFile, ...]
+    files: Sequence[InputFile]
     skipped: tuple[Skipped, ...]
 
     @property
     def folders(self) -> int:
-        return len({os.path.dirname(file.path) for file in self.files})  # noqa: PTH120 (100,000 files: Path is slow)
+        runs = groupby(os.path.dirname(file.path) for file in self.files)  # noqa: PTH120 (100,000 files: Path is slow)
+        return sum(1 for _ in groupby(in_order((folder,) for folder, _ in runs)))
 
     @property
     def digest(self) -> str:
@@ -57,28 +66,50 @@ def list_inputs(inputs: tuple[str, ...], selection: Selection) -> Listing:
     is a link to nothing is listed, to fail alone.
     Raises UsageError: an INPUT that isn't there, a Delta, Hudi or Iceberg table, two files of one name.
     """
-    files: dict[str, InputFile] = {}
-    names: dict[str, str] = {}
     skipped: list[Skipped] = []
+    entries = Shelf(_entries(inputs, selection, skipped))
+    _refuse_doubles(entries, has_overlaps=len(inputs) > 1)
+    files = Shelf(
+        (InputFile(*entry, partitions_of(entry[0])) for entry in in_order(entries)),
+        pack=lambda file: (file.name, file.path, file.size, file.version, file.partitions),
+        unpack=lambda record: InputFile(*record),
+    )
+    return Listing(files, tuple(sorted(skipped, key=lambda entry: entry.file)))
+
+
+def _entries(inputs: Iterable[str], selection: Selection, skipped: list[Skipped]) -> Iterator[_Entry]:
+    """The files to score as they are found; those that are skipped go to the list."""
     for entry in inputs:
         for found in found_on_store(entry, selection) if is_remote(entry) else found_here(entry, selection):
-            name, path = found.name, found.path
-            if not selection.takes(name):
+            if not selection.takes(found.name):
                 continue
             if not found.is_named and (reason := _unfit(found, selection)):
-                skipped.append(Skipped(name, reason))
-                continue
-            if name in files:
-                raise UsageError(_same_name(name, files[name].path, path))
-            if path in names:
-                raise UsageError(
-                    f"the input {path} is found under two INPUTs, as {names[path]!r} and as {name!r}; "
-                    "its rows would be scored twice: give INPUTs that don't overlap"
-                )
-            names[path] = name
-            files[name] = InputFile(name, path, found.size, found.version, partitions_of(name))
-    ordered = sorted(files.values(), key=lambda file: file.name.encode())
-    return Listing(tuple(ordered), tuple(sorted(skipped, key=lambda entry: entry.file)))
+                skipped.append(Skipped(found.name, reason))
+            else:
+                yield found.name, found.path, found.size, found.version
+
+
+def _refuse_doubles(entries: Sequence[_Entry], *, has_overlaps: bool) -> None:
+    """Raise UsageError at the first file with the name of one found before it, or with its path under two INPUTs."""
+    never = len(entries), 0
+    by_name = _double(name for name, *_ in entries) or never
+    by_path = (_double(path for _, path, *_ in entries) if has_overlaps else None) or never
+    if never == by_name == by_path:
+        return
+    second, first = min(by_name, by_path, key=itemgetter(0))
+    (one, there, *_), (name, path, *_) = entries[first], entries[second]
+    if by_name[0] <= by_path[0]:
+        raise UsageError(_same_name(name, there, path))
+    raise UsageError(
+        f"the input {path} is found under two INPUTs, as {one!r} and as {name!r}; "
+        "its rows would be scored twice: give INPUTs that don't overlap"
+    )
+
+
+def _double(keys: Iterable[str]) -> tuple[int, int] | None:
+    """The number of the first key that has been there before, and of that one."""
+    neighbours = pairwise(in_order(zip(keys, count())))
+    return min(((second, first) for (one, first), (key, second) in neighbours if one == key), default=None)
 
 
 def _unfit(found: Found, selection: Selection) -> str | None:

@@ -6,12 +6,17 @@ import glob
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 
 from batchscore.errors import UsageError
 from batchscore.inputs.found import TABLE_ROOTS, Found, Selection, table_refusal
 from batchscore.readers import is_readable
+from batchscore.shelf import in_order
 from batchscore.storage import local_path
 
 MAX_VISITS = 1000
@@ -21,7 +26,7 @@ MAX_VISITS = 1000
 def found_here(entry: str, selection: Selection) -> Iterator[Found]:
     path = local_path(entry, "INPUT")
     if os.path.isdir(path):  # noqa: PTH112
-        yield from _walk(path, "", selection, set(), Counter())
+        yield from _walk(path, "", selection, _Way())
     elif os.path.exists(path):  # noqa: PTH110
         status = os.stat(path)  # noqa: PTH116
         if not stat.S_ISREG(status.st_mode):
@@ -40,36 +45,37 @@ def found_here(entry: str, selection: Selection) -> Iterator[Found]:
 def _expand(pattern: str, selection: Selection) -> Iterator[Found]:
     """Matches of a glob, named relative to the folder before its first wildcard."""
     fixed = PurePosixPath(*_before_wildcard(PurePosixPath(pattern).parts))
-    matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
-    if not matches and not selection.allow_empty:
+    found = (
+        (one.path, one.name, one.size, one.version, one.is_no_file)
+        for match in _outside(pattern, selection)
+        for one in _matched(match, fixed, selection)
+    )
+    for path, some in groupby(in_order(found), key=itemgetter(0)):  # `**` matches a folder and then its files
+        _, name, size, version, is_no_file = next(some)
+        yield Found(name, path, size, version, is_no_file=is_no_file)
+
+
+def _matched(match: str, fixed: PurePosixPath, selection: Selection) -> Iterator[Found]:
+    """The files that a match of a glob stands for."""
+    name = _text(os.path.relpath(match, fixed))
+    if os.path.isdir(match):  # noqa: PTH112
+        return _walk(match, "" if name == "." else f"{name}/", selection, _Way())
+    return _file(name, match, selection)
+
+
+def _outside(pattern: str, selection: Selection) -> Iterator[str]:
+    """What a glob matches, as far as it doesn't lie in OUTPUT."""
+    is_output = lru_cache(selection.is_output)
+    has_matches = has_some_outside = False
+    for (match,) in in_order((match,) for match in glob.iglob(pattern, recursive=True)):  # noqa: PTH207
+        has_matches = True
+        if not is_output(os.path.dirname(match)):  # noqa: PTH120
+            has_some_outside = True
+            yield match
+    if not has_matches and not selection.allow_empty:
         raise UsageError(f"INPUT {pattern} matches nothing; check the pattern, or use --allow-empty if that may be")
-    outside = _outside(matches, selection)
-    if matches and not outside:
+    if has_matches and not has_some_outside:
         raise UsageError(f"all that INPUT {pattern} matches lies in OUTPUT; give OUTPUT a folder of its own")
-    seen: set[str] = set()
-    for match in outside:
-        name = _text(os.path.relpath(match, fixed))
-        if os.path.isdir(match):  # noqa: PTH112
-            found = _walk(match, "" if name == "." else f"{name}/", selection, set(), Counter())
-        else:
-            found = _file(name, match, selection)
-        for one in found:
-            if one.path not in seen:  # `**` matches a folder and then its files
-                seen.add(one.path)
-                yield one
-
-
-def _outside(matches: Iterable[str], selection: Selection) -> list[str]:
-    """Those that don't lie in OUTPUT."""
-    folders: dict[str, bool] = {}
-    outside = []
-    for match in matches:
-        folder = os.path.dirname(match)  # noqa: PTH120
-        if folder not in folders:
-            folders[folder] = selection.is_output(folder)
-        if not folders[folder]:
-            outside.append(match)
-    return outside
 
 
 def _file(name: str, path: str, selection: Selection) -> Iterator[Found]:
@@ -99,30 +105,46 @@ def _before_wildcard(parts: tuple[str, ...]) -> tuple[str, ...]:
     return parts[:magic]
 
 
-def _walk(
-    folder: str, prefix: str, selection: Selection, above: set[tuple[int, int]], visits: Counter[tuple[int, int]]
-) -> Iterator[Found]:
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a walk has come to a folder."""
+
+    above: frozenset[tuple[int, int]] = frozenset()
+    """The folders that it is in, by device and number there."""
+    has_links: bool = False
+    visits: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Of all folders that ways with links lead to, of which there are few."""
+
+
+def _walk(folder: str, prefix: str, selection: Selection, way: _Way) -> Iterator[Found]:
     status = os.stat(folder)  # noqa: PTH116
     identity = (status.st_dev, status.st_ino)
-    if identity in above or selection.is_output(folder):
+    if identity in way.above or selection.is_output(folder):
         return
-    visits[identity] += 1
-    if visits[identity] > MAX_VISITS:
+    if way.has_links:
+        way.visits[identity] += 1
+    if way.has_links and way.visits[identity] > MAX_VISITS:
         raise UsageError(f"links lead to {folder} and back in more than {MAX_VISITS:,} ways; leave them out, --exclude")
     _refuse_tables(folder)
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        with os.scandir(folder) as there:
+            entries = in_order((entry.name, _sort(entry)) for entry in there if not entry.name.startswith((".", "_")))
     except OSError as error:
         raise UsageError(f"can't list {folder}: {error.strerror}; nothing was scored") from error
-    for entry in entries:
-        if entry.name.startswith((".", "_")):
-            continue
-        name = prefix + _text(entry.name)
-        # os.path.isdir knows links in a circle; is_dir needs no look at the disk for what is no link
-        if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():  # noqa: PTH112
-            yield from _walk(entry.path, f"{name}/", selection, above | {identity}, visits)
+    for raw, sort in entries:
+        name, path = prefix + _text(raw), os.path.join(folder, raw)  # noqa: PTH118
+        # os.path.isdir knows links in a circle; what is no link needs no look at the disk
+        if os.path.isdir(path) if sort == "link" else sort == "folder":  # noqa: PTH112
+            here = _Way(way.above | {identity}, way.has_links or sort == "link", way.visits)
+            yield from _walk(path, f"{name}/", selection, here)
         else:
-            yield from _file(name, entry.path, selection)
+            yield from _file(name, path, selection)
+
+
+def _sort(entry: os.DirEntry[str]) -> str:
+    if entry.is_symlink():
+        return "link"
+    return "folder" if entry.is_dir(follow_symlinks=False) else "file"
 
 
 def _refuse_tables(folder: str) -> None:

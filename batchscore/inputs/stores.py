@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 from batchscore.errors import StorageError, UsageError
 from batchscore.inputs.found import TABLE_ROOTS, Found, Selection, table_refusal
+from batchscore.shelf import Shelf
 from batchscore.storage import Facts, NoSuchStore, StoredFile, is_within, parent_and_name, public, store_of
 
 _MAGIC = re.compile(r"[*?\[]")
@@ -30,7 +32,7 @@ def found_on_store(entry: str, selection: Selection) -> Iterator[Found]:
             raise UsageError(f"INPUT {entry} lies in OUTPUT; leave it out, or give OUTPUT a folder of its own")
         yield Found(parent_and_name(address)[1], address, facts.size, facts.version, is_named=True)
         return
-    files = list(_below(address))
+    files = Shelf(_below(address), pack=_packed, unpack=_unpacked)
     _refuse_tables(address, files, 0)
     yield from (_found(file) for file in files if not _is_hidden(file.name.split("/")) and _is_outside(file, selection))
 
@@ -70,13 +72,21 @@ def _expanded(pattern: str, selection: Selection) -> Iterator[Found]:
     folder, wanted = "/".join(parts[:first]), parts[first:]
     if first < 3:  # noqa: PLR2004  # scheme, "", container
         raise UsageError(f"INPUT {pattern} has a wildcard in place of its container or bucket; give that one's name")
-    matches = [(file, depths) for file in _below(folder) if (depths := _depths(file.name.split("/"), wanted))]
+    matches = Shelf(
+        (
+            (file, min(depths), max(depths))
+            for file in _below(folder)
+            if (depths := _depths(file.name.split("/"), wanted))
+        ),
+        pack=lambda match: (_packed(match[0]), *match[1:]),
+        unpack=lambda record: (_unpacked(record[0]), *record[1:]),
+    )
     if not matches and not selection.allow_empty:
         raise UsageError(f"INPUT {pattern} matches nothing; check the pattern, or use --allow-empty if that may be")
-    for file, depths in matches:
-        _refuse_tables(folder, (file,), min(depths))
-    for file, depths in matches:
-        if not _is_hidden(file.name.split("/")[max(depths) :]) and _is_outside(file, selection):
+    for file, least, _ in matches:
+        _refuse_tables(folder, (file,), least)
+    for file, _, most in matches:
+        if not _is_hidden(file.name.split("/")[most:]) and _is_outside(file, selection):
             yield _found(file)
 
 
@@ -93,6 +103,15 @@ def _depths(parts: Sequence[str], wanted: Sequence[str]) -> set[int]:
     if not fnmatchcase(parts[0], wanted[0]) or (is_hidden and not wanted[0].startswith(".")):
         return set()
     return {depth + 1 for depth in _depths(parts[1:], wanted[1:])}
+
+
+def _packed(file: StoredFile) -> tuple[Any, ...]:
+    return file.name, file.path, file.facts.size, file.facts.version
+
+
+def _unpacked(record: tuple[Any, ...]) -> StoredFile:
+    name, path, *facts = record
+    return StoredFile(name, path, Facts(*facts))
 
 
 def _found(file: StoredFile) -> Found:

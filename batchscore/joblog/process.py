@@ -31,6 +31,8 @@ _TAIL_BYTES = 16 << 10
 
 def one_line(text: str) -> str:
     """The text without line ends and other control characters."""
+    if text.isprintable():  # nearly all are
+        return text
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 

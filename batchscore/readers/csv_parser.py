@@ -18,7 +18,7 @@ from batchscore.settings import MISSING_VALUES
 from batchscore.signature import FALSE_VALUES, TRUE_VALUES, check_typed, parse_text, reading_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from batchscore.settings import CsvOptions
     from batchscore.signature import ReadColumn, ReadPlan
@@ -106,7 +106,7 @@ class RecordParser:
     def _parse_at_once(self, blocks: Sequence[bytes], first_row: int, *, is_hasty: bool = False) -> Rows:
         """Give the rows of the blocks; in haste, ArrowInvalid as soon as a column doesn't read typed."""
         try:
-            table = pa.concat_tables([self._table(block, self.needed, pa.string()) for block in blocks or [b""]])
+            table = self._table(blocks, self.needed, pa.string())
         except pa.ArrowInvalid as error:
             column = _COLUMN.search(str(error))
             if column is None or not self._reads_more_carefully([int(column[1])], is_hasty=is_hasty):
@@ -137,23 +137,29 @@ class RecordParser:
             del self._typed[position]
         return bool(typed)
 
-    def _table(self, block: bytes, positions: Sequence[int], text: pa.DataType) -> pa.Table:
+    def _table(self, blocks: Sequence[bytes], positions: Sequence[int], text: pa.DataType) -> pa.Table:
         """Give columns named by their positions: typed where they still are, else text.
 
         Text is null where a value is missing; without any null where columns are kept, which tell `NA` from nothing.
         """
         types = {str(position): self._typed.get(position, text) for position in positions}
-        if not block:
+        blocks = [block for block in blocks if block]
+        if not blocks:
             return pa.schema(types).empty_table()
-        if block.startswith(codecs.BOM_UTF8):  # of another file that was appended: pyarrow would leave out the first
-            block = codecs.BOM_UTF8 + block
+        is_quoted = any(b'"' in block for block in blocks)
+        if is_quoted and len(blocks) > 1:  # between blocks pyarrow would look for the ends of quoted fields once more
+            return pa.concat_tables([self._table([block], positions, text) for block in blocks])
+        if blocks[0].startswith(codecs.BOM_UTF8):  # of another file that was appended: pyarrow would leave out one
+            blocks[0] = codecs.BOM_UTF8 + blocks[0]
         # read_csv does the same, with an expensive handling of signals around each call
         return pacsv.open_csv(
-            pa.py_buffer(block),
+            pa.py_buffer(blocks[0]) if len(blocks) == 1 else pa.PythonFile(_File(blocks), mode="r"),
             read_options=pacsv.ReadOptions(
-                use_threads=False, block_size=len(block) + 1, column_names=[str(i) for i in range(len(self.names))]
+                use_threads=False,
+                block_size=max(map(len, blocks)) + 1,
+                column_names=[str(i) for i in range(len(self.names))],
             ),
-            parse_options=pacsv.ParseOptions(delimiter=self._csv.delimiter, newlines_in_values=b'"' in block),
+            parse_options=pacsv.ParseOptions(delimiter=self._csv.delimiter, newlines_in_values=is_quoted),
             convert_options=pacsv.ConvertOptions(
                 include_columns=list(types),
                 column_types=types,
@@ -211,7 +217,7 @@ class RecordParser:
         column = _COLUMN.search(str(problem))
         if column and _INVALID_UTF8 in str(problem):
             position = int(column[1])
-            values = self._table(block, [position], pa.binary()).column(0).fill_null(b"").to_pylist()
+            values = self._table([block], [position], pa.binary()).column(0).fill_null(b"").to_pylist()
             defect = undecodable(values, self._csv.encoding, self.names[position], first_row)
         else:
             defect = ragged(str(problem), first_row, header=self._csv.header)
@@ -223,6 +229,21 @@ class RecordParser:
         if defect.row is not None and (before := block[: offsets[defect.row - first_row]]):
             self.parse([before], first_row)
         return with_record(defect, block, self._csv.delimiter, first_row)
+
+
+class _File:
+    """Blocks as a file that gives one at a time, of whatever size is asked for."""
+
+    closed = False
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = iter(blocks)
+
+    def read(self, _size: int) -> bytes:
+        return next(self._blocks, b"")
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def _one_array(table: pa.Table, position: int) -> pa.Array:

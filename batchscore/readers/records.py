@@ -80,8 +80,8 @@ class RecordScanner:
         return found
 
     def count(self, block: bytes) -> int:
-        """How many records end in the next block: those of lines(), much faster where nothing is quoted."""
-        if self._may_toggle(block) or self.in_quotes or b"\r" in block or self._last == _CR:
+        """How many records end in the next block: those of lines(), much faster where it is plain."""
+        if not self.is_plain(block):
             return int(np.count_nonzero(self.lines(block).are_records))
         codes = np.frombuffer(block, np.uint8)
         count = 0 if self._unfinished or block[0] != _LF else -1  # a blank line
@@ -92,6 +92,10 @@ class RecordScanner:
         self._unfinished = len(block) - end + (0 if end else self._unfinished)
         self._move_on(block, None)
         return int(count)
+
+    def is_plain(self, block: bytes) -> bool:
+        """Whether nothing is quoted in the next block and LF alone ends lines, so that each one does."""
+        return not (self._may_toggle(block) or self.in_quotes or b"\r" in block or self._last == _CR)
 
     def last_end(self, block: bytes) -> int | None:
         """The last offset that lines() would give for the next block, None where no line ends.
@@ -243,6 +247,14 @@ def cut_points(blocks: Iterable[bytes], delimiter: str, size: int, *, header: bo
     points: list[CutPoint] = [] if header else [CutPoint(0, 0)]
     target = size
     for block in blocks:
+        is_near = points and len(block) <= size and offset + len(block) >= target  # at most one cut is in it
+        end = block.find(b"\n", max(target - offset - 1, 0)) + 1 if is_near and scanner.is_plain(block) else 0
+        if 0 < end < len(block):
+            records += scanner.count(block[:end])
+            offset += end
+            points.append(CutPoint(offset, records))
+            target = offset + size
+            block = block[end:]  # noqa: PLW2901  # the rest
         if points and offset + len(block) < target and not scanner.in_quotes:
             records += scanner.count(block)
             if not scanner.is_certain:

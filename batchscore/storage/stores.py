@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from batchscore.errors import StorageError, UsageError
 from batchscore.storage.access import Access, in_use
 from batchscore.storage.addresses import family_of, is_remote, key_of
-from batchscore.storage.https import HttpStore
 from batchscore.storage.keys import ASK, azure_arguments, azureml_arguments, gs_arguments, s3_arguments
 from batchscore.storage.retrying import Changed, Kind, cause_of, kind_of, retried
 from batchscore.storage.stored import Facts, StoredFile
@@ -138,6 +137,8 @@ def _facts(info: dict[str, Any]) -> Facts:
 def store_of(url: str) -> Store:
     """The store of an address, reached by the access in use. Raises UsageError, StorageError."""
     if family_of(url) == "http":
+        from batchscore.storage.https import HttpStore  # http.client and ssl: a tenth of the parent's start-up
+
         return HttpStore()
     kind = AzureMlStore if family_of(url) == "azureml" else FsspecStore
     return kind(filesystem_of(url))

@@ -5,6 +5,7 @@ Neither pandas nor pyarrow is imported before a format asks for it: joining the 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
@@ -81,10 +82,23 @@ class Piece:
     columns: tuple[Column, ...]
 
 
+class Joiner(Protocol):
+    """Writes prediction files; a part stays open from one piece to the next, and from one file to the next."""
+
+    def join(self, pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None:
+        """Write a prediction file: its header, then the pieces in the order given, in bounded memory.
+
+        A piece whose columns have other types than ``columns`` is re-encoded on the way. The bytes depend on the rows
+        and on ``columns`` alone. Raises StorageError where a part can't be read or the target can't be written.
+        """
+
+    def close(self) -> None: ...
+
+
 class _Writer(Protocol):
     def open_part(self, path: str, roles: Mapping[str, str], *, syncs: bool = True) -> PartWriter: ...
 
-    def join(self, pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None: ...
+    def open_joiner(self) -> Joiner: ...
 
 
 def _writer(format: Writer) -> _Writer:  # noqa: A002  # the design's word
@@ -118,18 +132,20 @@ def open_part(
     return _writer(format).open_part(path, roles, syncs=syncs)
 
 
+def open_joiner(format: Writer) -> Joiner:  # noqa: A002  # the design's word
+    """What writes prediction files of the format, one or many; whoever opens it closes it."""
+    return _writer(format).open_joiner()
+
+
 def join(
     format: Writer,  # noqa: A002  # the design's word
     pieces: Iterable[Piece],
     target: BinaryIO,
     columns: tuple[Column, ...],
 ) -> None:
-    """Write the prediction file: its header, then the pieces in the order given, in bounded memory.
-
-    A piece whose columns have other types than ``columns`` is re-encoded on the way. The bytes depend on the rows and
-    on ``columns`` alone. Raises StorageError where a part can't be read or the target can't be written.
-    """
-    _writer(format).join(pieces, target, columns)
+    """Write one prediction file; see Joiner."""
+    with contextlib.closing(open_joiner(format)) as joiner:
+        joiner.join(pieces, target, columns)
 
 
 def read_frame(paths: Sequence[str], format: Writer, columns: Sequence[Column]) -> pd.DataFrame:  # noqa: A002  # the design's word

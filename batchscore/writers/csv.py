@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from batchscore.writers.text import TextPart, join_text
+from batchscore.writers.text import TextJoiner, TextPart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
 
     from batchscore.outcome import Column
-    from batchscore.writers import PartWriter, Piece
+    from batchscore.writers import Joiner, PartWriter
 
 
 class Csv:
@@ -60,5 +60,5 @@ def open_part(path: str, roles: Mapping[str, str], *, syncs: bool = True) -> Par
     return TextPart(path, roles, Csv(), syncs=syncs)
 
 
-def join(pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None:
-    join_text(Csv(), pieces, target, columns)
+def open_joiner() -> Joiner:
+    return TextJoiner(Csv())

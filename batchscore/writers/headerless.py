@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from batchscore.writers.csv import Csv
-from batchscore.writers.text import TextPart, join_text
+from batchscore.writers.text import TextJoiner, TextPart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from batchscore.outcome import Column
-    from batchscore.writers import PartWriter, Piece
+    from batchscore.writers import Joiner, PartWriter
 
 
 class _Headerless(Csv):
@@ -35,5 +35,5 @@ def open_part(path: str, roles: Mapping[str, str], *, syncs: bool = True) -> Par
     return _Part(path, roles, _Headerless(), syncs=syncs)
 
 
-def join(pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None:
-    join_text(_Headerless(), pieces, target, columns)
+def open_joiner() -> Joiner:
+    return TextJoiner(_Headerless())

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from batchscore.writers.text import TextPart, join_text
+from batchscore.writers.text import TextJoiner, TextPart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
 
     from batchscore.outcome import Column
-    from batchscore.writers import PartWriter, Piece
+    from batchscore.writers import Joiner, PartWriter
 
 
 class _JsonLines:
@@ -67,5 +67,5 @@ def open_part(path: str, roles: Mapping[str, str], *, syncs: bool = True) -> Par
     return TextPart(path, roles, _JsonLines(), syncs=syncs)
 
 
-def join(pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None:
-    join_text(_JsonLines(), pieces, target, columns)
+def open_joiner() -> Joiner:
+    return TextJoiner(_JsonLines())

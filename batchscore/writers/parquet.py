@@ -5,22 +5,22 @@ The bytes of the prediction file depend on its rows and columns alone: row group
 
 from __future__ import annotations
 
+import contextlib
 from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchscore.writers.arrow_file import batches as stored_batches
-from batchscore.writers.parts import storage_errors
+from batchscore.writers.arrow_file import ArrowFile
+from batchscore.writers.parts import OpenParts, part_errors
 from batchscore.writers.types import arrow_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from types import TracebackType
 
     from batchscore.outcome import Column
-    from batchscore.writers import PartWriter, Piece
+    from batchscore.writers import Joiner, PartWriter, Piece
 
 ROW_GROUP_ROWS = 65_536
 
@@ -31,17 +31,42 @@ def open_part(path: str, roles: Mapping[str, str], *, syncs: bool = True) -> Par
     return ArrowPart(path, roles, syncs=syncs)
 
 
-def join(pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None:
-    """One Parquet file of the pieces' rows; dictionaries are for strings only, which is where they pay."""
-    schema = pa.schema([(column.name, arrow_type(column.type)) for column in columns])
-    strings = [field.name for field in schema if pa.types.is_string(field.type)]
-    with (
-        _FRUGAL_MEMORY,
-        storage_errors("write", "the predictions"),
-        pq.ParquetWriter(target, schema, compression="zstd", use_dictionary=strings or False) as writer,
-    ):
-        for table in _row_groups(_cast_batches(pieces, schema, columns), schema):
-            writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+def open_joiner() -> Joiner:
+    return _ParquetJoiner()
+
+
+class _ParquetJoiner:
+    """A Joiner of Parquet files."""
+
+    def __init__(self) -> None:
+        self._parts = OpenParts(ArrowFile)
+
+    def join(self, pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None:
+        """One Parquet file of the pieces' rows; dictionaries are for strings only, which is where they pay."""
+        schema = pa.schema([(column.name, arrow_type(column.type)) for column in columns])
+        strings = [field.name for field in schema if pa.types.is_string(field.type)]
+        with (
+            _FRUGAL_MEMORY.lent(),
+            part_errors("write", "the predictions"),
+            pq.ParquetWriter(target, schema, compression="zstd", use_dictionary=strings or False) as writer,
+        ):
+            for table in _row_groups(self._cast_batches(pieces, schema, columns), schema):
+                writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+
+    def _cast_batches(
+        self, pieces: Iterable[Piece], schema: pa.Schema, columns: tuple[Column, ...]
+    ) -> Iterator[pa.RecordBatch]:
+        for piece in pieces:
+            for batch in self._parts.at(piece.path).rows(piece.start, piece.stop):
+                arrays = _cast(batch.columns, piece.columns, columns)
+                final = [
+                    array if array.type == field.type else array.cast(field.type)
+                    for array, field in zip(arrays, schema, strict=True)
+                ]
+                yield pa.RecordBatch.from_arrays(final, schema=schema)
+
+    def close(self) -> None:
+        self._parts.close()
 
 
 class _FrugalMemory:
@@ -53,23 +78,39 @@ class _FrugalMemory:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._joins = 0
-        self._usual: pa.MemoryPool
+        self._joins: set[object] = set()
+        self._usual: pa.MemoryPool | None = None
 
-    def __enter__(self) -> None:
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """The pool is lent while this is entered, and given back also where a signal's exception comes in between.
+
+        Both steps may be repeated; a generator that is left halfway runs to its end.
+        """
+        join = object()
+        try:
+            self._lend(join)
+            yield
+        finally:
+            try:
+                self._give_back(join)
+            except BaseException:
+                self._give_back(join)
+                raise
+
+    def _lend(self, join: object) -> None:
         with self._lock:
-            if self._joins == 0:
+            self._joins.add(join)
+            if self._usual is None:
                 self._usual = pa.default_memory_pool()
                 pa.set_memory_pool(_frugal_pool())
-            self._joins += 1
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _give_back(self, join: object) -> None:
         with self._lock:
-            self._joins -= 1
-            if self._joins == 0:
+            self._joins.discard(join)
+            if self._usual is not None and not self._joins:
                 pa.set_memory_pool(self._usual)
+                self._usual = None
 
 
 _FRUGAL_MEMORY = _FrugalMemory()
@@ -82,34 +123,12 @@ def _frugal_pool() -> pa.MemoryPool:
         return pa.system_memory_pool()
 
 
-def _cast_batches(pieces: Iterable[Piece], schema: pa.Schema, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:
-    for piece in pieces:
-        for batch in _rows_between(piece):
-            arrays = _cast(batch.columns, piece.columns, columns)
-            final = [
-                array if array.type == field.type else array.cast(field.type)
-                for array, field in zip(arrays, schema, strict=True)
-            ]
-            yield pa.RecordBatch.from_arrays(final, schema=schema)
-
-
 def _cast(arrays: Sequence[pa.Array], old: tuple[Column, ...], new: tuple[Column, ...]) -> Sequence[pa.Array]:
     if old == new:
         return arrays
     from batchscore.writers.casting import cast_columns  # with pyarrow's compute: 9 MB
 
     return cast_columns(arrays, old, new)
-
-
-def _rows_between(piece: Piece) -> Iterator[pa.RecordBatch]:
-    first = 0
-    for batch in stored_batches(piece.path):
-        start, stop = max(piece.start - first, 0), min(piece.stop - first, batch.num_rows)
-        if start < stop:
-            yield batch.slice(start, stop - start)
-        first += batch.num_rows
-        if first >= piece.stop:
-            return
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:

@@ -7,13 +7,13 @@ import itertools
 import os
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from batchscore.errors import StorageError
 from batchscore.writers import PartWriter, unify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     import pyarrow as pa
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def storage_errors(what: str, path: str) -> Iterator[None]:
-    """OSErrors as a StorageError that says what couldn't be done with which file, and why."""
+def part_errors(what: str, path: str) -> Iterator[None]:
+    """OSErrors as a StorageError that says what couldn't be done with which part, and why.
+
+    As storage's `storage_errors`, which writers don't reach.
+    """
     try:
         yield
     except OSError as error:
@@ -34,17 +37,69 @@ _BLOCK = 1 << 20
 _numbers = itertools.count()
 
 
-def span(path: str, start: int, stop: int) -> Iterator[bytes]:
-    """Bytes [start, stop) of a part, 1 MB at a time. Raises StorageError, also where the file ends before."""
-    with storage_errors("read", path), Path(path).open("rb") as part:
-        part.seek(start)
+class ByteFile:
+    """A part that is open, as bytes."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        with part_errors("read", path):
+            self._stream = Path(path).open("rb")  # noqa: SIM115  # who opens it closes it
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def span(self, start: int, stop: int) -> Iterator[bytes]:
+        """Bytes [start, stop), 1 MB at a time. Raises StorageError, also where the file ends before."""
         left = stop - start
-        while left > 0:
-            block = part.read(min(left, _BLOCK))
-            if not block:
-                raise OSError(f"it ends {left:,} bytes too soon")
-            left -= len(block)
-            yield block
+        with part_errors("read", self._path):
+            self._stream.seek(start)
+            while left > 0:
+                block = self._stream.read(min(left, _BLOCK))
+                if not block:
+                    raise OSError(f"it ends {left:,} bytes too soon")
+                left -= len(block)
+                yield block
+
+
+def span(path: str, start: int, stop: int) -> Iterator[bytes]:
+    """Bytes [start, stop) of one part. Raises StorageError."""
+    with contextlib.closing(ByteFile(path)) as part:
+        yield from part.span(start, stop)
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
+Opened = TypeVar("Opened", bound=Closable)
+
+
+class OpenParts(Generic[Opened]):
+    """The parts that were read last, still open, so that the pieces of a part in order open it once.
+
+    They are a few, because a file that was scored again lies in another part than its neighbours.
+    """
+
+    MOST = 4
+
+    def __init__(self, opening: Callable[[str], Opened]) -> None:
+        self._opening = opening
+        self._parts: dict[str, Opened] = {}
+        """By path, the one read last at the end."""
+
+    def at(self, path: str) -> Opened:
+        """The part, opened where it isn't; the one that wasn't read for longest makes way for it."""
+        part = self._parts.pop(path, None)
+        if part is None:
+            if len(self._parts) == self.MOST:
+                self._parts.pop(next(iter(self._parts))).close()
+            part = self._opening(path)
+        self._parts[path] = part
+        return part
+
+    def close(self) -> None:
+        while self._parts:
+            self._parts.popitem()[1].close()
 
 
 class PartFile:
@@ -55,7 +110,7 @@ class PartFile:
         self.path = path
         self._syncs = syncs
         self.temporary = f"{path}.{os.getpid()}-{next(_numbers)}.tmp"
-        with storage_errors("write", path):
+        with part_errors("write", path):
             with contextlib.suppress(FileNotFoundError):
                 Path(self.temporary).unlink()
             descriptor = os.open(
@@ -65,7 +120,7 @@ class PartFile:
 
     def publish(self) -> None:
         """Everything on the disk, then the final name."""
-        with storage_errors("write", self.path):
+        with part_errors("write", self.path):
             self.stream.flush()
             if self._syncs:
                 os.fsync(self.stream.fileno())
@@ -80,7 +135,7 @@ class PartFile:
             Path(self.temporary).unlink()
 
 
-class Part(ABC):
+class WrittenPart(ABC):
     """A PartWriter but for how it stores tables: the columns so far, and both ways to leave the file."""
 
     def __init__(self, path: str, roles: Mapping[str, str], *, syncs: bool = True) -> None:
@@ -130,7 +185,8 @@ class Part(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.close()
-        else:
+        try:
+            if kind is None:
+                self.close()
+        finally:
             self.abort()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from batchscore.writers import Piece
-from batchscore.writers.parts import Part, PartFile, span, storage_errors
+from batchscore.writers.parts import ByteFile, OpenParts, PartFile, WrittenPart, part_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from batchscore.outcome import Column
+    from batchscore.writers import Piece
 
 _LINE_FEED = 10
 _ROWS = 16_384
@@ -52,7 +52,7 @@ class Dialect(Protocol):
     def decode(self, records: bytes, columns: Sequence[Column]) -> list[pa.Array]: ...
 
 
-class TextPart(Part):
+class TextPart(WrittenPart):
     """A PartWriter of records; its header is written when parts are joined."""
 
     def __init__(self, path: str, roles: Mapping[str, str], dialect: Dialect, *, syncs: bool = True) -> None:
@@ -88,7 +88,7 @@ class TextPart(Part):
             for start, stop in itertools.pairwise((0, *stops, rows)):
                 self._append([array.slice(start, stop - start) for array in arrays], columns, stop - start)
             return
-        with storage_errors("write", self._file.path):
+        with part_errors("write", self._file.path):
             self._file.stream.write(records)
         begin = self._offsets[self._rows]
         self._offsets.update((self._rows + stop, begin + int(ends[stop - 1])) for stop in stops)
@@ -103,10 +103,10 @@ class TextPart(Part):
         narrow, offsets = self._file, sorted(self._offsets.items())
         self._file, self._offsets, self._rows = PartFile(narrow.path, syncs=self._syncs), {0: 0}, 0
         try:
-            with storage_errors("write", narrow.path):
+            with part_errors("write", narrow.path):
                 narrow.stream.seek(0)
             for (first, start), (last, stop) in itertools.pairwise(offsets):
-                with storage_errors("write", narrow.path):
+                with part_errors("write", narrow.path):
                     records = narrow.stream.read(stop - start)
                 self._append(self._dialect.decode(records, old), old, last - first)
         finally:
@@ -120,16 +120,27 @@ def _line_ends(records: Any) -> Any:
     return np.flatnonzero(np.frombuffer(records, np.uint8) == _LINE_FEED) + 1
 
 
-def join_text(dialect: Dialect, pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None:
-    """The header and the pieces' bytes; a piece whose text depends on types that have become wider is encoded again."""
-    with storage_errors("write", "the predictions"):
-        target.write(dialect.header(columns))
-    for piece in pieces:
-        is_same = _is_same_text(piece.columns, columns)
-        blocks = _bytes_of(piece) if is_same else _encoded_again(dialect, piece, columns)
-        for block in blocks:
-            with storage_errors("write", "the predictions"):
-                target.write(block)
+class TextJoiner:
+    """A Joiner of records."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._parts = OpenParts(ByteFile)
+
+    def join(self, pieces: Iterable[Piece], target: BinaryIO, columns: tuple[Column, ...]) -> None:
+        """The header and the pieces' bytes; a piece whose text depends on types that are wider now is encoded again."""
+        with part_errors("write", "the predictions"):
+            target.write(self._dialect.header(columns))
+        for piece in pieces:
+            blocks: Iterator[Any] = self._parts.at(piece.path).span(piece.start, piece.stop)
+            if not _is_same_text(piece.columns, columns):
+                blocks = _encoded_again(self._dialect, blocks, piece.columns, columns)
+            for block in blocks:
+                with part_errors("write", "the predictions"):
+                    target.write(block)
+
+    def close(self) -> None:
+        self._parts.close()
 
 
 def _is_same_text(old: Sequence[Column], new: Sequence[Column]) -> bool:
@@ -143,16 +154,13 @@ def _is_same_type_text(old: str, new: str) -> bool:
     return old in _SAME_DIGITS and new in _SAME_DIGITS
 
 
-def _bytes_of(piece: Piece) -> Iterator[bytes]:
-    return span(piece.path, piece.start, piece.stop)
-
-
-def _encoded_again(dialect: Dialect, piece: Piece, columns: tuple[Column, ...]) -> Iterator[Any]:
+def _encoded_again(
+    dialect: Dialect, blocks: Iterable[bytes], old: tuple[Column, ...], new: tuple[Column, ...]
+) -> Iterator[Any]:
     from batchscore.writers.casting import cast_columns
 
-    for records in _whole_records(_bytes_of(piece), has_line_ends_in_quotes=dialect.has_line_ends_in_quotes):
-        arrays = dialect.decode(records, piece.columns)
-        yield dialect.encode(cast_columns(arrays, piece.columns, columns), columns)
+    for records in _whole_records(blocks, has_line_ends_in_quotes=dialect.has_line_ends_in_quotes):
+        yield dialect.encode(cast_columns(dialect.decode(records, old), old, new), new)
 
 
 def _whole_records(blocks: Iterable[bytes], *, has_line_ends_in_quotes: bool) -> Iterator[bytes]:

@@ -18,8 +18,8 @@ _SMALL = 2 << 10
 _READ_AGAIN = 64 << 20
 """Bytes of a CSV that are worth reading once more to see whether it can be cut, a tenth of a second."""
 _ROW_GROUPS = (
-    "of a Parquet file row groups are shared out, each whole but for one of a quarter of the job or more, which is cut "
-    "into 4 pieces at most, of 65,536 rows or more: with smaller row groups, which its writer chooses, it would be"
+    "a Parquet file is cut between row groups, and within one that is a quarter of the job or more, into 4 pieces at "
+    "most, of 65,536 rows or more: written with smaller row groups it would be cut further"
 )
 _RECORDS = "a CSV isn't cut where its quotes leave in doubt where records end, nor within a record"
 _SMALLER = "a smaller --mini-batch-size"

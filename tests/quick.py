@@ -2,7 +2,7 @@
 
 Its model doubles the numbers in the last column of CSV files. An answer is int64 where a file's numbers are whole,
 else double, so that types differ from file to file. What the folder FAULTS holds tells a number what to do. With
-SAY_PYTHON the worker's interpreter is in a note; STAGE is where a mini-batch's time is said to have gone.
+SAY_PYTHON the worker's interpreter is in a note; STAGE is where a mini-batch says that a minute went.
 """
 
 from __future__ import annotations
@@ -83,7 +83,6 @@ class Doubled:
         return {"notes": [f"runs with {sys.executable}"] if "SAY_PYTHON" in os.environ else []}
 
     def score(self, mini_batch, progress):
-        begun = time.perf_counter()
         numbers = {piece: rows_of(piece) for piece in mini_batch.slices}
         if log := os.environ.get("BEGUN"):
             with Path(log).open("a") as stream:
@@ -111,7 +110,7 @@ class Doubled:
         part_file.publish()
         columns = (Column("file", "string", "file"), Column("row", "int64", "row"), Column("twice", kind, "prediction"))
         progress(len(kinds))
-        spent = Spent(**{os.environ["STAGE"]: Lap(time.perf_counter() - begun)}) if "STAGE" in os.environ else None
+        spent = Spent(**{os.environ["STAGE"]: Lap(60, 60)}) if "STAGE" in os.environ else None
         return Outcome(mini_batch.number, tuple(entries), columns, is_mixed=len(set(kinds)) > 1, spent=spent)
 
 

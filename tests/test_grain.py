@@ -36,6 +36,7 @@ def packed(content: str) -> Callable[[Path], None]:
 
 
 NUMBERS = "x\n" + "123456\n" * 60_000
+GROUPS = ("a Parquet file is cut between row groups",)
 QUOTES = "x\n" + 'a"b\n"c"\n' * 5000
 
 CUT: dict[str, tuple[str, Callable[[Path], None], dict[str, Any]]] = {
@@ -58,10 +59,10 @@ UNCUT: dict[str, tuple[str, Callable[[Path], None], dict[str, Any], tuple[str, .
     "a limit": ("a.csv", text(NUMBERS), {"limit": 50_000}, ("a file that --limit ends in",)),
     "a limit in Parquet": ("a.parquet", parquet(8000, 1000), {"limit": 500}, ("a file that --limit ends in",)),
     "quotes": ("a.csv", text(QUOTES), {}, ("a CSV isn't cut where its quotes",)),
-    "a row group": ("a.parquet", parquet(MANY, MANY), {"size": "1kb"}, ("of a Parquet file row groups",)),
-    "a row group of few rows": ("a.parquet", parquet(60_000, 60_000), {}, ("of a Parquet file row groups",)),
-    "small row groups": ("a.parquet", parquet(6 << 17, 1 << 17), {"size": "1kb"}, ("of a Parquet file row groups",)),
-    "row groups one by one": ("a.parquet", parquet(8000, 1000), {"size": "1kb"}, ("of a Parquet file row groups",)),
+    "a row group": ("a.parquet", parquet(MANY, MANY), {"size": "1kb"}, GROUPS),
+    "a row group of few rows": ("a.parquet", parquet(60_000, 60_000), {}, GROUPS),
+    "small row groups": ("a.parquet", parquet(6 << 17, 1 << 17), {"size": "1kb"}, GROUPS),
+    "row groups one by one": ("a.parquet", parquet(8000, 1000), {"size": "1kb"}, GROUPS),
     "JSON Lines, compressed": ("a.jsonl.gz", packed(LINES), {}, ("compressed files aren't cut",)),
     "JSON Lines without types": ("a.jsonl", text(LINES), {"typed": False}, ("a JSON Lines file for a model without",)),
     "JSON": ("a.json", text('{"inputs": [1, 2]}'), {}, ("a JSON file isn't cut",)),

@@ -31,6 +31,7 @@ from batchscore.stopwatch import READING_AHEAD, Stopwatch
 from batchscore.storage import Access, using
 from batchscore.storage.access import in_use
 
+readers.open_libraries([".csv"], typed=True)  # what they import is as it is, before a test changes it
 LOOK: int = getattr(gzip, "READ_BUFFER_SIZE", io.DEFAULT_BUFFER_SIZE)
 """How far Python's module looks ahead where less is asked for: what is wrong there it tells too soon."""
 LINES = b"".join(b"%d,%d\n" % (number, number * 7919 % 1000) for number in range(5_000))

@@ -122,7 +122,7 @@ def _planning(run: Figures) -> Iterator[str]:
         cut = "; a CSV is read once to be cut, Parquet isn't" if run.kind == "CSV" and run.is_cut else ""
         yield (
             f"{_percent(share)} of the run passed before there was work for the workers: {listed:,.1f} s listing the "
-            f"inputs, {plan:,.1f} s taking the model's digest and cutting the inputs{cut}"
+            f"inputs, {plan:,.1f} s finding the model, taking its digest and cutting the inputs{cut}"
         )
 
 

@@ -162,8 +162,8 @@ ADVICE: dict[str, tuple[dict[str, Any], str | None]] = {
     "planning": (
         {"predict": 30, "parent": {"plan": 5, "list": 1, "score": 14}, "kind": "CSV"},
         (
-            "30 % of the run passed before there was work for the workers: 1.0 s listing the inputs, 5.0 s taking the "
-            "model's digest and cutting the inputs; a CSV is read once to be cut, Parquet isn't"
+            "30 % of the run passed before there was work for the workers: 1.0 s listing the inputs, 5.0 s finding the "
+            "model, taking its digest and cutting the inputs; a CSV is read once to be cut, Parquet isn't"
         ),
     ),
     "planning Parquet": (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from batchscore.grain import Grain
+from batchscore.minibatch import MiniBatch
 from batchscore.nouns import counted
 from batchscore.worktime import Shifts
 
@@ -12,6 +14,8 @@ _SOME, _MUCH, _MOST = 0.1, 0.25, 0.4
 """Shares from which on a word is worth it."""
 _LEAST_SECONDS = 2.0
 """Of a run, or of what would be saved: nobody changes anything for less."""
+_HALF = 0.5
+_LARGE_PIECE = 1 << 20
 _SMALL_FILE = 64 << 10
 _MANY_FILES = 1000
 _FEW_ROWS = 8192
@@ -45,13 +49,20 @@ class Figures:
     """Of the inputs: CSV, Parquet, or files of several kinds."""
     as_parquet: float | None
     """About the share of the reading time that the same columns take as Parquet; None where they aren't CSV's."""
-    keeps_columns: bool
+    kept: float
+    """The share of the output's columns that are kept ones."""
+    joined_bytes: int
+    """Of prediction files."""
+    pieces: int
+    """That these were joined of, or more."""
     is_local: bool
     """No input lies on a store."""
     is_whole: bool
     """The run did the whole job, and not what another one had left."""
     mini_batches: int
     """That the run had to score."""
+    is_cut: bool
+    """There are more mini-batches than files."""
     cores: int
     threads: int
     """Per worker."""
@@ -59,8 +70,14 @@ class Figures:
     """One call of predict for each file; a scoring script's run() too."""
     are_forked: bool
     """One process loads the model for all workers."""
-    uncut: str
-    """What can't be shared out among workers, in the plural; empty where smaller mini-batches could be made."""
+    recycles: bool
+    """Workers are replaced after a number of mini-batches."""
+    asked_workers: int | None
+    """None: as many as there are cores, or mini-batches."""
+    todo: Collection[MiniBatch]
+    """The mini-batches."""
+    grain: Callable[[Collection[MiniBatch]], Grain]
+    """What would make more of a few of them; looks at their files."""
 
     @property
     def stages(self) -> dict[str, float]:
@@ -81,7 +98,7 @@ def words(run: Figures) -> Iterator[str]:
     yield _headline(run)
     if run.seconds >= _LEAST_SECONDS:
         predict = _waiting if _waits(run) else _idle_cores
-        for advice in (_failed, _start_up, _small_files, _csv, _enforcing, predict, _tail, _joining):
+        for advice in (_planning, _failed, _start_up, _small_files, _csv, _enforcing, predict, _tail, _joining):
             yield from advice(run)
 
 
@@ -97,6 +114,18 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
+def _planning(run: Figures) -> Iterator[str]:
+    """What passes before there is work for the workers, and is no part of their time."""
+    plan, listed = run.parent.get("plan", 0.0), run.parent.get("list", 0.0)
+    share = (plan + listed) / run.seconds
+    if share >= _MUCH and plan + listed >= _LEAST_SECONDS:
+        cut = "; a CSV is read once to be cut, Parquet isn't" if run.kind == "CSV" and run.is_cut else ""
+        yield (
+            f"{_percent(share)} of the run passed before there was work for the workers: {listed:,.1f} s listing the "
+            f"inputs, {plan:,.1f} s finding the model, taking its digest and cutting the inputs{cut}"
+        )
+
+
 def _failed(run: Figures) -> Iterator[str]:
     if run.share("failed") >= _SOME:
         yield (
@@ -108,10 +137,14 @@ def _failed(run: Figures) -> Iterator[str]:
 def _start_up(run: Figures) -> Iterator[str]:
     """One worker would hardly take longer where all that was scored takes half as long as one start.
 
-    Of workers that are forked it would save nothing but the forks.
+    Of workers that are forked it would save nothing but the forks. Those that took the place of others it would have
+    to wait for one after the other, and recycled ones more often.
     """
     shifts = run.shifts
-    if shifts.workers == 1 or run.are_forked:
+    if shifts.reload >= max(_SOME * shifts.seconds, _LEAST_SECONDS):
+        yield _started_again(run)
+        return
+    if shifts.workers == 1 or shifts.successors or run.are_forked or run.recycles:
         return
     load = shifts.load.seconds / shifts.workers
     scored = shifts.spent.seconds + shifts.failed
@@ -122,6 +155,19 @@ def _start_up(run: Figures) -> Iterator[str]:
             f"{scored:,.1f} s of scoring in all: --workers 1 would take at most {scored:,.1f} s longer and "
             f"{saved:,.1f} CPU seconds less"
         )
+
+
+def _started_again(run: Figures) -> str:
+    shifts = run.shifts
+    causes = [
+        *(["logs/user/error.txt says why those came to nothing"] if shifts.faults else []),
+        *(["a larger --recycle-after starts fewer"] if run.recycles else []),
+    ]
+    return (
+        f"{_percent(shifts.reload / shifts.seconds)} of the workers' time went into starting "
+        f"{counted(shifts.successors, 'worker')} in the place of others, {shifts.reload / shifts.successors:,.1f} s "
+        f"each{': ' if causes else ''}{'; '.join(causes)}"
+    )
 
 
 def _small_files(run: Figures) -> Iterator[str]:
@@ -189,33 +235,55 @@ def _waiting(run: Figures) -> Iterator[str]:
 
 def _idle_cores(run: Figures) -> Iterator[str]:
     workers = run.shifts.workers
-    at_work, more = workers * run.threads, run.cores // run.threads
-    used = f"{at_work} of {run.cores} cores"
-    if more > workers >= run.mini_batches and run.uncut:
-        number = counted(run.mini_batches, "mini-batch")
-        yield f"the run was on {used}, with but {number} to share out, since {run.uncut} aren't cut"
+    more = run.cores // run.threads
+    if more <= workers:
         return
-    if more <= workers or run.share("predict") < _MOST:
+    used = f"{workers * run.threads} of {run.cores} cores"
+    predicting = f"{_percent(run.share('predict'))} of the workers' time is predict, on {used}"
+    if run.mini_batches > workers:
+        if run.share("predict") >= _MOST:
+            yield f"{predicting}; --workers {min(more, run.mini_batches)} would use more of them"
         return
-    if run.mini_batches <= workers:
-        number = counted(run.mini_batches, "mini-batch")
-        remedy = f"there were but {number} to share out: a smaller --mini-batch-size gives more of them work"
-    else:
-        remedy = f"--workers {more} would use more of them"
-    yield f"{_percent(run.share('predict'))} of the workers' time is predict, on {used}; {remedy}"
+    if run.rows <= run.mini_batches:
+        return
+    if run.shifts.spent.seconds < _MOST * run.shifts.seconds:
+        return
+    number, grain = counted(run.mini_batches, "mini-batch"), run.grain(run.todo)
+    if grain.remedy and run.share("predict") >= _MOST:
+        asked = f", with --workers {more}," if run.asked_workers is not None and run.asked_workers < more else ""
+        yield f"{predicting}; there were but {number} to share out: {grain.remedy}{asked} gives more of them work"
+    elif grain.obstacles:
+        yield (
+            f"the run was on {used}, with but {number} to share out, and a smaller --mini-batch-size makes no more: "
+            + "; ".join(grain.obstacles)
+        )
 
 
 def _tail(run: Figures) -> Iterator[str]:
     shifts = run.shifts
     if shifts.workers > 1 and shifts.tail >= max(_SOME * shifts.seconds, _LEAST_SECONDS):
-        yield (
+        told = (
             f"{_percent(shifts.tail / shifts.seconds)} of the workers' time is the end, when nothing was left to do "
-            f"beside {shifts.last}: a smaller --mini-batch-size shares the work better, where files can be cut"
+            f"beside {shifts.last}"
         )
+        grain = run.grain([shifts.waited_for]) if shifts.waited_for else Grain()
+        if grain.remedy:
+            told += f": {grain.remedy} shares the work better"
+        elif grain.obstacles:
+            told += f", which no smaller --mini-batch-size cuts: {'; '.join(grain.obstacles)}"
+        yield told
 
 
 def _joining(run: Figures) -> Iterator[str]:
-    """One process does it, at the disk's pace or that of encoding Parquet, whatever --output-files says."""
+    """One process does it, at the disk's pace or that of encoding Parquet, whatever --output-files says.
+
+    Small pieces take their time for being many, and not for their columns.
+    """
     share = run.parent.get("join", 0.0) / run.seconds
-    if run.keeps_columns and share >= _MUCH and run.parent["join"] >= _LEAST_SECONDS:
-        yield f"{_percent(share)} of the run is joining what the workers wrote: fewer columns (--keep) would shorten it"
+    if share < _MUCH or run.parent["join"] < _LEAST_SECONDS or run.kept < _HALF:
+        return
+    if run.joined_bytes >= _LARGE_PIECE * run.pieces:
+        yield (
+            f"{_percent(share)} of the run is joining {run.joined_bytes >> 20:,} MB that the workers wrote, "
+            f"and {_percent(run.kept)} of the columns are kept ones: fewer of them (--keep) would shorten it"
+        )

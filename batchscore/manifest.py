@@ -65,7 +65,7 @@ def manifest_of(prepared: Prepared, ending: Ending) -> Json:
             "seconds": round(now - prepared.started, 3),
             **({} if job.warns_beyond is None else {"mini_batches_beyond_azure": ending.slow}),
             "rows_scored": ending.rows_recorded,
-            **where_time_went(prepared, ending.spent, ending.rows_recorded),
+            **where_time_went(prepared, ending),
         },
         "threads": {"per_worker": prepared.settings.threads, "libraries": dict(prepared.observed.threads)},
         "workers": prepared.observed.workers,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from batchscore.minibatch import Json
+from batchscore.minibatch import Json, MiniBatch
 from batchscore.stopwatch import Stopwatch
 from batchscore.worktime import Shifts, WorkTime
 
@@ -25,8 +25,8 @@ class Observed:
     """What the first worker gave its libraries."""
     workers: Json | None = None
     """How many there are, how they are started, and why so; None where none was needed."""
-    mini_batches: int = 0
-    """That were to be scored."""
+    todo: Collection[MiniBatch] = ()
+    """What was to be scored."""
 
     def scored(self) -> None:
         """Scoring is over, one way or another."""

@@ -149,7 +149,7 @@ def _score(prepared: Prepared, receipts: Receipts, run: _Run) -> None:
     syncs_here = job.script is None and workers > 1 and not receipts.has_forgotten
     if syncs_here:
         spec = replace(spec, setup={**spec.setup, "syncs_parts": False})
-    observed.work, observed.mini_batches = WorkTime(log), len(todo)
+    observed.work, observed.todo = WorkTime(log), todo
     with (
         Slots(spec, workers, log.folder, observed.work, ahead=run.ahead) as slots,
         workspace.sharing(syncs_parts=syncs_here) as sharing,

@@ -53,6 +53,11 @@ def split(files: Sequence[InputFile], cutting: Cutting) -> Plan:
     return Plan(groups)
 
 
+def finest(file: InputFile, files: Iterable[InputFile], csv: CsvOptions) -> tuple[FileSlice, ...]:
+    """A file of a job as the smallest mini-batches would cut it; one that can't be read isn't cut."""
+    return readers.cut(file, 1, csv, _share(files, DEAR_MINI_BATCHES))
+
+
 def auto_bytes(files: Iterable[InputFile]) -> int:
     """How large `auto` mini-batches are."""
     return min(max(_share(files, AUTO_MINI_BATCHES), AUTO_LEAST_BYTES), AUTO_MOST_BYTES)

@@ -7,65 +7,60 @@ from collections.abc import Iterable
 
 from batchscore import advice, engines
 from batchscore.advice import Figures
+from batchscore.endings import Ending
+from batchscore.grain import grain_of
 from batchscore.minibatch import InputFile, Json
 from batchscore.planning import Prepared
 from batchscore.readers import is_csv, is_typed
-from batchscore.readers.source import is_compressed
 from batchscore.schema import ColumnSpec
-from batchscore.stopwatch import Lap, Spent
+from batchscore.stopwatch import Lap
 from batchscore.storage import is_remote
 
 
-def where_time_went(prepared: Prepared, spent: Spent, rows: int) -> Json:
-    """Keys of `timings`: this run's process and its workers, the whole job's workers (``spent``), and words.
-
-    ``rows`` are those that this run gave predictions.
-    """
+def where_time_went(prepared: Prepared, ending: Ending) -> Json:
+    """Keys of `timings`: this run's process and its workers, the whole job's workers, and words."""
     observed = prepared.observed
     laps = observed.clock.laps()
-    run = figures(prepared, rows, {name: lap.seconds for name, lap in laps.items()})
+    run = figures(prepared, ending, {name: lap.seconds for name, lap in laps.items()})
     return {
         "run": {name: lap.told(run.seconds) for name, lap in laps.items()},
         "workers": _workers(run),
-        "whole_job": spent.told(),
+        "whole_job": ending.spent.told(),
         "words": list(advice.words(run)),
     }
 
 
-def figures(prepared: Prepared, rows: int, parent: dict[str, float]) -> Figures:
+def figures(prepared: Prepared, ending: Ending, parent: dict[str, float]) -> Figures:
     """The run so far, with what advice depends on."""
-    job, files = prepared.job, prepared.listing.files
+    job, files, observed = prepared.job, prepared.listing.files, prepared.observed
+    mini_batches, has_signature = len(observed.todo), prepared.model.folder.has_signature
     kinds = _kinds(files)
     kind = _kind(kinds)
     return Figures(
         seconds=sum(parent.values()),
         parent=parent,
-        shifts=prepared.observed.shifts,
-        rows=rows,
+        shifts=observed.shifts,
+        rows=ending.rows_recorded,
         files=len(files),
         bytes=kinds.total(),
         kind=kind,
         as_parquet=_as_parquet(prepared) if kind == "CSV" else None,
-        keeps_columns=bool(job.keep),
+        kept=len(prepared.settings.keep) / max(len(ending.columns), 1),
+        joined_bytes=sum(output["bytes"] for output in ending.outputs),
+        pieces=max(ending.counts.mini_batches, len(ending.outputs)),
         is_local=not any(is_remote(file.path) for file in files),
         is_whole=prepared.earlier.is_new,
-        mini_batches=prepared.observed.mini_batches,
+        mini_batches=mini_batches,
+        is_cut=mini_batches > len(files),
         cores=engines.cpu_count(),
         threads=prepared.settings.threads,
         calls_whole_files=job.predicts_whole_files or job.script is not None,
-        are_forked=(prepared.observed.workers or {}).get("start") == "loader",
-        uncut=_uncut(prepared),
+        are_forked=(observed.workers or {}).get("start") == "loader",
+        recycles=job.recycle_after is not None,
+        asked_workers=job.workers,
+        todo=observed.todo,
+        grain=lambda mini_batches: grain_of(mini_batches, files, job, has_signature=has_signature),
     )
-
-
-def _uncut(prepared: Prepared) -> str:
-    """What of the job is one mini-batch however small these are to be."""
-    files = prepared.listing.files
-    if prepared.observed.mini_batches < len(files):
-        return ""
-    if any(map(is_compressed, files)):
-        return "compressed files"
-    return "files that --limit ends in" if prepared.job.limit else ""
 
 
 def _kinds(files: Iterable[InputFile]) -> Counter[str]:
@@ -110,6 +105,7 @@ def _workers(run: Figures) -> Json:
         "count": shifts.workers,
         "seconds": round(shifts.seconds, 3),
         "busy": round(shifts.busy, 3),
+        "busy_of_run": round(shifts.spent.seconds / max(shifts.workers * run.seconds, 1e-9), 3),
         "stages": stages,
         "tail": {"seconds": round(shifts.tail, 3), "waited_for": shifts.last},
         "calls": shifts.spent.calls,

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from batchscore.advice import Figures, words
+from batchscore.grain import Grain
+from batchscore.minibatch import MiniBatch
 from batchscore.stopwatch import Lap, Spent
 from batchscore.worktime import Shifts
 
@@ -17,16 +19,21 @@ def run(*, workers: int = 2, parent: Any = None, kind: str = "CSV", tail: float 
     laps = {name: Lap(stages[name], stages[name]) for name in ("read", "enforce", "predict", "write")}
     laps["predict"] = Lap(stages["predict"], more.pop("predict_cpu", stages["predict"]))
     seconds = more.pop("seconds", 20.0)
+    again = {name: more.pop(name, 0) for name in ("successors", "reload", "faults")}
     shifts = Shifts(
-        workers=workers, seconds=workers * seconds, load=Lap(stages["load"], stages["load"]),
+        **again, workers=workers, waited_for=MiniBatch(3, ()),
+        seconds=workers * seconds, load=Lap(stages["load"], stages["load"]),
         spent=Spent(**laps, calls=more.pop("calls", 10)), failed=stages["failed"],
         idle=workers * seconds - sum(stages.values()), tail=tail, last="mini-batch 3, attempt 1: file z.csv",
     )  # fmt: skip
     usual = {
-        "rows": 1_000_000, "files": 4, "bytes": 400 << 20, "as_parquet": 0.33, "keeps_columns": False,
+        "rows": 1_000_000, "files": 4, "bytes": 400 << 20, "as_parquet": 0.33, "kept": 0.0,
+        "joined_bytes": 2 << 30, "pieces": 16, "is_cut": True, "recycles": False, "asked_workers": None, "todo": (),
         "is_local": True, "is_whole": True, "mini_batches": 16, "cores": 2, "threads": 1, "calls_whole_files": False,
-        "are_forked": False, "uncut": "",
+        "are_forked": False,
     }  # fmt: skip
+    grain = Grain(more.pop("remedy", ""), more.pop("obstacles", ()))
+    more["grain"] = lambda _: grain
     return Figures(seconds=seconds, parent=parent or {"score": seconds}, shifts=shifts, kind=kind, **usual | more)
 
 
@@ -97,21 +104,40 @@ ADVICE: dict[str, tuple[dict[str, Any], str | None]] = {
         None,
     ),
     "few mini-batches": (
-        {"predict": 30, "cores": 8, "mini_batches": 2},
+        {"predict": 30, "cores": 8, "mini_batches": 2, "remedy": "a smaller --mini-batch-size"},
         (
             "on 2 of 8 cores; there were but 2 mini-batches to share out: a smaller --mini-batch-size gives "
             "more of them work"
         ),
     ),
+    "few mini-batches for the workers that were asked for": (
+        {"predict": 30, "cores": 8, "mini_batches": 2, "remedy": "a smaller one", "asked_workers": 2},
+        "on 2 of 8 cores; there were but 2 mini-batches to share out: a smaller one, with --workers 8, gives more of",
+    ),
     "a compressed file": (
-        {"read": 18, "predict": 10, "workers": 1, "mini_batches": 1, "as_parquet": None, "uncut": "compressed files"},
-        ("the run was on 1 of 2 cores, with but 1 mini-batch to share out, since compressed files aren't cut"),
+        {"read": 18, "predict": 10, "workers": 1, "mini_batches": 1, "as_parquet": None, "obstacles": ("a", "b")},
+        (
+            "the run was on 1 of 2 cores, with but 1 mini-batch to share out, and a smaller --mini-batch-size makes "
+            "no more: a; b"
+        ),
+    ),
+    "a few more mini-batches than workers": (
+        {"predict": 30, "cores": 8, "mini_batches": 3},
+        "on 2 of 8 cores; --workers 3 would use more of them",
+    ),
+    "the end, for no reason that is known": (
+        {"predict": 30, "tail": 9},
+        "when nothing was left to do beside mini-batch 3, attempt 1: file z.csv",
+    ),
+    "the end, which can't be shared out": (
+        {"predict": 30, "tail": 9, "obstacles": ("JSON isn't cut",)},
+        "beside mini-batch 3, attempt 1: file z.csv, which no smaller --mini-batch-size cuts: JSON isn't cut",
     ),
     "a tail": (
-        {"predict": 30, "tail": 9},
+        {"predict": 30, "tail": 9, "remedy": "a smaller --mini-batch-size"},
         (
             "22 % of the workers' time is the end, when nothing was left to do beside mini-batch 3, attempt "
-            "1: file z.csv: a smaller --mini-batch-size shares the work better, where files can be cut"
+            "1: file z.csv: a smaller --mini-batch-size shares the work better"
         ),
     ),
     "failed attempts": (
@@ -123,12 +149,37 @@ ADVICE: dict[str, tuple[dict[str, Any], str | None]] = {
         "10 % of the workers' time went into attempts that failed",
     ),
     "more workers, beside files that aren't cut": (
-        {"predict": 30, "cores": 8, "uncut": "compressed files"},
+        {"predict": 30, "cores": 8, "obstacles": ("compressed files",)},
         "on 2 of 8 cores; --workers 8 would use more of them",
     ),
     "joining": (
-        {"predict": 30, "parent": {"score": 14, "join": 6}, "keeps_columns": True},
-        ("30 % of the run is joining what the workers wrote: fewer columns (--keep) would shorten it"),
+        {"predict": 30, "parent": {"score": 14, "join": 6}, "kept": 0.8},
+        (
+            "30 % of the run is joining 2,048 MB that the workers wrote, and 80 % of the columns are kept ones: fewer "
+            "of them (--keep) would shorten it"
+        ),
+    ),
+    "planning": (
+        {"predict": 30, "parent": {"plan": 5, "list": 1, "score": 14}, "kind": "CSV"},
+        (
+            "30 % of the run passed before there was work for the workers: 1.0 s listing the inputs, 5.0 s finding the "
+            "model, taking its digest and cutting the inputs; a CSV is read once to be cut, Parquet isn't"
+        ),
+    ),
+    "planning Parquet": (
+        {"predict": 30, "parent": {"plan": 5, "list": 1, "score": 14}, "kind": "Parquet"},
+        "digest and cutting the inputs",
+    ),
+    "workers in the place of others": (
+        {"load": 34, "reload": 30, "successors": 20, "failed": 2, "faults": 19, "recycles": True},
+        (
+            "75 % of the workers' time went into starting 20 workers in the place of others, 1.5 s each: "
+            "logs/user/error.txt says why those came to nothing; a larger --recycle-after starts fewer"
+        ),
+    ),
+    "workers in the place of others that just ended": (
+        {"load": 34, "reload": 30, "successors": 20},
+        "20 workers in the place of others, 1.5 s each",
     ),
 }
 
@@ -152,15 +203,25 @@ def test_advice_is_given_where_the_figures_say_so(case: str) -> None:
         {"load": 7, "read": 2.5, "seconds": 5},
         {"load": 3.5, "read": 0.3, "workers": 1, "seconds": 4},
         {"load": 7, "read": 0.5, "seconds": 4, "are_forked": True},  # the model was loaded once
+        {"load": 7, "read": 0.5, "seconds": 4, "recycles": True},  # one worker would be recycled more often
+        {"load": 7, "read": 0.5, "seconds": 4, "successors": 1, "reload": 1.9},  # or have to be replaced
         {"enforce": 20, "calls": 1000, "calls_whole_files": True},  # as Azure calls
         {"predict": 30, "cores": 2},
-        {"predict": 30, "cores": 2, "uncut": "compressed files"},
+        {"predict": 30, "cores": 2, "obstacles": ("compressed files",)},
+        {"predict": 30, "cores": 8, "mini_batches": 2},  # why there are but two isn't known
+        {"predict": 30, "cores": 8, "mini_batches": 2, "rows": 2, "remedy": "a smaller one"},
+        {"predict": 30, "workers": 1, "mini_batches": 1, "cores": 1, "remedy": "a smaller one"},
+        {"read": 15, "as_parquet": None, "cores": 8, "mini_batches": 2, "obstacles": ("compressed files",)},
         {"predict": 30, "tail": 2.5},  # a small share
         {"predict": 5, "tail": 1.5, "seconds": 5},  # over in a moment
         {"predict": 11, "tail": 9, "workers": 1, "cores": 1},  # there is no one to share with
         {"predict": 30, "parent": {"score": 14, "join": 6}},
-        {"predict": 30, "parent": {"score": 17, "join": 3}, "keeps_columns": True},  # a small share
-        {"predict": 5, "parent": {"score": 2.5, "join": 1.5}, "keeps_columns": True, "seconds": 4},  # over in a moment
+        {"predict": 30, "parent": {"score": 17, "join": 3}, "kept": 0.8},  # a small share
+        {"predict": 30, "parent": {"score": 14, "join": 6}, "kept": 0.2},  # other columns
+        {"predict": 30, "parent": {"score": 14, "join": 6}, "kept": 0.8, "pieces": 5000},  # for their number
+        {"predict": 5, "parent": {"score": 2.5, "join": 1.5}, "kept": 0.8, "seconds": 4},  # over in a moment
+        {"predict": 5, "parent": {"score": 2.5, "plan": 1.5}, "seconds": 4},
+        {"predict": 30, "parent": {"score": 16, "plan": 4}},
         {"failed": 3.9, "predict": 30},
         {"load": 7, "read": 0.3, "failed": 2},  # these were tried beside each other
         {"enforce": 9, "calls": 1000},

@@ -169,3 +169,17 @@ def test_row_groups_are_not_cut_where_a_job_has_enough_of_them(tmp_path: Path) -
     assert len(split(files[:1], cutting(MiniBatchSize()))) == 2
     plan = split(files, cutting(MiniBatchSize()))
     assert all(piece.is_whole for mini_batch in plan for piece in mini_batch.slices)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_slices_weigh_as_much_as_their_file(tmp_path: Path, name: str) -> None:
+    """About: by that the bar goes on."""
+    path = tmp_path / name
+    if name == "a.parquet":
+        pq.write_table(pa.table({"x": range(5000)}), path, row_group_size=500)
+    else:
+        path.write_text("x\n" + "123456\n" * 5000 if name == "a.csv" else '{"x": 1}\n' * 5000)
+    file = InputFile(name, str(path), path.stat().st_size, "1")
+    plan = list(split([file], Cutting(MiniBatchSize(bytes=2048), CsvOptions(), cuts_csv=True)))
+    assert len(plan) > 2
+    assert sum(mini_batch.size for mini_batch in plan) == pytest.approx(file.size, rel=0.01)

@@ -75,11 +75,14 @@ def test_what_workers_do_adds_up_to_their_time(day: Day) -> None:
     day.work.over()
     shifts = day.work.shifts()
     assert (shifts.workers, shifts.seconds) == (2, 42)
-    assert (shifts.load, shifts.failed) == (Lap(7, 4.5), 3)
+    assert (shifts.load, shifts.failed, shifts.faults) == (Lap(7, 4.5), 3, 1)
+    assert (shifts.successors, shifts.reload) == (1, 2), "the first loads are nobody's fault"
     assert (shifts.spent.seconds, shifts.spent.calls) == (21, 2)
     assert shifts.idle == 42 - 7 - 3 - 21
     assert shifts.busy == 21 / (42 - 7)
     assert (shifts.tail, shifts.last) == (10, "mini-batch 7, attempt 1: file a.csv"), "process 0 ended at 110"
+    assert shifts.waited_for is not None
+    assert shifts.waited_for.number == 7
     assert day.heard == [
         "process000 loaded", "process001 loaded", "attempt at 7", "attempt at 7", "process000 loaded", "attempt at 7",
     ]  # fmt: skip
@@ -104,12 +107,14 @@ def test_a_clock_that_is_set_back_makes_no_negative_time(day: Day) -> None:
 def test_a_failed_load_is_a_load_and_an_answer_without_times_is_predict(day: Day) -> None:
     """As a worker of another version of batchscore gives it."""
     day.work.not_loaded("process000", worktime.time.time() - 4, ModelNotLoaded("no such layer", ""))
-    day.attempt(0, 100, 5, None)
-    day.now = 105
+    day.work.loaded("process000", 100, Lap(3, 1))
+    day.attempt(0, 103, 5, None)
+    day.now = 108
     shifts = day.work.shifts()
-    assert shifts.load.seconds == pytest.approx(4, abs=1)
+    assert (shifts.successors, shifts.reload, shifts.faults) == (1, 3, 1)
+    assert shifts.load.seconds == pytest.approx(7, abs=1)
     assert shifts.spent.predict.seconds == 5
-    assert day.heard == ["process000 not loaded", "attempt at 7"]
+    assert day.heard == ["process000 not loaded", "process000 loaded", "attempt at 7"]
 
 
 def test_a_loader_that_fails_has_no_time_beside_that_of_the_workers_that_wait_for_it(day: Day) -> None:

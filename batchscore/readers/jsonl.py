@@ -126,7 +126,10 @@ def cut(file: InputFile, size: int, csv: CsvOptions, apart: int | None = None) -
         return (FileSlice(file),)
     if len(points) <= 2:  # noqa: PLR2004  # the beginning and the end
         return (FileSlice(file),)
-    return tuple(FileSlice(file, first.offset, last.offset, first.records) for first, last in pairwise(points))
+    return tuple(
+        FileSlice(file, first.offset, last.offset, first.records, weight=last.offset - first.offset)
+        for first, last in pairwise(points)
+    )
 
 
 def _cut_points(blocks: Iterable[bytes], size: int) -> list[CutPoint]:

@@ -150,10 +150,15 @@ def _times(times: Json) -> Iterator[str]:
         return
     yield ""
     number = counted(workers["count"], "worker")
-    yield f"Where the time went: {number}, busy for {100 * workers['busy']:.0f} % of the time with a loaded model"
+    of_run = f", {100 * workers['busy_of_run']:.0f} % of the run's" if "busy_of_run" in workers else ""
+    busy = f"busy for {100 * workers['busy']:.0f} % of the time with a loaded model{of_run}"
+    yield f"Where the time went: {number}, {busy}"
     for name, stage in workers["stages"].items():
         yield f"  {_STAGES[name]:<24}  {stage['seconds']:>9,.1f} s  {100 * stage['share']:>3.0f} %"
-    run = ", ".join(f"{_PARENT[name]} {stage['seconds']:,.1f} s" for name, stage in times["run"].items())
+    run = ", ".join(
+        f"{_PARENT[name]} {stage['seconds']:,.1f} s ({100 * stage['share']:.0f} %)"
+        for name, stage in times["run"].items()
+    )
     yield f"  the run: {run}"
     yield from (f"  {_short(sentence, 4 * _WIDEST)}" for sentence in times["words"][1:])
 

@@ -164,6 +164,16 @@ class MiniBatch:
         """Bytes of input, roughly."""
         return sum(piece.bytes for piece in self.slices)
 
+    def bytes_done(self, rows: int, read: int) -> int:
+        """How far it has come, of its bytes: by its rows if it is known how many there are, else by the bytes read.
+
+        0 for one of several slices, which are small.
+        """
+        if len(self.slices) > 1:
+            return 0
+        [piece] = self.slices
+        return min(piece.bytes * rows // piece.max_rows if piece.max_rows else read, piece.bytes)
+
     def only(self, slices: tuple[FileSlice, ...]) -> MiniBatch:
         """Some of the slices, as a mini-batch of the same number."""
         return self if len(slices) == len(self.slices) else replace(self, slices=slices)

@@ -112,20 +112,9 @@ def score_mini_batch(scorer: ModelScorer, mini_batch: MiniBatch, progress: Progr
             for call in calls(chunks, scorer.settings):
                 scored = _score_call(scorer, call, ledger, part)
                 rows += scored
-                progress(scored, _bytes_done(mini_batch, rows))
+                progress(scored, mini_batch.bytes_done(rows, POSITION.bytes))
                 del call  # before more is read
     return ledger.outcome(part, path.name, aside, time.perf_counter() - begun)
-
-
-def _bytes_done(mini_batch: MiniBatch, rows: int) -> int:
-    """How far a mini-batch of one slice has come, of its bytes: by its rows if they are known, else by what was read.
-
-    0 for one of many files, which are small.
-    """
-    if len(mini_batch.slices) > 1:
-        return 0
-    [piece] = mini_batch.slices
-    return min(piece.bytes * rows // piece.max_rows if piece.max_rows else POSITION.bytes, piece.bytes)
 
 
 def _score_call(scorer: ModelScorer, call: list[Part], ledger: Ledger, part: writers.PartWriter) -> int:

@@ -18,6 +18,8 @@ _HALF = 0.5
 _LARGE_PIECE = 1 << 20
 _SMALL_FILE = 64 << 10
 _MANY_FILES = 1000
+_MANY_MINI_BATCHES, _TINY = 500, 500
+"""From so many on, and below so many rows each, they cost more than what is in them."""
 _FEW_ROWS = 8192
 """In a call of predict: below, MLflow's checks of each call show."""
 _AT_WORK = 0.25
@@ -98,7 +100,7 @@ def words(run: Figures) -> Iterator[str]:
     yield _headline(run)
     if run.seconds >= _LEAST_SECONDS:
         predict = _waiting if _waits(run) else _idle_cores
-        for advice in (_planning, _failed, _start_up, _small_files, _csv, _enforcing, predict, _tail, _joining):
+        for advice in (_planning, _failed, _start_up, _tiny, _small_files, _csv, _enforcing, predict, _tail, _joining):
             yield from advice(run)
 
 
@@ -170,6 +172,16 @@ def _started_again(run: Figures) -> str:
     )
 
 
+def _tiny(run: Figures) -> Iterator[str]:
+    """Sending a mini-batch, its part and its receipt take as long as thousands of rows."""
+    rows = run.rows / max(run.mini_batches, 1)
+    if run.mini_batches >= _MANY_MINI_BATCHES and rows < _TINY and not run.calls_whole_files:
+        yield (
+            f"{run.mini_batches:,} mini-batches of {rows:,.0f} rows on average: larger ones (--mini-batch-size) "
+            "share what each of them costs"
+        )
+
+
 def _small_files(run: Figures) -> Iterator[str]:
     if not _has_small_files(run) or run.share("read") < _MUCH or not run.is_whole:
         return
@@ -197,7 +209,7 @@ def _csv(run: Figures) -> Iterator[str]:
     if told:
         yield (
             f"{_percent(run.share('read'))} of the workers' time is CSV parsing; "
-            f"reading the same data as Parquet would take about {told} of that"
+            f"reading the same data as Parquet would take about {told} of that, less with columns that aren't needed"
         )
 
 
@@ -229,7 +241,7 @@ def _waiting(run: Figures) -> Iterator[str]:
     yield (
         f"{_percent(run.share('predict'))} of the workers' time is predict, which waits, with "
         f"{_percent(predict.cpu_seconds / predict.seconds)} of that CPU time: if for a service, and not for processes "
-        "of its own or a graphics card, then more --workers than cores would wait side by side"
+        "of its own, a graphics card or a core that others use, then more --workers than cores would wait side by side"
     )
 
 
@@ -251,10 +263,10 @@ def _idle_cores(run: Figures) -> Iterator[str]:
     number, grain = counted(run.mini_batches, "mini-batch"), run.grain(run.todo)
     if grain.remedy and run.share("predict") >= _MOST:
         asked = f", with --workers {more}," if run.asked_workers is not None and run.asked_workers < more else ""
-        yield f"{predicting}; there were but {number} to share out: {grain.remedy}{asked} gives more of them work"
+        yield f"{predicting}; there were only {number} to share out: {grain.remedy}{asked} gives more of them work"
     elif grain.obstacles:
         yield (
-            f"the run was on {used}, with but {number} to share out, and a smaller --mini-batch-size makes no more: "
+            f"the run was on {used}, with only {number} to share out, and a smaller --mini-batch-size makes no more: "
             + "; ".join(grain.obstacles)
         )
 

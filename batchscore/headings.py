@@ -101,6 +101,12 @@ class Pair(click.ParamType):  # type: ignore[type-arg]  # generic in newer click
         return name, rest
 
 
+class WholeNumber(click.IntRange):
+    """A number within bounds, by a name that people know."""
+
+    name = "whole number"
+
+
 class LimitType(click.ParamType):  # type: ignore[type-arg]  # as above
     """A number of failures, or a percentage of all."""
 

@@ -23,7 +23,7 @@ def loaded(child: Child, spec: WorkerSpec) -> Json:
     except ChannelClosed:
         ending = child.ending(LAST_WORDS)
         if outgrown := child.outgrown:
-            raise ModelNotLoaded(_too_big(outgrown, "while it loaded the model"), outgrown.frames) from None
+            raise ModelNotLoaded(_too_big(outgrown, "while it loaded the model")) from None
         hint = OUT_OF_MEMORY if "SIGKILL" in ending else ""
         what = f"the worker {ending} while it loaded {spec.loads}{hint}"
         raise ModelNotLoaded(what, child.log_tail()) from None

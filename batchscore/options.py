@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from batchscore.headings import Command, LimitType, Pair, option
+from batchscore.headings import Command, LimitType, Pair, WholeNumber, option
 from batchscore.job import ENV_MANAGERS, LOGGING_LEVELS, ON_BAD_ROW, OUTPUT_ACTIONS, OUTPUT_FILES, WORKER_STARTS
 from batchscore.settings import FORMATS, LAYOUTS
 
@@ -19,7 +19,7 @@ MAIN, CUTTING, FAILURES, OUTPUT, MODEL, INPUT, DEPLOYMENT, WATCHING = (
 _main, _output, _model, _input, _cutting, _failures, _deployment, _watching = (
     partial(option, heading) for heading in (MAIN, OUTPUT, MODEL, INPUT, CUTTING, FAILURES, DEPLOYMENT, WATCHING)
 )
-_FROM_1: dict[str, Any] = {"type": click.IntRange(min=1), "metavar": "N"}
+_FROM_1: dict[str, Any] = {"type": WholeNumber(min=1), "metavar": "N"}
 
 STORAGE_OPTION = _input(
     "--storage-option",
@@ -138,7 +138,7 @@ _JOB = (
     STORAGE_OPTION,
     _input("--include", multiple=True, metavar="GLOB", help="Only files whose path or name matches."),
     _input("--exclude", multiple=True, metavar="GLOB", help="No files whose path or name matches."),
-    _input("--limit", type=click.IntRange(min=0), metavar="N", help="Only the first N rows."),
+    _input("--limit", type=WholeNumber(min=0), metavar="N", help="Only the first N rows."),
     _input("--allow-empty", is_flag=True, help="No input is no error."),
     _input(
         "--delimiter", default=",", metavar="CHAR", help="Of CSV files; \\t for a tab. .tsv files always take a tab."
@@ -170,7 +170,7 @@ _JOB = (
     ),
     _cutting(
         "--threads-per-worker",
-        type=click.IntRange(min=1),
+        type=WholeNumber(min=1),
         default=1,
         metavar="N",
         help="For BLAS, OpenMP and the model.",
@@ -191,7 +191,7 @@ _JOB = (
     ),
     _failures(
         "--max-retries",
-        type=click.IntRange(min=0),
+        type=WholeNumber(min=0),
         default=3,
         metavar="N",
         help="Of a mini-batch, after the first attempt.",

@@ -64,6 +64,12 @@ ADVICE: dict[str, tuple[dict[str, Any], str | None]] = {
             "--workers 1 would take at most 0.5 s longer and 3.5 CPU seconds less"
         ),
     ),
+    "tiny mini-batches": (
+        {"predict": 30, "mini_batches": 2000, "rows": 10_000},
+        "2,000 mini-batches of 5 rows on average: larger ones (--mini-batch-size) share what each of them costs",
+    ),
+    "many mini-batches": ({"predict": 30, "mini_batches": 2000, "rows": 2_000_000}, None),
+    "a few small mini-batches": ({"predict": 30, "mini_batches": 200, "rows": 1000}, None),
     "small files": (
         {"read": 20, "files": 20000, "bytes": 20 << 20},
         (
@@ -86,7 +92,8 @@ ADVICE: dict[str, tuple[dict[str, Any], str | None]] = {
         {"predict": 30, "predict_cpu": 3},
         (
             "75 % of the workers' time is predict, which waits, with 10 % of that CPU time: if for a service, and not "
-            "for processes of its own or a graphics card, then more --workers than cores would wait side by side"
+            "for processes of its own, a graphics card or a core that others use, then more --workers than cores would "
+            "wait side by side"
         ),
     ),
     "predict that waits, on one of many cores": ({"predict": 30, "predict_cpu": 3, "cores": 8}, "waits, with 10 %"),
@@ -106,18 +113,18 @@ ADVICE: dict[str, tuple[dict[str, Any], str | None]] = {
     "few mini-batches": (
         {"predict": 30, "cores": 8, "mini_batches": 2, "remedy": "a smaller --mini-batch-size"},
         (
-            "on 2 of 8 cores; there were but 2 mini-batches to share out: a smaller --mini-batch-size gives "
+            "on 2 of 8 cores; there were only 2 mini-batches to share out: a smaller --mini-batch-size gives "
             "more of them work"
         ),
     ),
     "few mini-batches for the workers that were asked for": (
         {"predict": 30, "cores": 8, "mini_batches": 2, "remedy": "a smaller one", "asked_workers": 2},
-        "on 2 of 8 cores; there were but 2 mini-batches to share out: a smaller one, with --workers 8, gives more of",
+        "on 2 of 8 cores; there were only 2 mini-batches to share out: a smaller one, with --workers 8, gives more of",
     ),
     "a compressed file": (
         {"read": 18, "predict": 10, "workers": 1, "mini_batches": 1, "as_parquet": None, "obstacles": ("a", "b")},
         (
-            "the run was on 1 of 2 cores, with but 1 mini-batch to share out, and a smaller --mini-batch-size makes "
+            "the run was on 1 of 2 cores, with only 1 mini-batch to share out, and a smaller --mini-batch-size makes "
             "no more: a; b"
         ),
     ),

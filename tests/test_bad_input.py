@@ -103,6 +103,7 @@ def is_tidy(result: subprocess.CompletedProcess[str]) -> bool:
 # -- what is refused before anything runs ------------------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[list[str], int, list[str]]] = {
+    "a number in words": (["--workers", "two"], 2, ["'--workers'", "'two' is not a valid whole number"]),
     "a misspelt option": (["--wrokers", "2"], 2, ["No such option", "Did you mean", "'--workers'"]),
     "an option's value": (["--workers", "0"], 2, ["--workers", "0"]),
     "a delimiter": (["--delimiter", ";;"], 2, ["one ASCII character", "';;'"]),

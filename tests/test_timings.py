@@ -187,7 +187,7 @@ def test_a_real_jobs_words_tell_what_is_not_shared_out(tmp_path: Path, advised: 
     plain.unlink()
     words = advised(stage="predict", mini_batch_size=MiniBatchSize())
     assert (
-        "the run was on 1 of 4 cores, with but 1 mini-batch to share out, and a smaller --mini-batch-size makes no "
+        "the run was on 1 of 4 cores, with only 1 mini-batch to share out, and a smaller --mini-batch-size makes no "
         "more: compressed files aren't cut: unpacked they would be"
     ) in words
 

@@ -53,8 +53,8 @@ from batchscore.storeworkspace import workspace_of
 from batchscore.summary import JobSummary, Verdicts
 from batchscore.worktime import WorkTime
 
-Scoring: TypeAlias = tuple[MiniBatch, tuple[Outcome, ...]]
-"""A mini-batch and what became of its slices; without outcomes it wasn't scored to the end."""
+Scoring: TypeAlias = tuple[MiniBatch, tuple[Outcome, ...], int]
+"""A mini-batch, what became of its slices (nothing: it wasn't scored to the end), and its bytes told as done so far."""
 
 
 def run_job(job: Job, watch: Watcher | None = None) -> JobSummary:
@@ -212,17 +212,16 @@ class _Crew:
                 self.log.finished(more)
 
         if self.grace.is_stopping:
-            return mini_batch, ()
+            return mini_batch, (), read
         try:
             with self.grace.flight():
                 outcomes = attempts.score(self.slots, mini_batch, self.policy, progress)
         except Abandoned:
             if self.grace.is_over:
-                return mini_batch, ()
+                return mini_batch, (), read
             raise
         self.log.scored(sum(outcome.rows for outcome in outcomes) - seen)  # rows of failed attempts don't count
-        self.log.finished(mini_batch.size - read)
-        return mini_batch, outcomes
+        return mini_batch, outcomes, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +238,7 @@ class _Books:
 
     def keep(self, results: Iterable[Scoring]) -> None:
         """Journal each outcome as it comes; stop early where the job is to fail fast."""
-        for mini_batch, outcomes in results:
+        for mini_batch, outcomes, told in results:
             if not outcomes:
                 continue
             for outcome in outcomes:
@@ -249,6 +248,7 @@ class _Books:
                 for note in outcome.notes:
                     self.log.note(note)
             self.log.recorded(mini_batch, outcomes)
+            self.log.finished(mini_batch.size - told)
             if self.job.fail_fast and not allows(self.job.error_threshold, self.receipts.files_failed, self.files):
                 break
 

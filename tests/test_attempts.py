@@ -127,7 +127,7 @@ def test_a_stopped_job_charges_nothing(tmp_path):
 def test_one_slot_will_do(tmp_path):
     slot = Slot(spec(tmp_path, "FR"), ProcessLog(tmp_path, 0))
     rows = []
-    (outcome,) = attempts.score(slot, batch(), RetryPolicy(1, 5), rows.append)
+    (outcome,) = attempts.score(slot, batch(), RetryPolicy(1, 5), lambda number, _: rows.append(number))
     slot.kill()
     assert isinstance(outcome.slices[0], Scored)
     assert rows == [5, 5, 5, 5]

@@ -183,7 +183,7 @@ def test_a_worker_that_hangs_is_killed_with_its_children_and_says_where_it_hung(
 
 def test_each_chunk_restarts_the_clock(slot):
     rows = []
-    slot("R").ask(batch(), 1.1, rows.append)  # of 1.2 in all
+    slot("R").ask(batch(), 1.1, lambda number, _: rows.append(number))  # of 1.2 in all
     assert rows == [5, 5, 5, 5]
 
 
@@ -194,7 +194,7 @@ def test_no_chunk_restarts_the_clock_of_a_whole_mini_batch(slot):
 
 
 def test_a_failing_progress_callback_is_raised_and_ends_the_worker(slot):
-    def fail(rows):
+    def fail(rows, _):
         raise LookupError(rows)
 
     slot = slot("R")

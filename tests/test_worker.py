@@ -78,8 +78,8 @@ def test_a_worker_loads_its_setup_says_ready_and_answers():
         assert (ready["kind"], ready["facts"]) == ("ready", {"columns": 3})
         assert ready["at"] <= time.monotonic()
         for number in range(3):
-            assert ask(channel, batch(number)) == {"kind": "progress", "rows": 10}
-            assert channel.receive(5) == {"kind": "progress", "rows": 20}
+            assert ask(channel, batch(number)) == {"kind": "progress", "rows": 10, "bytes": 0}
+            assert channel.receive(5) == {"kind": "progress", "rows": 20, "bytes": 0}
             answer = channel.receive(5)
             assert answer["kind"] == "outcome"
             assert Outcome.from_json(answer["outcome"]).slices[0].slice == batch(number).slices[0]

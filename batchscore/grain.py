@@ -13,8 +13,10 @@ from batchscore.readers.source import is_ascii_compatible, is_compressed
 from batchscore.splitting import auto_bytes, finest
 from batchscore.storage import can_be_cut, is_remote
 
-_SMALL = 2 << 10
-"""Bytes of a CSV that aren't cut any further: the smallest --mini-batch-size is 1kb."""
+_LEAST = 1 << 10
+"""Bytes of the smallest --mini-batch-size."""
+_SMALL = 2 * _LEAST
+"""Bytes of a CSV that aren't cut any further."""
 _READ_AGAIN = 64 << 20
 """Bytes of a CSV that are worth reading once more to see whether it can be cut, a tenth of a second."""
 _ROW_GROUPS = (
@@ -61,15 +63,16 @@ class _Looks:
     def at(self, mini_batch: MiniBatch) -> Grain:
         """Raises BatchscoreError, OSError where a file can't be looked at any more."""
         piece, *more = mini_batch.slices
+        is_least = (self.job.mini_batch_size.bytes or _SMALL) <= _LEAST
         if any(each.file != piece.file for each in more):
-            return Grain(_SMALLER)
+            return Grain("" if is_least else _SMALLER)
         if obstacles := tuple(self._obstacles(piece)):
             return Grain(obstacles=obstacles)
         number = self._pieces(piece)
         if number is None:
             return Grain()
         if number > 1:
-            return Grain(self._remedy(piece.file))
+            return Grain("" if is_least else self._remedy(piece.file))
         if readers.is_typed(piece.file.name):
             return Grain(obstacles=(_ROW_GROUPS,))
         return Grain(obstacles=(_RECORDS,) if readers.is_csv(piece.file.name) else ())
@@ -79,7 +82,7 @@ class _Looks:
             return _SMALLER
         kilobytes = max(file.size >> 12, 1)  # a quarter
         example = f"{kilobytes}kb" if kilobytes < 1024 else f"{kilobytes >> 10}MB"  # noqa: PLR2004  # kilobytes
-        parts = ", of which predict gets parts then," if self.job.predicts_whole_files else ""
+        parts = " (predict gets parts of them then)" if self.job.predicts_whole_files else ""
         return f"a --mini-batch-size in bytes, such as {example}, which cuts files{parts}"
 
     def _obstacles(self, piece: FileSlice) -> Iterator[str]:

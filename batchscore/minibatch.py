@@ -167,12 +167,14 @@ class MiniBatch:
     def bytes_done(self, rows: int, read: int) -> int:
         """How far it has come, of its bytes: by its rows if it is known how many there are, else by the bytes read.
 
-        0 for one of several slices, which are small.
+        0 for one of several slices, which are small, and where all is read and not yet scored.
         """
         if len(self.slices) > 1:
             return 0
         [piece] = self.slices
-        return min(piece.bytes * rows // piece.max_rows if piece.max_rows else read, piece.bytes)
+        if piece.max_rows:
+            return min(piece.bytes * rows // piece.max_rows, piece.bytes)
+        return read if read < piece.bytes else 0
 
     def only(self, slices: tuple[FileSlice, ...]) -> MiniBatch:
         """Some of the slices, as a mini-batch of the same number."""

@@ -207,7 +207,7 @@ class _Crew:
             nonlocal seen, read
             seen += rows
             self.log.scored(rows)
-            if (more := min(size, mini_batch.size) - read) > 0:  # an attempt after a failed one begins anew
+            if (more := min(size, mini_batch.size - 1) - read) > 0:  # an attempt after a failed one begins anew
                 read += more
                 self.log.finished(more)
 

@@ -14,6 +14,7 @@ from heapq import merge
 from itertools import groupby, islice, pairwise
 from typing import Any, Generic, TypeVar, overload
 
+from batchscore.errors import StorageError
 from batchscore.storage import storage_errors
 
 Item = TypeVar("Item")
@@ -34,7 +35,7 @@ def _itself(item: Any) -> Any:
 
 
 class Shelf(Sequence[Item], Generic[Item]):
-    """A list to append to and to change in place, from any thread.
+    """A list for one thread to append to, and for any to read and to change in place.
 
     Beyond ``kept`` items its pages are written to a file without a name, which goes with the process, and are read
     again as they are needed: quick where neighbours are asked for together.
@@ -60,6 +61,8 @@ class Shelf(Sequence[Item], Generic[Item]):
         self._changed: set[int] = set()
         """Of these, those that the file doesn't have as they are."""
         self._file: _Scratch | None = None
+        self._is_stuck = False
+        """A page couldn't be written: from then on all stay in memory, for who tells how the job ended."""
         self._lock = threading.RLock()
         self.extend(items)
 
@@ -75,8 +78,8 @@ class Shelf(Sequence[Item], Generic[Item]):
             number = self._length // PAGE
             with self._lock:
                 page = self._page(number) if self._length % PAGE else self._begun(number, some[0])
-                page += some
                 self._changed.add(number)
+                page[self._length % PAGE :] = some  # the same again after a signal that was raised between
                 self._length += len(some)
 
     @overload
@@ -99,8 +102,9 @@ class Shelf(Sequence[Item], Generic[Item]):
     def __setitem__(self, index: int, item: Item) -> None:
         number, place = divmod(self._within(index), PAGE)
         with self._lock:
-            self._page(number)[place] = item
-            self._changed.add(number)
+            page = self._page(number)
+            self._changed.add(number)  # first: a signal that is raised between loses nothing
+            page[place] = item
 
     def _within(self, index: int) -> int:
         found = index + self._length if index < 0 else index
@@ -140,12 +144,20 @@ class Shelf(Sequence[Item], Generic[Item]):
         if self._file is None and number >= self._kept:
             self._file = _Scratch()
         if self._file:
-            while len(self._pages) >= _CACHED:
-                least, items = self._pages.popitem(last=False)
+            while len(self._pages) >= _CACHED and not self._is_stuck:
+                least = next(iter(self._pages))
                 if least in self._changed:
-                    self._file.write(least, list(map(self._pack, items)))
-                    self._changed.remove(least)
+                    self._write(self._file, least)
+                    self._changed.discard(least)
+                self._pages.pop(least, None)  # last: a signal that is raised before loses nothing
         self._pages[number] = page
+
+    def _write(self, file: _Scratch, number: int) -> None:
+        try:
+            file.write(number, list(map(self._pack, self._pages[number])))
+        except StorageError:
+            self._is_stuck = True
+            raise
 
 
 class _Scratch:

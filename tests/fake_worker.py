@@ -127,7 +127,8 @@ class FakeModel:
         self._facts = facts
 
     def close(self):
-        taken(self.folder, "closed")
+        if self.folder:
+            taken(self.folder, "closed")
 
     def facts(self):
         return {"pid": os.getpid(), **self._facts}

@@ -118,7 +118,7 @@ def test_what_no_size_cuts_is_told_from_it(tmp_path: Path, name: str) -> None:
 def test_files_by_number_are_cut_by_bytes(tmp_path: Path, whole_files: bool) -> None:  # noqa: FBT001
     """With the example that is given."""
     case = Case(tmp_path, "a.csv", text(NUMBERS), {"size": "1", "predicts_whole_files": whole_files})
-    parts = ", of which predict gets parts then," if whole_files else ""
+    parts = " (predict gets parts of them then)" if whole_files else ""
     assert case.grain() == Grain(f"a --mini-batch-size in bytes, such as 102kb, which cuts files{parts}")
     assert len(case.plan(MiniBatchSize.parse("102kb"))) == 4
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -82,6 +86,77 @@ def test_several_threads_read_while_one_writes() -> None:
         thread.join()
     assert not wrong
     assert list(found) == list(range(1, 4000, 2))
+
+
+class Interrupt(Exception):
+    pass
+
+
+def interrupted(work: Callable[[], None], step: int) -> bool:
+    """Whether an exception came at that line of shelf.py, as a signal's may."""
+    left = step
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != shelf.__file__:
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise Interrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    except Interrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_an_exception_at_any_line_loses_nothing() -> None:
+    for step in range(1, 100_000):
+        found: Shelf[int] = Shelf(range(40))
+        told = list(range(40))
+
+        def work(found: Shelf[int] = found, told: list[int] = told) -> None:
+            for place in (3, 39, 0, 20, 31, 11, 2):
+                found[place] = told[place] = -place  # taken down where setting it ended
+            found.append(40)
+            told.append(40)
+            found.extend(range(41, 52))
+            told.extend(range(41, 52))
+
+        if not interrupted(work, step):
+            break
+        assert [abs(item) for item in found] == list(range(len(found)))
+        assert all(item < 0 for item, wanted in zip(found, told, strict=False) if wanted < 0)
+        assert len(found) >= len(told)
+    assert step > 300
+
+
+def test_what_is_there_stays_when_the_disk_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who tells how the job ended goes through it again."""
+    found = Shelf(range(60))
+    for place in range(30):
+        found[place] = -place
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+
+    def change_the_rest() -> None:
+        for place in range(30, 60):
+            found[place] = -place
+
+    with pytest.raises(StorageError, match="TMPDIR"):
+        change_the_rest()
+    reached = next(place for place in range(60) if place >= 30 and found[place] > 0)
+    assert list(found) == [-place for place in range(reached)] + list(range(reached, 60))
 
 
 @given(st.lists(st.tuples(TEXTS, st.integers())))

@@ -239,6 +239,8 @@ def test_wrappers_of_the_users_own_are_reached_and_what_is_in_them() -> None:
     used = limit_threads(Wrapper(around), 2)
     assert (neighbours.n_jobs, wrapper.n_jobs, around.n_jobs, fixed.n_jobs) == (2, 2, "all", 8)
     assert "Unchangeable" not in used.libraries
+    [note] = used.notes
+    assert note.startswith("Unchangeable keeps its number of threads: setting it raised AttributeError(")
 
 
 def test_a_model_of_very_many_objects_is_looked_into_from_the_outside(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,12 +281,53 @@ class Odd(dict):  # type: ignore[type-arg]
         raise RuntimeError("not now")
 
 
-def test_what_a_users_own_collection_makes_of_being_asked_is_no_obstacle() -> None:
+class Unsized(list):  # type: ignore[type-arg]
+    def __len__(self) -> int:
+        raise RuntimeError("not now")
+
+
+class Refusing:
+    def __init__(self) -> None:
+        vars(self)["n_jobs"] = 8
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise ValueError(f"{name} is frozen")
+
+
+class Unset:
+    __slots__ = ("inside",)
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"no {name}")
+
+
+class Proxy:
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("not there yet")
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_what_a_users_own_class_makes_of_being_looked_at_is_no_obstacle(depth: int) -> None:
     import sklearn.neighbors
 
     neighbours = sklearn.neighbors.KNeighborsClassifier(n_jobs=-1)
-    limit_threads(SimpleNamespace(odd=Odd(best=neighbours)), 2)
+    inside: Any = [Proxy(), Unset(), Unsized([1]), Refusing(), Odd(best=neighbours)]
+    for _ in range(depth):
+        inside = Wrapper(inside)
+    used = limit_threads(SimpleNamespace(inside=inside), 2)
     assert neighbours.n_jobs == 2
+    assert used.notes == ["Refusing keeps its number of threads: setting it raised ValueError('n_jobs is frozen')"]
+
+
+def test_a_users_own_dictionary_is_looked_at_with_its_attributes() -> None:
+    import sklearn.neighbors
+
+    kept, inner = (sklearn.neighbors.KNeighborsClassifier(n_jobs=-1) for _ in range(2))
+    around = Odd(best=kept)
+    around.inner = inner  # type: ignore[attr-defined]
+    limit_threads(SimpleNamespace(around=around), 2)
+    assert (kept.n_jobs, inner.n_jobs) == (2, 2)
 
 
 def test_sessions_are_made_with_the_arguments_that_onnxruntime_names() -> None:

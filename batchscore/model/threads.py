@@ -9,6 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, TypeAlias
@@ -61,7 +62,10 @@ def limit_threads(raw: Any, threads: int) -> ThreadsUsed:
     _limit_pandas(threads, used)
     for part in _parts(raw, used):
         library = type(part).__module__.partition(".")[0]
-        _LIMITS.get(library, _limit_jobs)(part, threads, used)
+        try:
+            _LIMITS.get(library, _limit_jobs)(part, threads, used)
+        except Exception as error:  # noqa: BLE001  # of another version, or a user's own class: no reason not to load
+            used.notes.append(f"{type(part).__name__} keeps its number of threads: setting it raised {error!r}")
     return used
 
 
@@ -121,9 +125,8 @@ def _limit_jobs(estimator: Any, threads: int, used: ThreadsUsed) -> None:
         if threads > 1:
             used.notes.append(f"{name} predicts with 1 thread, since {why}; more workers make it faster")
         threads = 1
-    with contextlib.suppress(AttributeError):  # not to be changed, as in a frozen dataclass
-        estimator.n_jobs = threads
-        used.took(name, threads)
+    estimator.n_jobs = threads
+    used.took(name, threads)
 
 
 def _limit_lightgbm(model: Any, threads: int, used: ThreadsUsed) -> None:
@@ -193,20 +196,21 @@ def _parts(raw: Any, used: ThreadsUsed) -> Iterator[Any]:
     What the standard library has made is left out, and so is what lies beyond very many objects, with a note.
     """
     seen, waiting, left = {id(raw)}, deque([raw]), MOST_VALUES
-    while waiting and left:
+    is_cut_short = False
+    while waiting and not is_cut_short:
         candidate = waiting.popleft()
         if not isinstance(candidate, _COLLECTIONS) and hasattr(candidate, "__dict__"):
             yield candidate
         for value in _inside(candidate):
-            if not left or len(seen) > MOST_PARTS:
-                left = 0
+            is_cut_short = not left or len(seen) > MOST_PARTS
+            if is_cut_short:
                 break
             left -= 1
             if type(value) not in _PLAIN and id(value) not in seen and _leads_on(value):
                 seen.add(id(value))
                 waiting.append(value)
     yield from (part for part in waiting if not isinstance(part, _COLLECTIONS))
-    if not left:
+    if is_cut_short:
         used.notes.append(
             f"the model holds more than {MOST_PARTS:,} objects or {MOST_VALUES:,} values: those beyond keep the number "
             "of threads that they have, and may use more than --threads-per-worker says"
@@ -219,24 +223,28 @@ _PLAIN = {str, bytes, int, float, bool, type(None), np.ndarray, np.float64, np.f
 
 
 def _inside(candidate: Any) -> Iterable[Any]:
-    """What a collection holds or an object refers to, whatever a user's own class makes of asking for it."""
-    if isinstance(candidate, dict):
-        return dict.values(candidate)
-    if isinstance(candidate, list):
-        return list.__iter__(candidate)
-    if isinstance(candidate, tuple):
-        return tuple.__iter__(candidate)
+    """What a collection holds and an object refers to, whatever a user's own class makes of asking for it."""
     if type(candidate).__module__ == "mlflow.pyfunc":  # a model of MLflow's inside a user's
         with contextlib.suppress(Exception):  # not all flavours give theirs away
             return (candidate.get_raw_model(),)
         return ()
-    return tuple(vars(candidate).values()) if hasattr(candidate, "__dict__") else ()
+    held: Iterable[Any] = ()
+    if isinstance(candidate, dict):
+        held = dict.values(candidate)
+    elif isinstance(candidate, list):
+        held = list.__iter__(candidate)
+    elif isinstance(candidate, tuple):
+        held = tuple.__iter__(candidate)
+    return chain(held, tuple(vars(candidate).values())) if hasattr(candidate, "__dict__") else held
 
 
 def _leads_on(value: Any) -> bool:
-    """Whether there may be something in it that has threads, or it has some itself."""
-    if isinstance(value, _COLLECTIONS):
-        return len(value) > 0
-    if isinstance(value, (type, ModuleType, FunctionType)) or not hasattr(value, "__dict__"):
+    """Whether there may be something in it that has threads, or it has some itself; not if it won't be looked at."""
+    try:
+        if isinstance(value, _COLLECTIONS):
+            return bool(value)
+        if isinstance(value, (type, ModuleType, FunctionType)) or not isinstance(vars(value), dict):
+            return False
+        return type(value).__module__.partition(".")[0] not in sys.stdlib_module_names
+    except Exception:  # noqa: BLE001  # a user's own class, or a proxy, may raise anything
         return False
-    return type(value).__module__.partition(".")[0] not in sys.stdlib_module_names

@@ -106,6 +106,18 @@ def _threads() -> Take:
     return Figure("LightGBM, workers x threads", cases).taken
 
 
+def _starts(title: str, model: str) -> Take:
+    """Workers forked from one loader beside workers that load for themselves."""
+
+    def case(workers: int, start: str) -> Case:
+        options = ("--workers", str(workers), "--worker-start", start)
+        return Case("starts", model, Dataset("parquet", 8, 25_000), options)
+
+    shapes = ((1, "each"), (2, "loader"), (2, "each"), (4, "loader"), (4, "each"))
+    cases = tuple((f"{workers}, {start}", case(workers, start)) for workers, start in shapes)
+    return Figure(f"{title}, workers, how they start", cases).taken
+
+
 def _help(batchscore: Contender, setting: Setting, _: Shrink) -> dict[str, Any]:
     """What `batchscore --help` takes."""
     command = [setting.python, "-m", "batchscore", "--help"]
@@ -123,5 +135,7 @@ FIGURES: dict[str, Take] = {
     "memory-row-group": _ten_times("one Parquet file of one row group", "parquet", "group"),
     "many": _many(),
     "threads": _threads(),
+    "starts-forest": _starts("forest", "forest"),
+    "starts-lightgbm": _starts("LightGBM", "lightgbm"),
     "help": _help,
 }

@@ -483,7 +483,7 @@ def test_a_signal_at_any_step_of_a_join_leaves_the_process_the_memory_pool_that_
         def handle(frame, event, _):
             nonlocal left
             if event == "call" and frame.f_lasti >= 0 and sys.version_info < (3, 11):
-                return  # a generator goes on: what a profiler raises there skips its finally, a signal's handler doesn't
+                return  # a generator goes on: what a profiler raises then skips its finally, a signal's handler doesn't
             if event in {"call", "c_return"} and frame.f_code.co_name in {"lent", "_lend", "_give_back"}:
                 left -= 1
                 if left == 0:
